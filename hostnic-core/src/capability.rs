@@ -1,0 +1,51 @@
+//! What some clouds can do and others cannot: small traits of their own, so that no provider needs stubs.
+
+use std::fmt::Debug;
+use std::net::IpAddr;
+
+use async_trait::async_trait;
+use ipnet::IpNet;
+
+use crate::cloud::Submitted;
+use crate::error::Result;
+use crate::id::{NicId, SubnetId};
+
+/// An address that the cloud gives to nobody while we hold it (QingCloud's VIP).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReservedAddress {
+    /// The cloud's name for the reservation.
+    pub id: String,
+    /// The address.
+    pub address: IpAddr,
+    /// The subnet that it belongs to.
+    pub subnet: SubnetId,
+}
+
+/// Clouds in which addresses of a subnet can be taken without a NIC.
+#[async_trait]
+pub trait AddressReservation: Send + Sync + Debug {
+    /// Begins to reserve every address from `first` to `last`, both included, under `name`.
+    ///
+    /// Not idempotent: list by name first. Errors: `Conflict` when one of them is taken, `NotFound` for the subnet.
+    async fn reserve(&self, subnet: &SubnetId, name: &str, first: IpAddr, last: IpAddr) -> Result<Submitted>;
+
+    /// All reservations with that name in that subnet, however many.
+    async fn reserved(&self, subnet: &SubnetId, name: &str) -> Result<Vec<ReservedAddress>>;
+
+    /// Begins to give reservations back; unknown ones count as done.
+    async fn release(&self, ids: &[String]) -> Result<Submitted>;
+}
+
+/// Clouds whose firewall can be opened for an address range.
+#[async_trait]
+pub trait SecurityRules: Send + Sync + Debug {
+    /// Makes sure that the group `group` lets in everything from `source`, and that the rule is in force. Idempotent.
+    async fn allow_from(&self, group: &str, source: IpNet) -> Result<()>;
+}
+
+/// Clouds whose NICs can carry a tag.
+#[async_trait]
+pub trait Tagging: Send + Sync + Debug {
+    /// Puts `tag` on the NICs. Idempotent. Nothing of ours ever depends on a tag.
+    async fn tag_nics(&self, tag: &str, nics: &[NicId]) -> Result<()>;
+}

@@ -1,0 +1,62 @@
+//! From "this pod wants an address" to an address on a NIC, and back.
+
+use std::fmt::Debug;
+use std::net::IpAddr;
+
+use async_trait::async_trait;
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::attachment::{AttachmentKey, AttachmentMark, PodRef};
+use crate::error::Result;
+use crate::id::{MacAddr, NicId, SubnetId};
+
+/// Who wants an address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeaseRequest {
+    /// The attachment that it is for.
+    pub key: AttachmentKey,
+    /// The pod, where the runtime told.
+    pub pod: Option<PodRef>,
+}
+
+/// An address, the NIC that carries it, and what a pod needs to know to use it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    /// The NIC that carries the address.
+    pub nic: NicId,
+    /// The NIC's link address.
+    pub mac: MacAddr,
+    /// The subnet of both.
+    pub subnet: SubnetId,
+    /// The address with the prefix length of its subnet.
+    pub address: IpNet,
+    /// The VPC router's address in that subnet.
+    pub gateway: IpAddr,
+}
+
+/// Gives addresses to attachments.
+///
+/// # Contract
+/// - **One holder**: no address is given to two attachments that both hold it.
+/// - **Idempotency**: allocating again for the same key gives the same lease; releasing what is not held succeeds.
+/// - **Durability** is the agent's: it records each lease before it relies on it, and tells the recorded ones with
+///   [`Ipam::restore`] at start. What was allocated and never recorded may be forgotten by a restart.
+/// - **Cancellation**: dropping [`Ipam::allocate`] either leaves nothing allocated, or leaves the lease allocated for the
+///   key, where the next `allocate` or `release` of that key finds it.
+#[async_trait]
+pub trait Ipam: Send + Sync + Debug {
+    /// Takes over the leases that were live before a restart. Called once, before anything else.
+    async fn restore(&self, leases: &[(AttachmentMark, Lease)]) -> Result<()>;
+
+    /// An address for the attachment; waits while one is on its way. The caller sets the deadline by dropping the future.
+    ///
+    /// # Errors
+    /// `Exhausted` or `Quota` when none is free and none can be made, `Throttled`, `Unauthorised` or `Transient` when the
+    /// cloud is the reason; the detail is fit to be shown to the pod's owner.
+    async fn allocate(&self, request: &LeaseRequest) -> Result<Lease>;
+
+    /// Takes the address back. `used` says whether anybody may have seen the address in use: if so it cools
+    /// before it is given to another attachment.
+    async fn release(&self, mark: &AttachmentMark, used: bool) -> Result<()>;
+}

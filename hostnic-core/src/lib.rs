@@ -1,0 +1,25 @@
+//! A warm pool of cloud NICs, the traits around it, and the node agent that gives them to pods.
+//!
+//! A pod gets a network interface of the cloud itself: an address in the VPC, with no overlay and no NAT.
+
+pub mod attachment;
+pub mod capability;
+pub mod clock;
+pub mod cloud;
+pub mod error;
+pub mod id;
+pub mod ipam;
+pub mod policy;
+pub mod provider;
+pub mod route;
+#[cfg(feature = "sim")]
+pub mod sim;
+
+pub use error::{Chain, Effect, Error, ErrorKind, QuotaScope, Result};
+pub use ipam::Ipam;
+pub use policy::PoolPolicy;
+pub use provider::NicProvider;
+pub use route::RouteProgrammer;
+
+/// The traits can be used behind `Arc<dyn …>`; this does not compile otherwise.
+const _: fn(&dyn NicProvider, &dyn Ipam, &dyn RouteProgrammer, &dyn PoolPolicy) = |_, _, _, _| ();

@@ -1,0 +1,169 @@
+//! What the kernel of a node has to look like, in plain values, and the trait that makes it so.
+
+use std::fmt::{self, Debug};
+use std::net::IpAddr;
+
+use async_trait::async_trait;
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::attachment::{AttachmentMark, IfName, NetnsPath, Sandbox};
+use crate::error::Result;
+use crate::id::MacAddr;
+
+/// How a pod is joined to its NIC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Datapath {
+    /// The NIC itself is moved into the pod.
+    Passthrough,
+}
+
+/// A route inside a pod.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Route {
+    /// Where to.
+    pub destination: IpNet,
+    /// By which neighbour; `None` for what is on the link.
+    pub next_hop: Option<IpAddr>,
+}
+
+/// What a node needs once, whatever its pods.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodePlan {
+    /// How the node's pods are joined to their NICs.
+    pub datapath: Datapath,
+}
+
+/// What one pod needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PodPlan {
+    /// How the pod is joined to its NIC.
+    pub datapath: Datapath,
+    /// The attachment; written on the pod's link.
+    pub mark: AttachmentMark,
+    /// Where the pod's namespace was when the plan was made.
+    pub netns: NetnsPath,
+    /// The namespace itself: a path that has come to name another one is not followed.
+    pub sandbox: Sandbox,
+    /// The interface that the pod gets.
+    pub ifname: IfName,
+    /// The NIC.
+    pub mac: MacAddr,
+    /// The pod's address, with its subnet's prefix length.
+    pub address: IpNet,
+    /// The VPC router, which the default route goes by.
+    pub gateway: IpAddr,
+    /// Routes beside the default one.
+    pub routes: Vec<Route>,
+    /// The MTU; `None` leaves the NIC's own.
+    pub mtu: Option<u32>,
+}
+
+/// The pod's interface, as the kernel has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PodLink {
+    /// Its link address.
+    pub mac: MacAddr,
+    /// Its MTU in bytes.
+    pub mtu: u32,
+}
+
+/// One way in which the kernel differs from a plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Drift {
+    /// The object: "address 192.168.50.4/24", "default route".
+    pub object: String,
+    /// How it differs: "missing", "mtu is 1400, not 1500".
+    pub difference: String,
+}
+
+impl fmt::Display for Drift {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.object, self.difference)
+    }
+}
+
+/// A link in the node's own namespace that can be a NIC.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostLink {
+    /// Its link address.
+    pub mac: MacAddr,
+    /// Its name at this moment.
+    pub name: String,
+    /// Whether somebody uses it: it is up, or has an address.
+    pub in_use: bool,
+}
+
+/// A pod's link that carries our mark, found in a namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MarkedLink {
+    /// The mark on it.
+    pub mark: AttachmentMark,
+    /// Its link address.
+    pub mac: MacAddr,
+    /// Its name there.
+    pub ifname: IfName,
+    /// The namespace's path, where one is known.
+    pub netns: NetnsPath,
+    /// The namespace.
+    pub sandbox: Sandbox,
+    /// Its addresses.
+    pub addresses: Vec<IpNet>,
+}
+
+/// All that a comparison needs to know about a node's kernel.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct KernelView {
+    /// Ethernet links of the node's own namespace.
+    pub host: Vec<HostLink>,
+    /// Marked links in the namespaces that could be looked into.
+    pub pods: Vec<MarkedLink>,
+}
+
+/// Makes a node's kernel match plans.
+///
+/// # Contract
+/// - **Idempotency**: setting up what is there and taking down what is gone succeed, and change nothing.
+/// - **Only ours**: nothing without our mark is changed or removed; a name that another's object has is a `Conflict`.
+/// - **All or nothing**: a set-up that fails takes back what it did; what cannot be taken back is told in the error.
+/// - **Cancellation**: a dropped call may leave a part of the plan done. Taking the plan down puts that right, as does
+///   setting it up again.
+/// - **Blocking**: implementations never block the runtime's thread and keep no namespace of a pod open after a call.
+#[async_trait]
+pub trait RouteProgrammer: Send + Sync + Debug {
+    /// What the node needs once: rules, sysctls, tables of our own. Idempotent; repairs what is missing.
+    async fn setup_node(&self, plan: &NodePlan) -> Result<()>;
+
+    /// The namespace that a path names.
+    ///
+    /// # Errors
+    /// `NotFound` where nothing is there, `Invalid` where it is no network namespace or is the node's own.
+    async fn sandbox(&self, netns: &NetnsPath) -> Result<Sandbox>;
+
+    /// Waits until a link with this MAC is in the node's own namespace. The caller sets the deadline by dropping it.
+    async fn wait_for_nic(&self, mac: MacAddr) -> Result<HostLink>;
+
+    /// Makes the pod's interface as planned.
+    ///
+    /// # Errors
+    /// `NotFound` when the NIC or the namespace is not there, `Conflict` when the pod has another interface of
+    /// that name.
+    async fn setup_pod(&self, plan: &PodPlan) -> Result<PodLink>;
+
+    /// How the pod differs from the plan; empty when it does not.
+    async fn check_pod(&self, plan: &PodPlan) -> Result<Vec<Drift>>;
+
+    /// Takes the pod's interface away and leaves its NIC in the node's namespace, down and without addresses.
+    ///
+    /// Success when the interface, the namespace or both are gone; where a namespace that is going away holds
+    /// the NIC, the NIC comes back by itself.
+    async fn teardown_pod(&self, plan: &PodPlan) -> Result<()>;
+
+    /// Takes away whatever in `netns` carries `mark`, for a DEL whose lease nobody remembers. Gives back the MAC of
+    /// the NIC that was freed. Success, with `None`, when nothing is there.
+    async fn teardown_marked(&self, mark: &AttachmentMark, netns: &NetnsPath) -> Result<Option<MacAddr>>;
+
+    /// What is there now, for a comparison.
+    async fn observe(&self) -> Result<KernelView>;
+}

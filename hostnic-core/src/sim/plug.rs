@@ -1,0 +1,27 @@
+//! Where the simulated cloud's NICs come to light.
+
+use std::fmt::Debug;
+use std::net::IpAddr;
+
+use async_trait::async_trait;
+
+use crate::cloud::Nic;
+use crate::error::Result;
+use crate::id::{InstanceId, NicId};
+
+/// What stands for the hypervisor: makes an attached NIC appear in its instance as a link, and a detached one
+/// disappear.
+#[async_trait]
+pub trait Plug: Send + Sync + Debug {
+    /// A link with the NIC's MAC appears in the instance: down, without addresses, with a name that says nothing.
+    ///
+    /// `sources` are the addresses that may be sent from it: its own, or for a NIC without addresses the reserved
+    /// ones of its subnet. The cloud calls this when an attach job ends; an error makes the job fail for this NIC.
+    async fn plug(&self, instance: &InstanceId, nic: &Nic, sources: &[IpAddr]) -> Result<()>;
+
+    /// The link disappears, wherever in the instance it is. Success when it is gone already.
+    async fn unplug(&self, instance: &InstanceId, nic: &Nic) -> Result<()>;
+
+    /// The addresses that may be sent from a plugged NIC have changed.
+    async fn set_sources(&self, nic: &NicId, sources: &[IpAddr]) -> Result<()>;
+}
