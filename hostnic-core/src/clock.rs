@@ -46,7 +46,8 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     fn now(&self) -> BootTime {
         // The call fails only for a clock that the kernel does not know; Linux has had this one since 2.6.39.
-        let time = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME).unwrap_or(nix::sys::time::TimeSpec::new(0, 0));
+        let time = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME)
+            .unwrap_or(nix::sys::time::TimeSpec::new(0, 0));
         BootTime(Duration::from(time))
     }
 }

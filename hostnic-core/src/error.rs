@@ -102,7 +102,14 @@ pub struct Error {
 impl Error {
     /// An error of `kind` in `operation` (a verb phrase such as "attach NICs") on `subject`. It had no effect.
     pub fn new(kind: ErrorKind, operation: &'static str, subject: impl fmt::Display) -> Self {
-        Self { kind, effect: Effect::None, operation, subject: subject.to_string(), detail: kind.to_string(), source: None }
+        Self {
+            kind,
+            effect: Effect::None,
+            operation,
+            subject: subject.to_string(),
+            detail: kind.to_string(),
+            source: None,
+        }
     }
 
     /// Says more than the kind does, and what to do.

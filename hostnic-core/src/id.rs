@@ -134,7 +134,8 @@ impl CreateToken {
 pub struct MacAddr([u8; 6]);
 
 impl MacAddr {
-    const RULE: &'static str = "six hexadecimal bytes parted by ':', of one interface (not zero, not a group)";
+    const RULE: &'static str =
+        "six hexadecimal bytes parted by ':', of one interface (not zero, not a group)";
 
     /// Checks and takes the six bytes.
     ///
@@ -209,7 +210,14 @@ mod tests {
 
     #[test]
     fn what_no_interface_can_have_is_refused() {
-        for text in ["", "52:54:00:ab:cd", "52:54:00:ab:cd:01:02", "00:00:00:00:00:00", "01:00:5e:00:00:01", "+2:54:00:ab:cd:1"] {
+        for text in [
+            "",
+            "52:54:00:ab:cd",
+            "52:54:00:ab:cd:01:02",
+            "00:00:00:00:00:00",
+            "01:00:5e:00:00:01",
+            "+2:54:00:ab:cd:1",
+        ] {
             assert!(text.parse::<MacAddr>().is_err(), "{text}");
         }
     }

@@ -9,11 +9,13 @@ pub mod cloud;
 pub mod error;
 pub mod id;
 pub mod ipam;
+pub mod ledger;
 pub mod policy;
 pub mod provider;
 pub mod route;
 #[cfg(feature = "sim")]
 pub mod sim;
+pub mod store;
 
 pub use error::{Chain, Effect, Error, ErrorKind, QuotaScope, Result};
 pub use ipam::Ipam;

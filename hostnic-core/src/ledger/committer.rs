@@ -1,0 +1,75 @@
+//! The one task that writes to the store, in order, and several transactions at a time.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::store::StateStore;
+
+use super::{Shared, Write};
+
+/// How many transactions are committed together at the most, so that the first of them does not wait for ever.
+const TOGETHER: usize = 256;
+
+/// A transaction to be made durable.
+#[derive(Debug)]
+pub(super) struct Commit {
+    pub(super) writes: Vec<Write>,
+    pub(super) done: oneshot::Sender<Result<()>>,
+}
+
+pub(super) fn stopped() -> Error {
+    Error::new(ErrorKind::Cancelled, "write", "the state store").detail("the node agent is stopping")
+}
+
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    store: Arc<dyn StateStore>,
+    mut commits: mpsc::UnboundedReceiver<Commit>,
+) {
+    let mut batch = Vec::new();
+    while commits.recv_many(&mut batch, TOGETHER).await > 0 {
+        let writes: Vec<Write> = batch.iter_mut().flat_map(|c| std::mem::take(&mut c.writes)).collect();
+        match store.commit(&writes).await {
+            Ok(()) => batch.drain(..).for_each(|commit| drop(commit.done.send(Ok(())))),
+            Err(error) => fall_back(&shared, store.as_ref(), &mut commits, &mut batch, &error).await,
+        }
+    }
+}
+
+/// Memory is ahead of the store: refuses what was queued on top of the failed write, then goes back to what is durable.
+async fn fall_back(
+    shared: &Shared,
+    store: &dyn StateStore,
+    commits: &mut mpsc::UnboundedReceiver<Commit>,
+    batch: &mut Vec<Commit>,
+    error: &Error,
+) {
+    shared.memory().failed = true;
+    while let Ok(commit) = commits.try_recv() {
+        batch.push(commit);
+    }
+    tracing::error!(error = %error.chain(), transactions = batch.len(), "the state store cannot be written");
+    loop {
+        match store.load().await {
+            Ok(state) => {
+                let mut memory = shared.memory();
+                memory.state = state;
+                memory.failed = false;
+                break;
+            }
+            Err(error) => {
+                tracing::error!(error = %error.chain(), "the state store cannot be read; trying again");
+                tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+            }
+        }
+    }
+    // Only now: whoever hears of the failure must find the old state, not the refused one.
+    for commit in batch.drain(..) {
+        let refused = Error::new(error.kind(), "write", "the state store").detail(format!(
+            "{error}; nothing was changed; free some disk space or look at the disk, then try again"
+        ));
+        drop(commit.done.send(Err(refused)));
+    }
+}

@@ -1,0 +1,120 @@
+//! The node's memory: records in memory, every change checked against the state machines and durable before its
+//! effect is relied on.
+
+mod committer;
+mod record;
+mod state;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::store::StateStore;
+
+pub use record::{
+    AddressRecord, AddressState, CreateIntent, LeaseRecord, LeaseState, NicRecord, NicState, SubnetRange,
+};
+pub use state::{State, Write};
+
+use committer::Commit;
+
+/// The records of a node, kept in a [`StateStore`].
+///
+/// Reads are answered from memory and never wait. A [transaction](Self::transact) is one step of the state machines: its
+/// writes are checked, applied in memory, and durable together when it returns. Transactions are committed in the order
+/// in which they were applied, several at a time where they come together.
+#[derive(Debug)]
+pub struct Ledger {
+    shared: Arc<Shared>,
+    queue: mpsc::UnboundedSender<Commit>,
+    committer: JoinHandle<()>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    memory: Mutex<Memory>,
+    changes: watch::Sender<u64>,
+}
+
+#[derive(Debug)]
+struct Memory {
+    state: State,
+    /// Set while memory is ahead of a store that refused a write: nothing may build on it.
+    failed: bool,
+}
+
+impl Shared {
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        // A panic while the lock is held cannot leave a half-applied state: writes are applied by infallible inserts.
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Ledger {
+    /// Reads the store and begins to write to it.
+    ///
+    /// # Errors
+    /// Those of [`StateStore::load`].
+    pub async fn open(store: Arc<dyn StateStore>) -> Result<Self> {
+        let state = store.load().await?;
+        let shared = Arc::new(Shared {
+            memory: Mutex::new(Memory { state, failed: false }),
+            changes: watch::channel(0).0,
+        });
+        // Unbounded, because a transaction must be queued while the lock is held; each entry has its caller waiting, so
+        // there are never more of them than operations under way.
+        let (queue, commits) = mpsc::unbounded_channel();
+        let committer = tokio::spawn(committer::run(shared.clone(), store, commits));
+        Ok(Self { shared, queue, committer })
+    }
+
+    /// Looks at the state. `look` runs under a lock: it must be short and must not wait.
+    pub fn read<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+        look(&self.shared.memory().state)
+    }
+
+    /// Makes one step: `decide` sees the state and says what to write and what to answer.
+    ///
+    /// The writes are in memory at once and durable when this returns. Dropping the future does not take them back.
+    ///
+    /// # Errors
+    /// Whatever `decide` says, then nothing is changed; `Internal` for an illegal step; the store's own error when it cannot
+    /// be written, then memory goes back to what is durable.
+    pub async fn transact<T>(&self, decide: impl FnOnce(&State) -> Result<(Vec<Write>, T)>) -> Result<T> {
+        let (answer, durable) = {
+            let mut memory = self.shared.memory();
+            if memory.failed {
+                return Err(Error::new(ErrorKind::Transient, "write", "the state store").detail(
+                    "the last write failed and the store is being read again; try again in a moment",
+                ));
+            }
+            let (writes, answer) = decide(&memory.state)?;
+            if writes.is_empty() {
+                return Ok(answer);
+            }
+            for write in &writes {
+                memory.state.check(write)?;
+            }
+            memory.state.apply(&writes);
+            let (done, durable) = oneshot::channel();
+            self.queue.send(Commit { writes, done }).map_err(|_| committer::stopped())?;
+            (answer, durable)
+        };
+        durable.await.map_err(|_| committer::stopped())??;
+        self.shared.changes.send_modify(|n| *n += 1);
+        Ok(answer)
+    }
+
+    /// Tells after every durable change; the value only counts them.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.shared.changes.subscribe()
+    }
+}
+
+impl Drop for Ledger {
+    fn drop(&mut self) {
+        self.committer.abort();
+    }
+}

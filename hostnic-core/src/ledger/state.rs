@@ -1,0 +1,157 @@
+//! All records of a node, and the writes that change them.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::attachment::AttachmentMark;
+use crate::clock::BootTime;
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::{CreateToken, NicId};
+
+use super::record::{AddressState, CreateIntent, LeaseRecord, NicRecord, NicState};
+
+/// Everything that a node remembers. What the store holds, and what is in memory, in one type.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct State {
+    /// Create calls whose answer is not recorded yet.
+    pub intents: BTreeMap<CreateToken, CreateIntent>,
+    /// Our NICs.
+    pub nics: BTreeMap<NicId, NicRecord>,
+    /// What attachments hold.
+    pub leases: BTreeMap<AttachmentMark, LeaseRecord>,
+    /// When the last DEL of an attachment was started by its runtime: an ADD that started earlier is refused.
+    pub tombstones: BTreeMap<AttachmentMark, BootTime>,
+}
+
+/// One change of one record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Write {
+    /// Adds or replaces a create intent.
+    PutIntent(CreateIntent),
+    /// Forgets a create intent.
+    DropIntent(CreateToken),
+    /// Adds or replaces a NIC.
+    PutNic(NicRecord),
+    /// Forgets a NIC.
+    DropNic(NicId),
+    /// Adds or replaces a lease.
+    PutLease(Box<LeaseRecord>),
+    /// Forgets a lease.
+    DropLease(AttachmentMark),
+    /// Remembers when a DEL started.
+    PutTombstone(AttachmentMark, BootTime),
+    /// Forgets it.
+    DropTombstone(AttachmentMark),
+}
+
+impl State {
+    /// Applies writes that were [checked](Self::check), or that a store kept.
+    pub fn apply(&mut self, writes: &[Write]) {
+        for write in writes {
+            match write.clone() {
+                Write::PutIntent(intent) => drop(self.intents.insert(intent.token.clone(), intent)),
+                Write::DropIntent(token) => drop(self.intents.remove(&token)),
+                Write::PutNic(nic) => drop(self.nics.insert(nic.id.clone(), nic)),
+                Write::DropNic(id) => drop(self.nics.remove(&id)),
+                Write::PutLease(lease) => drop(self.leases.insert(lease.mark.clone(), *lease)),
+                Write::DropLease(mark) => drop(self.leases.remove(&mark)),
+                Write::PutTombstone(mark, at) => drop(self.tombstones.insert(mark, at)),
+                Write::DropTombstone(mark) => drop(self.tombstones.remove(&mark)),
+            }
+        }
+    }
+
+    /// Whether a write is a legal step from the present state.
+    ///
+    /// # Errors
+    /// `Internal` for a step that the state machines do not have: a defect of ours, found before it does harm.
+    pub fn check(&self, write: &Write) -> Result<()> {
+        match write {
+            Write::PutNic(next) => self.check_nic(next),
+            Write::DropNic(id) => match self.nics.get(id) {
+                Some(nic) if nic.has_holder() => {
+                    Err(illegal("forget NIC", id, "one of its addresses is leased"))
+                }
+                _ => Ok(()),
+            },
+            Write::PutLease(next) => match self.leases.get(&next.mark) {
+                Some(now) if !now.state.may_become(next.state) => Err(illegal(
+                    "change lease",
+                    &next.mark,
+                    &format!("{} cannot become {}", now.state.word(), next.state.word()),
+                )),
+                _ => Ok(()),
+            },
+            _ => Ok(()),
+        }
+    }
+
+    fn check_nic(&self, next: &NicRecord) -> Result<()> {
+        if !matches!(
+            next.state,
+            NicState::Ready | NicState::Quarantined | NicState::Lost | NicState::Attaching { .. }
+        ) && next
+            .addresses
+            .iter()
+            .any(|a| matches!(a.state, AddressState::Leased { .. } | AddressState::Cooling { .. }))
+        {
+            return Err(illegal("change NIC", &next.id, "an address is still leased or cooling"));
+        }
+        let Some(now) = self.nics.get(&next.id) else { return Ok(()) };
+        if !now.state.may_become(&next.state) {
+            let step = format!("{} cannot become {}", now.state.word(), next.state.word());
+            return Err(illegal("change NIC", &next.id, &step));
+        }
+        for address in &next.addresses {
+            let before = now.addresses.iter().find(|a| a.address == address.address);
+            if before.is_some_and(|b| !b.state.may_become(&address.state)) {
+                let step = format!("address {} cannot become {}", address.address, address.state.word());
+                return Err(illegal("change NIC", &next.id, &step));
+            }
+        }
+        Ok(())
+    }
+
+    /// The NIC whose link address is `mac`.
+    pub fn nic_by_mac(&self, mac: crate::id::MacAddr) -> Option<&NicRecord> {
+        self.nics.values().find(|nic| nic.mac == mac)
+    }
+}
+
+impl NicRecord {
+    /// Whether a lease has one of its addresses.
+    pub fn has_holder(&self) -> bool {
+        self.addresses.iter().any(|a| matches!(a.state, AddressState::Leased { .. }))
+    }
+
+    /// Whether nobody has, or had until just now, any of its addresses.
+    pub fn is_idle(&self) -> bool {
+        self.addresses.iter().all(|a| matches!(a.state, AddressState::Claimed | AddressState::Free { .. }))
+    }
+
+    /// The record in another state.
+    #[must_use]
+    pub fn in_state(mut self, state: NicState, since: BootTime) -> Self {
+        self.state = state;
+        self.since = since;
+        self
+    }
+
+    /// The record with one address in another state.
+    #[must_use]
+    pub fn with_address(mut self, address: IpAddr, state: AddressState) -> Self {
+        for record in &mut self.addresses {
+            if record.address == address {
+                record.state = state.clone();
+            }
+        }
+        self
+    }
+}
+
+fn illegal(operation: &'static str, subject: &dyn std::fmt::Display, why: &str) -> Error {
+    Error::new(ErrorKind::Internal, operation, subject)
+        .detail(format!("{why}; this is a defect, please report it"))
+}
