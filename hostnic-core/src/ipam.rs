@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use ipnet::IpNet;
@@ -18,6 +19,8 @@ pub struct LeaseRequest {
     pub key: AttachmentKey,
     /// The pod, where the runtime told.
     pub pod: Option<PodRef>,
+    /// How long to wait for an address that is on its way.
+    pub patience: Duration,
 }
 
 /// An address, the NIC that carries it, and what a pod needs to know to use it.
@@ -49,7 +52,7 @@ pub trait Ipam: Send + Sync + Debug {
     /// Takes over the leases that were live before a restart. Called once, before anything else.
     async fn restore(&self, leases: &[(AttachmentMark, Lease)]) -> Result<()>;
 
-    /// An address for the attachment; waits while one is on its way. The caller sets the deadline by dropping the future.
+    /// An address for the attachment; waits while one is on its way, no longer than the request's patience.
     ///
     /// # Errors
     /// `Exhausted` or `Quota` when none is free and none can be made, `Throttled`, `Unauthorised` or `Transient` when the

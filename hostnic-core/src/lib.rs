@@ -11,7 +11,9 @@ pub mod id;
 pub mod ipam;
 pub mod ledger;
 pub mod policy;
+pub mod pool;
 pub mod provider;
+mod random;
 pub mod route;
 #[cfg(feature = "sim")]
 pub mod sim;

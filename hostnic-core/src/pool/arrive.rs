@@ -1,0 +1,145 @@
+//! The way in: attach, and wait for the link.
+
+use std::collections::BTreeSet;
+
+use crate::clock::BootTime;
+use crate::cloud::Submitted;
+use crate::error::{Effect, ErrorKind, QuotaScope, Result};
+use crate::id::{MacAddr, NicId};
+use crate::ledger::{AddressState, NicRecord, NicState};
+
+use super::{Change, Hold, Shared, examine};
+
+/// Plugs NICs in, with one call.
+pub(super) async fn attach(shared: &Shared, nics: &[NicId]) -> Result<()> {
+    let result = submit(shared, nics).await;
+    let mut inflight = shared.inflight();
+    for nic in nics {
+        inflight.busy.remove(nic);
+    }
+    result
+}
+
+async fn submit(shared: &Shared, nics: &[NicId]) -> Result<()> {
+    let error = match shared.parts.provider.attach_nics(nics).await {
+        Ok(Submitted::Job(job)) => {
+            let now = shared.now();
+            let waits = |nic: &NicRecord| match nic.state {
+                NicState::Attaching { failures, .. } => {
+                    let state = NicState::Attaching { job: Some(job.clone()), failures };
+                    Some(Change::Put(nic.clone().in_state(state, now)))
+                }
+                _ => None,
+            };
+            return shared.change(nics, waits).await;
+        }
+        Ok(Submitted::Complete) => {
+            let now = shared.now();
+            shared.inflight().plugged.extend(nics.iter().map(|nic| (nic.clone(), now)));
+            return Ok(());
+        }
+        Err(error) => error,
+    };
+    tracing::warn!(error = %error.chain(), count = nics.len(), "NICs could not be attached; they are looked at");
+    if error.kind() == ErrorKind::Quota(QuotaScope::Instance) {
+        let mut inflight = shared.inflight();
+        inflight.reason = Some((error.kind(), error.chain().to_string()));
+        inflight.hold = Hold::Until(shared.now().after(shared.config.set_aside));
+    }
+    match (error.effect(), error.kind()) {
+        (Effect::Unknown, _) | (Effect::None, ErrorKind::Conflict | ErrorKind::NotFound) => {
+            examine::examine(shared, nics).await
+        }
+        _ => {
+            let now = shared.now();
+            let failed = |nic: &NicRecord| match nic.state {
+                NicState::Attaching { failures, .. } => {
+                    let state = NicState::Attaching { job: None, failures: failures + 1 };
+                    Some(Change::Put(nic.clone().in_state(state, now)))
+                }
+                _ => None,
+            };
+            shared.change(nics, failed).await
+        }
+    }
+}
+
+/// The NICs whose link is to appear, and its address.
+pub(super) fn expected(shared: &Shared) -> Vec<(NicId, MacAddr)> {
+    let plugged: BTreeSet<NicId> = shared.inflight().plugged.keys().cloned().collect();
+    shared.parts.ledger.read(|state| {
+        let expected = state.nics.values().filter(|nic| match nic.state {
+            NicState::Attaching { job: Some(_), .. } => true,
+            NicState::Attaching { .. } => plugged.contains(&nic.id),
+            _ => false,
+        });
+        expected.map(|nic| (nic.id.clone(), nic.mac)).collect()
+    })
+}
+
+/// Waits for the link and makes the NIC ready. The link itself is the proof: its appearance is not awaited by asking
+/// the cloud again and again.
+pub(super) async fn await_link(shared: &Shared, nic: &NicId, mac: MacAddr) {
+    let arrived = match shared.parts.programmer.wait_for_nic(mac).await {
+        Ok(_) => make_ready(shared, nic).await,
+        Err(error) => Err(error),
+    };
+    match arrived {
+        Ok(()) => {
+            shared.inflight().plugged.remove(nic);
+        }
+        Err(error) => {
+            tracing::warn!(%nic, error = %error.chain(), "the link of a NIC could not be awaited; it is awaited again");
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        }
+    }
+    shared.tell();
+}
+
+async fn make_ready(shared: &Shared, nic: &NicId) -> Result<()> {
+    let now = shared.now();
+    let ready = shared.change(std::slice::from_ref(nic), |record| {
+        if !matches!(record.state, NicState::Attaching { .. }) {
+            return None;
+        }
+        let mut record = record.clone().in_state(NicState::Ready, now);
+        for address in &mut record.addresses {
+            if address.state == AddressState::Claimed {
+                address.state = AddressState::Free { since: now };
+            }
+        }
+        Some(Change::Put(record))
+    });
+    ready.await
+}
+
+/// NICs that the cloud says are in, and whose link is overdue; and when the next one will be.
+pub(super) fn overdue(shared: &Shared) -> (Vec<NicId>, Option<BootTime>) {
+    let now = shared.now();
+    let deadline = |since: &BootTime| since.after(shared.config.link_deadline);
+    let inflight = shared.inflight();
+    let late = inflight.plugged.iter().filter(|(_, since)| deadline(since) <= now);
+    let next = inflight.plugged.values().map(deadline).filter(|at| *at > now).min();
+    (late.map(|(nic, _)| nic.clone()).collect(), next)
+}
+
+/// Sends NICs away again whose link never came.
+pub(super) async fn give_up(shared: &Shared, nics: &[NicId]) -> Result<()> {
+    let now = shared.now();
+    for nic in nics {
+        tracing::error!(%nic, "the cloud says that the NIC is attached, but no link with its address has appeared; \
+            it is detached and deleted. Look at the node's kernel log for hot-plug errors");
+    }
+    let away = |nic: &NicRecord| match nic.state {
+        NicState::Attaching { .. } => {
+            Some(Change::Put(nic.clone().in_state(NicState::Detaching { job: None }, now)))
+        }
+        _ => None,
+    };
+    shared.change(nics, away).await?;
+    let mut inflight = shared.inflight();
+    for nic in nics {
+        inflight.plugged.remove(nic);
+    }
+    Ok(())
+}

@@ -1,0 +1,91 @@
+//! How large the pool is to be, and how patient.
+
+use std::time::Duration;
+
+use crate::id::{InvalidValue, SubnetId};
+use crate::policy::PolicyName;
+
+/// The settings of a [`Pool`](super::Pool). Make one with [`PoolConfig::new`] and change what is to differ.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolConfig {
+    /// The subnets that NICs come from, in the order of preference; at least one.
+    pub subnets: Vec<SubnetId>,
+    /// Fewer free addresses than this, and more NICs are made. Default 3.
+    pub low: u32,
+    /// More free addresses than this, and NICs are given back. Default 5; at least `low`.
+    pub high: u32,
+    /// The most NICs of ours in this node. Default and limit 63, as an instance carries 64 with its primary one.
+    pub max_nics: u32,
+    /// How many addresses each NIC carries. Default 1.
+    pub addresses_per_nic: u32,
+    /// How the subnet of the next NIC is chosen. Default FailRotate.
+    pub policy: PolicyName,
+    /// How long an address rests between two holders. Default 60 s, longer than conntrack keeps a half-open flow.
+    pub cooling: Duration,
+    /// An address that rested this long is given when a pod would otherwise wait or fail. Default 5 s.
+    pub least_cooling: Duration,
+    /// How long requests are gathered before NICs are made for them, so that one call serves many. Default 20 ms.
+    pub gather: Duration,
+    /// How long NICs that exist wait for others that are being made, so that one attach serves all. Default 250 ms.
+    pub attach_gather: Duration,
+    /// How long a subnet that is full, or the whole cloud when it refuses us, is left alone. Default 60 s.
+    pub set_aside: Duration,
+    /// The time before the first look at a pending job. Default 1 s.
+    pub job_poll_first: Duration,
+    /// The longest time between two looks at pending jobs. Default 3 s.
+    pub job_poll: Duration,
+    /// How long a job may take before the NICs themselves are looked at. Default 5 min.
+    pub job_deadline: Duration,
+    /// How long after an attach the NIC's link may take to appear in the node. Default 60 s.
+    pub link_deadline: Duration,
+    /// How long the cloud's lists may lag behind its writes. Default 5 s.
+    pub visibility: Duration,
+}
+
+impl PoolConfig {
+    /// The most NICs of ours that an instance can carry.
+    pub const NIC_LIMIT: u32 = 63;
+
+    /// The defaults over these subnets.
+    pub fn new(subnets: Vec<SubnetId>) -> Self {
+        Self {
+            subnets,
+            low: 3,
+            high: 5,
+            max_nics: Self::NIC_LIMIT,
+            addresses_per_nic: 1,
+            policy: PolicyName::FailRotate,
+            cooling: Duration::from_secs(60),
+            least_cooling: Duration::from_secs(5),
+            gather: Duration::from_millis(20),
+            attach_gather: Duration::from_millis(250),
+            set_aside: Duration::from_secs(60),
+            job_poll_first: Duration::from_secs(1),
+            job_poll: Duration::from_secs(3),
+            job_deadline: Duration::from_secs(300),
+            link_deadline: Duration::from_secs(60),
+            visibility: Duration::from_secs(5),
+        }
+    }
+
+    /// Whether the settings make sense together.
+    ///
+    /// # Errors
+    /// [`InvalidValue`] naming the setting, its value and what it must be.
+    pub fn validate(&self) -> Result<(), InvalidValue> {
+        let refuse = |what, value: &dyn ToString, rule| Err(InvalidValue::new(what, value.to_string(), rule));
+        if self.subnets.is_empty() {
+            return refuse("list of subnets", &"", "at least one subnet");
+        }
+        if self.low > self.high {
+            return refuse("low watermark", &self.low, "at most the high watermark");
+        }
+        if !(1..=Self::NIC_LIMIT).contains(&self.max_nics) {
+            return refuse("largest number of NICs", &self.max_nics, "1 to 63");
+        }
+        if self.addresses_per_nic == 0 {
+            return refuse("number of addresses per NIC", &self.addresses_per_nic, "at least 1");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,171 @@
+//! New NICs: asked for under a token, so that a lost answer makes no second ones.
+
+use std::time::Duration;
+
+use crate::cloud::{Nic, NicFilter, NicName, Subnet};
+use crate::error::{Effect, Error, ErrorKind, Result};
+use crate::id::{CreateToken, SubnetId};
+use crate::ledger::{AddressRecord, AddressState, CreateIntent, NicRecord, NicState, SubnetRange, Write};
+use crate::provider::{CreateNics, NicAddresses};
+use crate::random::split_mix;
+
+use super::Shared;
+use super::driver::Done;
+
+/// The time between two tries to learn about instance and subnets.
+const SURVEY_PAUSE: Duration = Duration::from_secs(5);
+
+/// Learns about the instance and the subnets.
+pub(super) async fn survey(shared: &Shared) -> Done {
+    let provider = &shared.parts.provider;
+    let (instance, subnets) = tokio::join!(provider.instance(), provider.subnets(&shared.config.subnets));
+    match (instance, subnets) {
+        (Ok(instance), Ok(subnets)) => {
+            for missing in shared.config.subnets.iter().filter(|id| !subnets.iter().any(|s| &s.id == *id)) {
+                tracing::error!(subnet = %missing, "the cloud knows no such subnet; correct the configuration");
+            }
+            let mut inflight = shared.inflight();
+            inflight.subnets = subnets.into_iter().map(|s| (s.id.clone(), s)).collect();
+            inflight.instance = Some(instance);
+        }
+        (Err(error), _) | (_, Err(error)) => {
+            tracing::warn!(error = %error.chain(), "the cloud does not describe this instance and its subnets; trying again");
+            shared.inflight().reason = Some((error.kind(), error.chain().to_string()));
+            shared.tell();
+            tokio::time::sleep(SURVEY_PAUSE).await;
+        }
+    }
+    Done::Survey
+}
+
+/// Decides on a create: from here on it counts.
+pub(super) fn intend(shared: &Shared, subnet: SubnetId, count: u32) -> CreateIntent {
+    let intent = CreateIntent { token: next_token(shared), subnet, count, since: shared.now() };
+    let mut inflight = shared.inflight();
+    if let Some(room) = inflight.subnets.get_mut(&intent.subnet).and_then(|s| s.room.as_mut()) {
+        *room = room.saturating_sub(count);
+    }
+    inflight.creates.insert(intent.token.clone(), intent.clone());
+    intent
+}
+
+fn next_token(shared: &Shared) -> CreateToken {
+    let mut state = shared.tokens.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let (high, next) = split_mix(*state);
+    let (low, next) = split_mix(next);
+    *state = next;
+    let mut bits = [0; 10];
+    bits[..8].copy_from_slice(&high.to_be_bytes());
+    bits[8..].copy_from_slice(&low.to_be_bytes()[..2]);
+    CreateToken::from_bits(bits)
+}
+
+/// Carries the create out.
+pub(super) async fn create(shared: &Shared, intent: &CreateIntent) -> Result<()> {
+    let result = ask(shared, intent).await;
+    shared.inflight().creates.remove(&intent.token);
+    result
+}
+
+async fn ask(shared: &Shared, intent: &CreateIntent) -> Result<()> {
+    let (instance, subnet) = {
+        let inflight = shared.inflight();
+        (inflight.instance.clone(), inflight.subnets.get(&intent.subnet).cloned())
+    };
+    // The planner makes nothing before both are known.
+    let (Some(instance), Some(subnet)) = (instance, subnet) else { return Ok(()) };
+    shared.parts.ledger.transact(|_| Ok((vec![Write::PutIntent(intent.clone())], ()))).await?;
+    let request = CreateNics {
+        subnet: intent.subnet.clone(),
+        count: intent.count,
+        name: NicName { instance: instance.id, token: Some(intent.token.clone()) },
+        addresses: NicAddresses::Assigned(shared.config.addresses_per_nic),
+    };
+    match shared.parts.provider.create_nics(&request).await {
+        Ok(nics) => {
+            shared.inflight().create_succeeded(&intent.subnet);
+            record(shared, intent, &subnet, &nics).await
+        }
+        Err(error) => refused(shared, intent, &error).await,
+    }
+}
+
+async fn refused(shared: &Shared, intent: &CreateIntent, error: &Error) -> Result<()> {
+    tracing::warn!(error = %error.chain(), subnet = %intent.subnet, count = intent.count, "NICs could not be created");
+    {
+        let (now, mut inflight) = (shared.now(), shared.inflight());
+        inflight.create_failed(&intent.subnet, error, now, &shared.config);
+        if let Some(room) = inflight.subnets.get_mut(&intent.subnet).and_then(|s| s.room.as_mut()) {
+            *room += intent.count;
+        }
+    }
+    match error.effect() {
+        // The NICs may exist: the intent stays until they were looked up.
+        Effect::Unknown => Ok(()),
+        Effect::None => forget(shared, &intent.token).await,
+    }
+}
+
+async fn forget(shared: &Shared, token: &CreateToken) -> Result<()> {
+    shared.parts.ledger.transact(|_| Ok((vec![Write::DropIntent(token.clone())], ()))).await
+}
+
+/// In one step: the intent is fulfilled, and the NICs are on their way in.
+async fn record(shared: &Shared, intent: &CreateIntent, subnet: &Subnet, nics: &[Nic]) -> Result<()> {
+    let now = shared.now();
+    let range = SubnetRange { id: subnet.id.clone(), prefix: subnet.prefix, gateway: subnet.gateway };
+    let mut writes = vec![Write::DropIntent(intent.token.clone())];
+    writes.extend(nics.iter().map(|nic| {
+        let claimed =
+            |address: &std::net::IpAddr| AddressRecord { address: *address, state: AddressState::Claimed };
+        Write::PutNic(NicRecord {
+            id: nic.id.clone(),
+            mac: nic.mac,
+            subnet: range.clone(),
+            token: Some(intent.token.clone()),
+            state: NicState::Attaching { job: None, failures: 0 },
+            since: now,
+            addresses: nic.addresses.iter().map(claimed).collect(),
+        })
+    }));
+    shared.parts.ledger.transact(|_| Ok((writes, ()))).await
+}
+
+/// Finds out what became of a create whose answer was lost.
+pub(super) async fn look_up(shared: &Shared, token: &CreateToken) -> Result<()> {
+    let result = find(shared, token).await;
+    shared.inflight().creates.remove(token);
+    result
+}
+
+async fn find(shared: &Shared, token: &CreateToken) -> Result<()> {
+    let Some(intent) = shared.parts.ledger.read(|state| state.intents.get(token).cloned()) else {
+        return Ok(());
+    };
+    let (instance, subnet) = {
+        let mut inflight = shared.inflight();
+        inflight.creates.insert(token.clone(), intent.clone());
+        (inflight.instance.clone(), inflight.subnets.get(&intent.subnet).cloned())
+    };
+    let Some(instance) = instance else { return wait(shared, intent).await };
+    let name = NicName { instance: instance.id, token: Some(token.clone()) };
+    match shared.parts.provider.list_nics(&NicFilter { name: Some(name), ..NicFilter::default() }).await {
+        Ok(nics) if nics.is_empty() => forget(shared, token).await,
+        Ok(nics) => match subnet {
+            Some(subnet) => record(shared, &intent, &subnet, &nics).await,
+            // Its subnet is no longer configured: the comparison finds the NICs and gives them back.
+            None => forget(shared, token).await,
+        },
+        Err(error) if error.kind() == ErrorKind::NotFound => forget(shared, token).await,
+        Err(error) => {
+            tracing::warn!(error = %error.chain(), %token, "a create could not be looked up; it is looked up again");
+            wait(shared, intent).await
+        }
+    }
+}
+
+/// Lets the planner look again after the visibility delay.
+async fn wait(shared: &Shared, mut intent: CreateIntent) -> Result<()> {
+    intent.since = shared.now();
+    shared.parts.ledger.transact(|_| Ok((vec![Write::PutIntent(intent)], ()))).await
+}

@@ -1,0 +1,225 @@
+//! What the pool knows and does not write down: calls under way, who waits, what was promised, how subnets fare.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::attachment::AttachmentMark;
+use crate::clock::BootTime;
+use crate::cloud::{Instance, Subnet};
+use crate::error::{Error, ErrorKind, QuotaScope};
+use crate::id::{CreateToken, NicId, SubnetId};
+use crate::ipam::Lease;
+use crate::ledger::{AddressState, CreateIntent, NicRecord, NicState, State};
+use crate::policy::{PolicyState, SubnetView};
+
+use super::config::PoolConfig;
+use super::plan::{Action, Plan, Unserved};
+use super::view::{CreateView, Hold, NicView, PoolView};
+
+/// Everything here may be lost with the process: it is rebuilt from the records, or by asking again.
+#[derive(Debug)]
+pub(super) struct Inflight {
+    /// Creates whose answer this process awaits.
+    pub(super) creates: BTreeMap<CreateToken, CreateIntent>,
+    /// NICs that a call is about.
+    pub(super) busy: BTreeSet<NicId>,
+    /// NICs that the cloud says are plugged in, and when it said so; their link is awaited.
+    pub(super) plugged: BTreeMap<NicId, BootTime>,
+    /// NICs that are left alone for a while after an error.
+    pub(super) not_before: BTreeMap<NicId, BootTime>,
+    /// Attachments that wait, by ticket: who came first is served first.
+    pub(super) waiting: BTreeSet<u64>,
+    next_ticket: u64,
+    /// Since when somebody waits for whom nothing was planned.
+    pub(super) unmet_since: Option<BootTime>,
+    /// Addresses promised to attachments whose lease is not recorded yet.
+    pub(super) reserved: BTreeMap<AttachmentMark, Lease>,
+    /// Subnets in trouble.
+    troubles: BTreeMap<SubnetId, Trouble>,
+    /// Whether NICs may be made.
+    pub(super) hold: Hold,
+    /// Why they may not, or the last error of a subnet: told to those who wait in vain.
+    pub(super) reason: Option<(ErrorKind, String)>,
+    pub(super) policy: PolicyState,
+    pub(super) unserved: Option<Unserved>,
+    pub(super) instance: Option<Instance>,
+    pub(super) subnets: BTreeMap<SubnetId, Subnet>,
+}
+
+/// How a subnet fares that failed.
+#[derive(Debug)]
+struct Trouble {
+    until: BootTime,
+    failures: u32,
+    /// Whether waiting a little may help.
+    passing: bool,
+}
+
+/// The shortest time that a subnet is left alone after an error that may pass.
+const SHORT_ASIDE: Duration = Duration::from_secs(5);
+
+impl Inflight {
+    pub(super) fn new(seed: u64) -> Self {
+        Self {
+            creates: BTreeMap::new(),
+            busy: BTreeSet::new(),
+            plugged: BTreeMap::new(),
+            not_before: BTreeMap::new(),
+            waiting: BTreeSet::new(),
+            next_ticket: 0,
+            unmet_since: None,
+            reserved: BTreeMap::new(),
+            troubles: BTreeMap::new(),
+            hold: Hold::Unsettled,
+            reason: None,
+            policy: PolicyState { last: None, draw: seed },
+            unserved: None,
+            instance: None,
+            subnets: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn take_ticket(&mut self, now: BootTime) -> u64 {
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        self.waiting.insert(ticket);
+        self.unmet_since.get_or_insert(now);
+        ticket
+    }
+
+    /// Whether `nic` has an address that was promised.
+    pub(super) fn reserved_on(&self, nic: &NicId) -> usize {
+        self.reserved.values().filter(|lease| &lease.nic == nic).count()
+    }
+
+    /// Takes note of what is begun now, before any of it can end.
+    pub(super) fn begin(&mut self, plan: &Plan) {
+        self.policy = plan.policy.clone();
+        self.unserved = plan.unserved.clone();
+        for action in &plan.actions {
+            match action {
+                Action::Create { .. } => self.unmet_since = None,
+                Action::Attach(nics) | Action::Detach(nics) | Action::Delete(nics) => {
+                    self.busy.extend(nics.iter().cloned());
+                }
+                Action::LookUp(_) | Action::Thaw(..) => {}
+            }
+        }
+    }
+
+    /// Draws the consequences of a create that failed in `subnet`.
+    pub(super) fn create_failed(
+        &mut self,
+        subnet: &SubnetId,
+        error: &Error,
+        now: BootTime,
+        config: &PoolConfig,
+    ) {
+        self.reason = Some((error.kind(), error.chain().to_string()));
+        match error.kind() {
+            ErrorKind::Quota(QuotaScope::Instance | QuotaScope::Account) | ErrorKind::Unauthorised => {
+                self.hold = Hold::Until(now.after(config.set_aside));
+            }
+            ErrorKind::Throttled { retry_after } => {
+                self.hold = Hold::Until(now.after(retry_after.unwrap_or(SHORT_ASIDE)));
+            }
+            kind => {
+                let passing = matches!(kind, ErrorKind::Transient | ErrorKind::Internal);
+                let failures = self.troubles.get(subnet).map_or(0, |t| t.failures);
+                let aside = if passing {
+                    (SHORT_ASIDE * 2u32.pow(failures.min(4))).min(config.set_aside)
+                } else {
+                    config.set_aside
+                };
+                let trouble = Trouble { until: now.after(aside), failures: failures + 1, passing };
+                self.troubles.insert(subnet.clone(), trouble);
+            }
+        }
+    }
+
+    pub(super) fn create_succeeded(&mut self, subnet: &SubnetId) {
+        self.troubles.remove(subnet);
+        self.reason = None;
+    }
+
+    /// When the next subnet in trouble may be tried again.
+    pub(super) fn next_relief(&self, now: BootTime) -> Option<BootTime> {
+        self.troubles.values().map(|t| t.until).filter(|until| *until > now).min()
+    }
+
+    /// Whether what keeps NICs from being made may pass by itself within the patience of somebody who waits.
+    pub(super) fn may_pass(&self) -> bool {
+        match self.hold {
+            Hold::Unsettled => true,
+            Hold::Until(_) => {
+                !matches!(self.reason, Some((ErrorKind::Quota(_) | ErrorKind::Unauthorised, _)))
+            }
+            Hold::No => self.instance.is_none() || self.troubles.values().any(|t| t.passing),
+        }
+    }
+
+    /// This moment, for the planner.
+    pub(super) fn view(&self, state: &State, config: &PoolConfig, now: BootTime) -> PoolView {
+        let view = |intent: &CreateIntent, running| CreateView {
+            token: intent.token.clone(),
+            count: intent.count,
+            running,
+            since: intent.since,
+        };
+        let running = self.creates.values().map(|intent| view(intent, true));
+        let lost =
+            state.intents.values().filter(|i| !self.creates.contains_key(&i.token)).map(|i| view(i, false));
+        PoolView {
+            now,
+            nics: state.nics.values().map(|nic| self.nic_view(nic)).collect(),
+            creates: running.chain(lost).collect(),
+            waiting: u32::try_from(self.waiting.len()).unwrap_or(u32::MAX),
+            unmet_since: self.unmet_since,
+            subnets: config.subnets.iter().map(|id| self.subnet_view(id, now)).collect(),
+            nic_limit: self.instance.as_ref().map(|i| i.nic_limit),
+            hold: self.hold,
+            policy: self.policy.clone(),
+        }
+    }
+
+    fn subnet_view(&self, id: &SubnetId, now: BootTime) -> SubnetView {
+        SubnetView {
+            id: id.clone(),
+            room: self.subnets.get(id).and_then(|s| s.room),
+            set_aside: self.troubles.get(id).is_some_and(|t| t.until > now)
+                || (!self.subnets.is_empty() && !self.subnets.contains_key(id)),
+        }
+    }
+
+    fn nic_view(&self, nic: &NicRecord) -> NicView {
+        let mut view = NicView {
+            id: nic.id.clone(),
+            subnet: nic.subnet.id.clone(),
+            state: nic.state.clone(),
+            since: nic.since,
+            busy: self.busy.contains(&nic.id) || self.plugged.contains_key(&nic.id),
+            not_before: self.not_before.get(&nic.id).copied(),
+            free: 0,
+            free_since: BootTime::default(),
+            held: 0,
+            addresses: u32::try_from(nic.addresses.len()).unwrap_or(u32::MAX),
+            cooling: Vec::new(),
+        };
+        for address in &nic.addresses {
+            match &address.state {
+                AddressState::Free { since } => {
+                    view.free += 1;
+                    view.free_since = view.free_since.max(*since);
+                }
+                AddressState::Leased { .. } => view.held += 1,
+                AddressState::Cooling { since } => view.cooling.push((address.address, *since)),
+                AddressState::Claimed => {}
+            }
+        }
+        let reserved = u32::try_from(self.reserved_on(&nic.id)).unwrap_or(u32::MAX);
+        // A promised address may still be free, or cooling, in the records.
+        view.held += reserved;
+        view.free = view.free.saturating_sub(reserved);
+        if matches!(nic.state, NicState::Ready) { view } else { NicView { free: 0, ..view } }
+    }
+}

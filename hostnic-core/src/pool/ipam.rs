@@ -1,0 +1,179 @@
+//! The pool as an [`Ipam`]: a NIC's own address is what its pods get.
+
+use std::net::IpAddr;
+
+use async_trait::async_trait;
+use ipnet::IpNet;
+
+use crate::attachment::AttachmentMark;
+use crate::clock::BootTime;
+use crate::error::{Error, ErrorKind, Result};
+use crate::ipam::{Ipam, Lease, LeaseRequest};
+use crate::ledger::{AddressState, NicRecord, NicState, State};
+
+use super::inflight::Inflight;
+use super::plan::Shortage;
+use super::{Pool, Shared};
+
+/// A place in the queue; left by dropping it, served or not.
+struct Ticket<'a> {
+    shared: &'a Shared,
+    number: u64,
+}
+
+impl<'a> Ticket<'a> {
+    fn take(shared: &'a Shared) -> Self {
+        let number = shared.inflight().take_ticket(shared.now());
+        shared.wake.notify_one();
+        Self { shared, number }
+    }
+}
+
+impl Drop for Ticket<'_> {
+    fn drop(&mut self) {
+        self.shared.inflight().waiting.remove(&self.number);
+        // Whoever comes next in the queue may be served now, and fewer NICs may be needed.
+        self.shared.tell();
+        self.shared.wake.notify_one();
+    }
+}
+
+#[async_trait]
+impl Ipam for Pool {
+    /// Nothing to do: the pool's records are the agent's.
+    async fn restore(&self, _leases: &[(AttachmentMark, Lease)]) -> Result<()> {
+        Ok(())
+    }
+
+    async fn allocate(&self, request: &LeaseRequest) -> Result<Lease> {
+        let shared = self.shared.as_ref();
+        let ticket = Ticket::take(shared);
+        let mut news = shared.news.subscribe();
+        let served = async {
+            loop {
+                news.borrow_and_update();
+                if let Some(lease) = serve(shared, request, ticket.number)? {
+                    return Ok(lease);
+                }
+                // The sender lives as long as the pool, which this borrows.
+                let _ = news.changed().await;
+            }
+        };
+        match tokio::time::timeout(request.patience, served).await {
+            Ok(served) => served,
+            Err(_) => Err(in_vain(&shared.inflight(), request, "no NIC became ready in time")),
+        }
+    }
+
+    async fn release(&self, mark: &AttachmentMark, _used: bool) -> Result<()> {
+        self.shared.inflight().reserved.remove(mark);
+        self.shared.tell();
+        self.shared.wake.notify_one();
+        Ok(())
+    }
+}
+
+/// An address that could be given, how long it has been its NIC's own, and its NIC.
+type Candidate<'a> = (BootTime, &'a NicRecord, IpAddr);
+
+/// The lease of the request, when it is its turn and there is one.
+fn serve(shared: &Shared, request: &LeaseRequest, ticket: u64) -> Result<Option<Lease>> {
+    let mark = request.key.mark();
+    let now = shared.now();
+    let mut inflight = shared.inflight();
+    if let Some(lease) = inflight.reserved.get(&mark) {
+        return Ok(Some(lease.clone()));
+    }
+    let ahead = inflight.waiting.range(..ticket).count();
+    let found = shared.parts.ledger.read(|state| {
+        if let Some(record) = state.leases.get(&mark) {
+            return Some(record.lease.clone());
+        }
+        let rested = now.since_boot().saturating_sub(shared.config.least_cooling);
+        let mut free = candidates(state, &inflight, &shared.config.subnets, |s| match s {
+            AddressState::Free { since } => Some(*since),
+            _ => None,
+        });
+        // What has rested for a while is better than waiting, but only when nothing else is left.
+        free.extend(candidates(state, &inflight, &shared.config.subnets, |s| match s {
+            AddressState::Cooling { since } if since.since_boot() <= rested => Some(*since),
+            _ => None,
+        }));
+        if free.len() <= ahead {
+            return None;
+        }
+        free.first().and_then(|(_, nic, address)| lease(nic, *address))
+    });
+    if let Some(lease) = found {
+        inflight.reserved.insert(mark, lease.clone());
+        return Ok(Some(lease));
+    }
+    let behind = inflight.waiting.len().saturating_sub(ahead);
+    match &inflight.unserved {
+        Some(unserved) if behind <= unserved.count as usize => {
+            match shared.parts.ledger.read(|state| hopeless(state, &inflight, unserved.reason)) {
+                Some(why) => Err(in_vain(&inflight, request, &why)),
+                None => Ok(None),
+            }
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Addresses whose state `since` accepts, on ready NICs that nothing is happening to, oldest first.
+fn candidates<'a>(
+    state: &'a State,
+    inflight: &Inflight,
+    subnets: &[crate::id::SubnetId],
+    since: impl Fn(&AddressState) -> Option<BootTime>,
+) -> Vec<Candidate<'a>> {
+    let usable = state.nics.values().filter(|nic| {
+        nic.state == NicState::Ready && !inflight.busy.contains(&nic.id) && subnets.contains(&nic.subnet.id)
+    });
+    let promised =
+        |address: &IpAddr| inflight.reserved.values().any(|lease| lease.address.addr() == *address);
+    let mut found: Vec<Candidate<'_>> = usable
+        .flat_map(|nic| nic.addresses.iter().map(move |a| (nic, a)))
+        .filter_map(|(nic, a)| Some((since(&a.state)?, nic, a.address)))
+        .filter(|(_, _, address)| !promised(address))
+        .collect();
+    found.sort_by(|a, b| a.0.cmp(&b.0).then_with(|| a.1.id.cmp(&b.1.id)));
+    found
+}
+
+fn lease(nic: &NicRecord, address: IpAddr) -> Option<Lease> {
+    Some(Lease {
+        nic: nic.id.clone(),
+        mac: nic.mac,
+        subnet: nic.subnet.id.clone(),
+        // A prefix length that is valid for the subnet is valid for an address of the same family.
+        address: IpNet::new(address, nic.subnet.prefix.prefix_len()).ok()?,
+        gateway: nic.subnet.gateway,
+    })
+}
+
+/// Why waiting is in vain; `None` where something may still come.
+fn hopeless(state: &State, inflight: &Inflight, reason: Shortage) -> Option<String> {
+    match reason {
+        Shortage::NodeFull { limit } => {
+            let coming = state.nics.values().any(|nic| {
+                matches!(nic.state, NicState::Detaching { .. } | NicState::Deleting)
+                    || nic.addresses.iter().any(|a| matches!(a.state, AddressState::Cooling { .. }))
+            });
+            (!coming)
+                .then(|| format!("this node has all the {limit} NICs that it may have, and each has its pod"))
+        }
+        Shortage::NoSubnet => {
+            (!inflight.may_pass()).then(|| "every subnet is full or refuses NICs".to_owned())
+        }
+        Shortage::OnHold => (!inflight.may_pass()).then(|| "the cloud refuses to make NICs".to_owned()),
+    }
+}
+
+fn in_vain(inflight: &Inflight, request: &LeaseRequest, why: &str) -> Error {
+    let (kind, said) = match &inflight.reason {
+        Some((kind, said)) => (*kind, format!("; the cloud's last word: {said}")),
+        None => (ErrorKind::Exhausted, String::new()),
+    };
+    Error::new(kind, "lease an address for", &request.key).detail(format!("{why}{said}"))
+}

@@ -1,0 +1,176 @@
+//! The warm pool: NICs made ahead of need, leased, rested and given back.
+//!
+//! A pure [planner](plan::plan) looks at one moment of the pool ([`PoolView`]) and says what to do; a driver carries that out
+//! against the cloud, the kernel and the ledger, and plans again. Nothing is decided anywhere else.
+
+mod arrive;
+mod config;
+mod create;
+mod driver;
+mod examine;
+mod inflight;
+mod ipam;
+mod jobs;
+mod plan;
+mod remove;
+mod view;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
+
+use crate::clock::{BootTime, Clock};
+use crate::error::Result;
+use crate::id::NicId;
+use crate::ledger::{Ledger, NicRecord, Write};
+use crate::policy::PoolPolicy;
+use crate::provider::NicProvider;
+use crate::random::split_mix;
+use crate::route::RouteProgrammer;
+
+pub use config::PoolConfig;
+pub use plan::{Action, Plan, Shortage, Unserved, plan};
+pub use view::{CreateView, Hold, NicView, PoolView};
+
+use inflight::Inflight;
+
+/// What a pool is made of.
+#[derive(Debug, Clone)]
+pub struct PoolParts {
+    /// The cloud, with its wrappers.
+    pub provider: Arc<dyn NicProvider>,
+    /// The kernel, which tells when a NIC's link appears.
+    pub programmer: Arc<dyn RouteProgrammer>,
+    /// The records.
+    pub ledger: Arc<Ledger>,
+    /// The time of the records.
+    pub clock: Arc<dyn Clock>,
+    /// Where random choices and create tokens begin; must differ between any two runs on one account.
+    pub seed: u64,
+}
+
+/// A warm pool of one node. It is an [`Ipam`](crate::Ipam): a NIC's own address is what its pods get.
+///
+/// The pool works as long as this value lives; dropping it stops all its tasks at their next await. What they had
+/// begun is found in the ledger and in the cloud by the next pool.
+pub struct Pool {
+    shared: Arc<Shared>,
+    driver: JoinHandle<()>,
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool").field("config", &self.shared.config).finish_non_exhaustive()
+    }
+}
+
+impl Pool {
+    /// Begins to work on what the ledger holds. NICs are made only after [`Pool::settle`].
+    ///
+    /// # Errors
+    /// `Invalid` for a configuration that makes no sense.
+    pub fn start(parts: PoolParts, config: PoolConfig) -> Result<Self> {
+        config.validate()?;
+        let policy = config.policy.policy();
+        let (draw, tokens) = split_mix(parts.seed);
+        let shared = Arc::new(Shared {
+            inflight: Mutex::new(Inflight::new(draw)),
+            tokens: Mutex::new(tokens),
+            news: watch::channel(0).0,
+            wake: Notify::new(),
+            policy,
+            config,
+            parts,
+        });
+        let driver = tokio::spawn(driver::run(shared.clone()));
+        Ok(Self { shared, driver })
+    }
+
+    /// Says that the records agree with the cloud and the kernel, so that NICs may be made and given back.
+    pub fn settle(&self) {
+        let mut inflight = self.shared.inflight();
+        if inflight.hold == Hold::Unsettled {
+            inflight.hold = Hold::No;
+        }
+        drop(inflight);
+        self.shared.wake.notify_one();
+    }
+
+    /// Says that the records were changed by somebody else, so that the pool looks at them.
+    pub fn look(&self) {
+        self.shared.wake.notify_one();
+        self.shared.tell();
+    }
+
+    /// NICs that a call is about at this moment; who compares records with the cloud leaves them alone.
+    pub fn busy(&self) -> Vec<NicId> {
+        let inflight = self.shared.inflight();
+        inflight.busy.iter().chain(inflight.plugged.keys()).cloned().collect()
+    }
+
+    /// Why no NIC can be made at present, as the cloud said it; `None` when all is well.
+    pub fn trouble(&self) -> Option<String> {
+        self.shared.inflight().reason.as_ref().map(|(_, reason)| reason.clone())
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+/// What the driver, its tasks and the callers share.
+struct Shared {
+    parts: PoolParts,
+    config: PoolConfig,
+    policy: Box<dyn PoolPolicy>,
+    inflight: Mutex<Inflight>,
+    tokens: Mutex<u64>,
+    /// Changes whenever somebody who waits for an address should look again.
+    news: watch::Sender<u64>,
+    /// Wakes the driver.
+    wake: Notify,
+}
+
+/// What becomes of a record.
+enum Change {
+    Put(NicRecord),
+    Drop,
+}
+
+impl Shared {
+    fn inflight(&self) -> MutexGuard<'_, Inflight> {
+        // Nothing between lock and unlock can panic half-way through a change that matters: all of it can be rebuilt.
+        self.inflight.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> BootTime {
+        self.parts.clock.now()
+    }
+
+    fn tell(&self) {
+        self.news.send_modify(|n| *n = n.wrapping_add(1));
+    }
+
+    /// Changes those of the NICs that still have a record, in one transaction.
+    async fn change(
+        &self,
+        nics: &[NicId],
+        mut decide: impl FnMut(&NicRecord) -> Option<Change>,
+    ) -> Result<()> {
+        self.parts
+            .ledger
+            .transact(|state| {
+                let writes =
+                    nics.iter().filter_map(|id| state.nics.get(id)).filter_map(|nic| match decide(nic)? {
+                        Change::Put(record) => Some(Write::PutNic(record)),
+                        Change::Drop => Some(Write::DropNic(nic.id.clone())),
+                    });
+                Ok((writes.collect(), ()))
+            })
+            .await
+    }
+}

@@ -1,0 +1,111 @@
+//! How many NICs to make, and where.
+
+use std::collections::BTreeMap;
+
+use crate::ledger::NicState;
+use crate::policy::PoolPolicy;
+
+use super::super::config::PoolConfig;
+use super::super::view::{Hold, PoolView};
+use super::{Action, Plan, Shortage, Unserved};
+
+pub(super) fn create(
+    plan: &mut Plan,
+    view: &PoolView,
+    config: &PoolConfig,
+    policy: &dyn PoolPolicy,
+    create_batch: u32,
+) {
+    let per_nic = config.addresses_per_nic.max(1);
+    let supply = supply(view, per_nic);
+    let wanted = (view.waiting + config.low).saturating_sub(supply).div_ceil(per_nic);
+    if wanted == 0 || !gathered(plan, view, config) {
+        return;
+    }
+    let (made, why) = match room(plan, view, config) {
+        Err(shortage) => (0, shortage),
+        Ok(room) => {
+            let made = choose(plan, view, policy, wanted.min(room), create_batch);
+            (
+                made,
+                if made < room {
+                    Shortage::NoSubnet
+                } else {
+                    Shortage::NodeFull { limit: limit(view, config) }
+                },
+            )
+        }
+    };
+    let count = view.waiting.saturating_sub(supply + made * per_nic);
+    if count > 0 {
+        plan.unserved = Some(Unserved { count, reason: why });
+    }
+}
+
+/// Addresses that can be leased now or soon. Those that rest are not counted: else a burst of DELs would leave the
+/// pool short for the time of their cooling.
+fn supply(view: &PoolView, per_nic: u32) -> u32 {
+    let there: u32 = view
+        .nics
+        .iter()
+        .filter(|nic| view.subnets.iter().any(|s| s.id == nic.subnet))
+        .map(|nic| match nic.state {
+            NicState::Ready => nic.free,
+            NicState::Attaching { .. } => nic.addresses,
+            _ => 0,
+        })
+        .sum();
+    there + view.creates.iter().map(|c| c.count).sum::<u32>() * per_nic
+}
+
+/// Whether requests had time to come together, so that one call serves many.
+fn gathered(plan: &mut Plan, view: &PoolView, config: &PoolConfig) -> bool {
+    view.unmet_since.is_none_or(|since| plan.due(since.after(config.gather), view.now))
+}
+
+fn limit(view: &PoolView, config: &PoolConfig) -> u32 {
+    config.max_nics.min(view.nic_limit.unwrap_or(config.max_nics))
+}
+
+/// How many NICs may be made now; never 0.
+fn room(plan: &mut Plan, view: &PoolView, config: &PoolConfig) -> Result<u32, Shortage> {
+    let held = match view.hold {
+        Hold::No => false,
+        Hold::Until(at) => !plan.due(at, view.now),
+        Hold::Unsettled => true,
+    };
+    if held || view.nic_limit.is_none() {
+        return Err(Shortage::OnHold);
+    }
+    let there = u32::try_from(view.nics.len()).unwrap_or(u32::MAX);
+    let being_made: u32 = view.creates.iter().map(|c| c.count).sum();
+    match limit(view, config).saturating_sub(there.saturating_add(being_made)) {
+        0 => Err(Shortage::NodeFull { limit: limit(view, config) }),
+        room => Ok(room),
+    }
+}
+
+/// Asks the policy once per NIC and groups its choices: one create per subnet.
+fn choose(plan: &mut Plan, view: &PoolView, policy: &dyn PoolPolicy, wanted: u32, create_batch: u32) -> u32 {
+    let mut subnets = view.subnets.clone();
+    let mut chosen: BTreeMap<usize, u32> = BTreeMap::new();
+    let mut made = 0;
+    while made < wanted {
+        let Some((subnet, next)) = policy.choose(&plan.policy, &subnets) else { break };
+        let Some(position) = subnets.iter().position(|s| s.id == subnet) else { break };
+        if let Some(room) = &mut subnets[position].room {
+            *room = room.saturating_sub(1);
+        }
+        *chosen.entry(position).or_default() += 1;
+        plan.policy = next;
+        made += 1;
+    }
+    for (position, mut count) in chosen {
+        while count > 0 {
+            let part = count.min(create_batch.max(1));
+            plan.actions.push(Action::Create { subnet: subnets[position].id.clone(), count: part });
+            count -= part;
+        }
+    }
+    made
+}

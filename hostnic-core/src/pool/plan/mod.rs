@@ -1,0 +1,222 @@
+//! What to do next: a pure function of one moment of the pool.
+
+mod create;
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::clock::BootTime;
+use crate::id::{CreateToken, NicId, SubnetId};
+use crate::ledger::NicState;
+use crate::policy::{PolicyState, PoolPolicy};
+
+use super::config::PoolConfig;
+use super::view::{Hold, NicView, PoolView};
+
+/// One thing to do. What concerns the cloud is one call each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Make NICs in one subnet.
+    Create {
+        /// Where.
+        subnet: SubnetId,
+        /// How many.
+        count: u32,
+    },
+    /// Find out what became of a create whose answer was lost.
+    LookUp(CreateToken),
+    /// Plug NICs in.
+    Attach(Vec<NicId>),
+    /// Unplug NICs.
+    Detach(Vec<NicId>),
+    /// Delete NICs.
+    Delete(Vec<NicId>),
+    /// Let an address that has rested be leased again.
+    Thaw(NicId, IpAddr),
+}
+
+/// What to do now, and when to look again.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Plan {
+    /// What to do. The order does not matter.
+    pub actions: Vec<Action>,
+    /// Where the policy is after the choices of this plan.
+    pub policy: PolicyState,
+    /// When something becomes due though nothing happens; `None` when nothing does.
+    pub wake: Option<BootTime>,
+    /// How many of the attachments that wait nothing is on its way for, and why.
+    pub unserved: Option<Unserved>,
+}
+
+/// Why attachments wait in vain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unserved {
+    /// How many.
+    pub count: u32,
+    /// Why.
+    pub reason: Shortage,
+}
+
+/// Why no NIC can be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shortage {
+    /// The node has as many NICs as it may.
+    NodeFull {
+        /// That number.
+        limit: u32,
+    },
+    /// Every subnet is full or set aside.
+    NoSubnet,
+    /// The cloud refuses us, or has not been reached, and is left alone for a while.
+    OnHold,
+}
+
+/// How often an attach is tried before the NIC is given up.
+const ATTACH_TRIES: u32 = 5;
+
+/// Plans the next actions of a pool.
+///
+/// The same view gives the same plan. Carrying it out makes a view whose plan does not repeat the actions, because what is
+/// under way is part of the view.
+pub fn plan(
+    view: &PoolView,
+    config: &PoolConfig,
+    policy: &dyn PoolPolicy,
+    create_batch: u32,
+    batch: u32,
+) -> Plan {
+    let mut plan = Plan { policy: view.policy.clone(), ..Plan::default() };
+    thaw(&mut plan, view, config);
+    look_up(&mut plan, view, config);
+    create::create(&mut plan, view, config, policy, create_batch);
+    attach(&mut plan, view, config, batch);
+    detach(&mut plan, view, config, batch);
+    delete(&mut plan, view, batch);
+    plan
+}
+
+impl Plan {
+    fn wake_at(&mut self, at: BootTime) {
+        self.wake = Some(self.wake.map_or(at, |wake| wake.min(at)));
+    }
+
+    /// Whether `at` has come; looks again then if it has not.
+    fn due(&mut self, at: BootTime, now: BootTime) -> bool {
+        if at > now {
+            self.wake_at(at);
+        }
+        at <= now
+    }
+
+    /// One call for each `batch` NICs.
+    fn calls(&mut self, nics: Vec<NicId>, batch: u32, call: fn(Vec<NicId>) -> Action) {
+        for chunk in nics.chunks(usize::try_from(batch.max(1)).unwrap_or(usize::MAX)) {
+            self.actions.push(call(chunk.to_vec()));
+        }
+    }
+}
+
+fn thaw(plan: &mut Plan, view: &PoolView, config: &PoolConfig) {
+    for nic in view.nics.iter().filter(|n| n.state == NicState::Ready) {
+        for (address, since) in &nic.cooling {
+            // Who waits may have it sooner, and looks when told.
+            if view.waiting > 0 {
+                plan.due(since.after(config.least_cooling), view.now);
+            }
+            if plan.due(since.after(config.cooling), view.now) {
+                plan.actions.push(Action::Thaw(nic.id.clone(), *address));
+            }
+        }
+    }
+}
+
+fn look_up(plan: &mut Plan, view: &PoolView, config: &PoolConfig) {
+    for create in view.creates.iter().filter(|c| !c.running) {
+        if plan.due(create.since.after(config.visibility), view.now) {
+            plan.actions.push(Action::LookUp(create.token.clone()));
+        }
+    }
+}
+
+/// How long after its n-th failure an attach is tried again.
+fn attach_pause(failures: u32) -> Duration {
+    Duration::from_secs(1 << failures.clamp(0, 5))
+}
+
+fn attach(plan: &mut Plan, view: &PoolView, config: &PoolConfig, batch: u32) {
+    let mut ready = Vec::new();
+    let mut oldest = None::<BootTime>;
+    for nic in view.nics.iter().filter(|n| !n.busy) {
+        let NicState::Attaching { job: None, failures } = nic.state else { continue };
+        if failures >= ATTACH_TRIES {
+            continue;
+        }
+        let pause = if failures == 0 { Duration::ZERO } else { attach_pause(failures - 1) };
+        if plan.due(nic.since.after(pause), view.now) {
+            oldest = Some(oldest.map_or(nic.since, |o| o.min(nic.since)));
+            ready.push(nic.id.clone());
+        }
+    }
+    let Some(oldest) = oldest else { return };
+    let others_come = view.creates.iter().any(|c| c.running)
+        || plan.actions.iter().any(|a| matches!(a, Action::Create { .. }));
+    if others_come && !plan.due(oldest.after(config.attach_gather), view.now) {
+        return;
+    }
+    plan.calls(ready, batch, Action::Attach);
+}
+
+fn detach(plan: &mut Plan, view: &PoolView, config: &PoolConfig, batch: u32) {
+    let mut out: Vec<NicId> = Vec::new();
+    for nic in view.nics.iter().filter(|n| !n.busy) {
+        let wanted = match nic.state {
+            NicState::Detaching { job: None } => true,
+            NicState::Attaching { job: None, failures } => failures >= ATTACH_TRIES,
+            _ => false,
+        };
+        if wanted && plan.due(nic.not_before.unwrap_or_default(), view.now) {
+            out.push(nic.id.clone());
+        }
+    }
+    out.extend(surplus(view, config).into_iter().map(|nic| nic.id.clone()));
+    plan.calls(out, batch, Action::Detach);
+}
+
+/// Idle NICs that nobody will need: those of subnets no longer configured, and those above the high watermark, the one
+/// freed last first, so that what is kept has rested longest.
+fn surplus<'a>(view: &'a PoolView, config: &PoolConfig) -> Vec<&'a NicView> {
+    let configured = |nic: &NicView| view.subnets.iter().any(|s| s.id == nic.subnet);
+    let idle = |nic: &&NicView| {
+        nic.state == NicState::Ready
+            && !nic.busy
+            && nic.held == 0
+            && nic.cooling.is_empty()
+            && nic.free == nic.addresses
+    };
+    let mut surplus: Vec<&NicView> = view.nics.iter().filter(idle).filter(|n| !configured(n)).collect();
+    if view.waiting > 0 || view.hold == Hold::Unsettled {
+        return surplus;
+    }
+    let mut free: u32 =
+        view.nics.iter().filter(|n| n.state == NicState::Ready && configured(n)).map(|n| n.free).sum();
+    let mut candidates: Vec<&NicView> = view.nics.iter().filter(idle).filter(|n| configured(n)).collect();
+    candidates.sort_by(|a, b| b.free_since.cmp(&a.free_since).then_with(|| b.id.cmp(&a.id)));
+    for nic in candidates {
+        if free <= config.high || free - nic.free < config.low {
+            break;
+        }
+        free -= nic.free;
+        surplus.push(nic);
+    }
+    surplus
+}
+
+fn delete(plan: &mut Plan, view: &PoolView, batch: u32) {
+    let mut gone = Vec::new();
+    for nic in view.nics.iter().filter(|n| !n.busy && n.state == NicState::Deleting) {
+        if plan.due(nic.not_before.unwrap_or_default(), view.now) {
+            gone.push(nic.id.clone());
+        }
+    }
+    plan.calls(gone, batch, Action::Delete);
+}

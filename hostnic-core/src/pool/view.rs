@@ -1,0 +1,82 @@
+//! What the planner sees: one moment of the pool, in plain values.
+
+use std::net::IpAddr;
+
+use crate::clock::BootTime;
+use crate::id::{CreateToken, NicId, SubnetId};
+use crate::ledger::NicState;
+use crate::policy::{PolicyState, SubnetView};
+
+/// One moment of the pool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolView {
+    /// The moment.
+    pub now: BootTime,
+    /// Our NICs.
+    pub nics: Vec<NicView>,
+    /// Create calls that are not answered.
+    pub creates: Vec<CreateView>,
+    /// How many attachments wait for an address.
+    pub waiting: u32,
+    /// Since when the oldest of those waits whom no create has been planned for.
+    pub unmet_since: Option<BootTime>,
+    /// The subnets in the order of configuration.
+    pub subnets: Vec<SubnetView>,
+    /// How many NICs of ours the instance may carry; `None` while the cloud has not told.
+    pub nic_limit: Option<u32>,
+    /// Nothing is made before this: the cloud refused us, or what exists is not known yet.
+    pub hold: Hold,
+    /// Where the policy is.
+    pub policy: PolicyState,
+}
+
+/// Whether NICs may be made at present.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hold {
+    /// They may.
+    No,
+    /// Not before this moment.
+    Until(BootTime),
+    /// Not before the first comparison with the cloud and the kernel.
+    Unsettled,
+}
+
+/// A NIC, as far as the planner cares.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NicView {
+    /// Which.
+    pub id: NicId,
+    /// Its subnet.
+    pub subnet: SubnetId,
+    /// Its state.
+    pub state: NicState,
+    /// Since when.
+    pub since: BootTime,
+    /// Whether a call about it is under way.
+    pub busy: bool,
+    /// Nothing is tried on it before this.
+    pub not_before: Option<BootTime>,
+    /// How many of its addresses anybody could have now.
+    pub free: u32,
+    /// Since when the one that was freed last is free.
+    pub free_since: BootTime,
+    /// How many are leased or reserved.
+    pub held: u32,
+    /// How many it carries in all.
+    pub addresses: u32,
+    /// Those that rest, and since when.
+    pub cooling: Vec<(IpAddr, BootTime)>,
+}
+
+/// A create call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CreateView {
+    /// Its token.
+    pub token: CreateToken,
+    /// How many NICs.
+    pub count: u32,
+    /// Whether its answer is still awaited by us; otherwise it was lost, and the NICs must be looked up.
+    pub running: bool,
+    /// When it was decided.
+    pub since: BootTime,
+}
