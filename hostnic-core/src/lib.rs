@@ -2,6 +2,7 @@
 //!
 //! A pod gets a network interface of the cloud itself: an address in the VPC, with no overlay and no NAT.
 
+pub mod agent;
 pub mod attachment;
 pub mod capability;
 pub mod clock;

@@ -183,6 +183,8 @@ pub struct LeaseRecord {
     pub key: Option<AttachmentKey>,
     /// The pod, where the runtime told.
     pub pod: Option<PodRef>,
+    /// When the runtime started its ADD: a DEL that it started earlier is not about this lease.
+    pub started: BootTime,
     /// How far it is.
     pub state: LeaseState,
     /// The address and the NIC.

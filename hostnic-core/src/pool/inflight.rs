@@ -9,7 +9,7 @@ use crate::cloud::{Instance, Subnet};
 use crate::error::{Error, ErrorKind, QuotaScope};
 use crate::id::{CreateToken, NicId, SubnetId};
 use crate::ipam::Lease;
-use crate::ledger::{AddressState, CreateIntent, NicRecord, NicState, State};
+use crate::ledger::{AddressRecord, AddressState, CreateIntent, NicRecord, NicState, State};
 use crate::policy::{PolicyState, SubnetView};
 
 use super::config::PoolConfig;
@@ -205,21 +205,21 @@ impl Inflight {
             addresses: u32::try_from(nic.addresses.len()).unwrap_or(u32::MAX),
             cooling: Vec::new(),
         };
+        let promised = |address: &AddressRecord| {
+            self.reserved.values().any(|lease| lease.nic == nic.id && lease.address.addr() == address.address)
+        };
         for address in &nic.addresses {
             match &address.state {
+                AddressState::Leased { .. } => view.held += 1,
+                _ if promised(address) => view.held += 1,
                 AddressState::Free { since } => {
                     view.free += 1;
                     view.free_since = view.free_since.max(*since);
                 }
-                AddressState::Leased { .. } => view.held += 1,
                 AddressState::Cooling { since } => view.cooling.push((address.address, *since)),
                 AddressState::Claimed => {}
             }
         }
-        let reserved = u32::try_from(self.reserved_on(&nic.id)).unwrap_or(u32::MAX);
-        // A promised address may still be free, or cooling, in the records.
-        view.held += reserved;
-        view.free = view.free.saturating_sub(reserved);
         if matches!(nic.state, NicState::Ready) { view } else { NicView { free: 0, ..view } }
     }
 }

@@ -17,11 +17,13 @@ mod view;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 use crate::clock::{BootTime, Clock};
+use crate::cloud::{Instance, Subnet};
 use crate::error::Result;
 use crate::id::NicId;
 use crate::ledger::{Ledger, NicRecord, Write};
@@ -108,6 +110,25 @@ impl Pool {
     pub fn busy(&self) -> Vec<NicId> {
         let inflight = self.shared.inflight();
         inflight.busy.iter().chain(inflight.plugged.keys()).cloned().collect()
+    }
+
+    /// This node and its subnets, once the cloud has described them; `None` when that takes longer than `patience`.
+    pub async fn surveyed(&self, patience: Duration) -> Option<(Instance, Vec<Subnet>)> {
+        let mut news = self.shared.news.subscribe();
+        let described = async {
+            loop {
+                news.borrow_and_update();
+                {
+                    let inflight = self.shared.inflight();
+                    if let Some(instance) = &inflight.instance {
+                        return (instance.clone(), inflight.subnets.values().cloned().collect());
+                    }
+                }
+                // The sender lives as long as the pool, which this borrows.
+                let _ = news.changed().await;
+            }
+        };
+        tokio::time::timeout(patience, described).await.ok()
     }
 
     /// Why no NIC can be made at present, as the cloud said it; `None` when all is well.

@@ -1,0 +1,152 @@
+//! ADD: from a request to an interface, undone at whatever step it fails or is called off.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::attachment::{AttachmentMark, Sandbox};
+use crate::clock::BootTime;
+use crate::error::{Error, ErrorKind, Result};
+use crate::ipam::{Lease, LeaseRequest};
+use crate::ledger::{LeaseRecord, LeaseState};
+use crate::route::{PodLink, PodPlan};
+
+use super::request::{AddAnswer, AddRequest};
+use super::{Inner, step, undo};
+
+/// Serves the request. `cancel` is heeded at each step that lasts.
+pub(super) async fn add(
+    inner: Arc<Inner>,
+    request: AddRequest,
+    cancel: CancellationToken,
+) -> Result<AddAnswer> {
+    let mark = request.key.mark();
+    let _pass = inner.gates.enter_add(&mark, request.started, &cancel).await;
+    refuse_overtaken(&inner, &request, &mark)?;
+    inner.until_recovered(&cancel, &request).await?;
+    let sandbox = inner.kernel(inner.programmer.sandbox(&request.netns)).await?;
+    if let Some(record) = inner.ledger.read(|state| state.leases.get(&mark).cloned()) {
+        match record.state {
+            LeaseState::Active => return again(&inner, &request, record, sandbox).await,
+            // Left by an operation that failed half-way: nobody was answered, or its DEL is owed.
+            LeaseState::Preparing | LeaseState::Releasing => undo::undo(&inner, &record).await?,
+        }
+    }
+    let lease = allocate(&inner, &request, &cancel).await?;
+    let plan = plan(&inner, &request, &mark, sandbox, &lease);
+    let done = give(&inner, &request, &plan, lease.clone(), &cancel).await;
+    match done {
+        Ok(link) => Ok(AddAnswer { lease, link, routes: plan.routes }),
+        Err(error) => {
+            take_back(&inner, &mark, &error).await;
+            Err(error)
+        }
+    }
+}
+
+/// An ADD that arrives after the DEL which its runtime started later must not bring the attachment back.
+fn refuse_overtaken(inner: &Inner, request: &AddRequest, mark: &AttachmentMark) -> Result<()> {
+    let overtaken =
+        inner.ledger.read(|state| state.tombstones.get(mark).is_some_and(|del| request.started <= *del));
+    if overtaken { Err(called_off(request)) } else { Ok(()) }
+}
+
+fn called_off(request: &AddRequest) -> Error {
+    Error::new(ErrorKind::Cancelled, "add", &request.key)
+        .detail("a later DEL of the same attachment, or the caller's hanging up, called it off")
+}
+
+/// The runtime did not hear the answer, or asks for something else under the same name.
+async fn again(
+    inner: &Inner,
+    request: &AddRequest,
+    record: LeaseRecord,
+    sandbox: Sandbox,
+) -> Result<AddAnswer> {
+    if record.plan.sandbox != sandbox {
+        return Err(Error::new(ErrorKind::Conflict, "add", &request.key)
+            .detail("the attachment is active in another network namespace; DEL it first"));
+    }
+    let link = inner.kernel(inner.programmer.setup_pod(&record.plan)).await?;
+    Ok(AddAnswer { lease: record.lease, link, routes: record.plan.routes })
+}
+
+async fn allocate(inner: &Inner, request: &AddRequest, cancel: &CancellationToken) -> Result<Lease> {
+    let wanted =
+        LeaseRequest { key: request.key.clone(), pod: request.pod.clone(), patience: request.patience };
+    let allocated = tokio::select! {
+        allocated = inner.ipam.allocate(&wanted) => allocated,
+        () = cancel.cancelled() => Err(called_off(request)),
+    };
+    if allocated.is_err() {
+        // The future may have been dropped just as it was served.
+        inner.ipam.release(&request.key.mark(), false).await?;
+    }
+    allocated
+}
+
+fn plan(
+    inner: &Inner,
+    request: &AddRequest,
+    mark: &AttachmentMark,
+    sandbox: Sandbox,
+    lease: &Lease,
+) -> PodPlan {
+    PodPlan {
+        datapath: inner.config.datapath,
+        mark: mark.clone(),
+        netns: request.netns.clone(),
+        sandbox,
+        ifname: request.key.ifname.clone(),
+        mac: lease.mac,
+        address: lease.address,
+        gateway: lease.gateway,
+        routes: request.routes.clone(),
+        mtu: request.mtu,
+    }
+}
+
+/// The order that makes every crash recoverable: the lease is durable before the kernel hears of it, and active before
+/// the runtime does.
+async fn give(
+    inner: &Inner,
+    request: &AddRequest,
+    plan: &PodPlan,
+    lease: Lease,
+    cancel: &CancellationToken,
+) -> Result<PodLink> {
+    let record = LeaseRecord {
+        mark: plan.mark.clone(),
+        key: Some(request.key.clone()),
+        pod: request.pod.clone(),
+        started: request.started,
+        state: LeaseState::Preparing,
+        lease,
+        plan: plan.clone(),
+        link: None,
+        since: inner.now(),
+    };
+    inner.ledger.transact(|state| Ok((step::prepare(state, record)?, ()))).await?;
+    stop_if(cancel, request)?;
+    let link = inner.kernel(inner.programmer.setup_pod(plan)).await?;
+    stop_if(cancel, request)?;
+    let (now, answered): (BootTime, PodLink) = (inner.now(), link.clone());
+    inner.ledger.transact(|state| Ok((step::activate(state, &plan.mark, answered, now)?, ()))).await?;
+    Ok(link)
+}
+
+fn stop_if(cancel: &CancellationToken, request: &AddRequest) -> Result<()> {
+    if cancel.is_cancelled() { Err(called_off(request)) } else { Ok(()) }
+}
+
+/// Undoes what was begun. What cannot be undone now is found by the next comparison, or by the DEL.
+async fn take_back(inner: &Inner, mark: &AttachmentMark, why: &Error) {
+    let record = inner.ledger.read(|state| state.leases.get(mark).cloned());
+    let undone = match record {
+        Some(record) => undo::undo(inner, &record).await,
+        None => inner.ipam.release(mark, false).await,
+    };
+    if let Err(error) = undone {
+        tracing::warn!(%mark, error = %error.chain(), after = %why.chain(), "an ADD that failed could not be undone wholly; its DEL will");
+    }
+}

@@ -1,0 +1,62 @@
+//! CHECK and GC: what is asked about attachments, not for them.
+
+use std::sync::Arc;
+
+use crate::attachment::AttachmentKey;
+use crate::error::{Error, ErrorKind, Result};
+use crate::ledger::{LeaseRecord, LeaseState};
+
+use super::Inner;
+use super::request::{CheckRequest, DelRequest, GcRequest};
+
+/// Compares an attachment with what it was given.
+pub(super) async fn check(inner: Arc<Inner>, request: CheckRequest) -> Result<LeaseRecord> {
+    let mark = request.key.mark();
+    let _pass = inner.gates.enter(&mark).await;
+    let wrong = |why: String| Error::new(ErrorKind::Conflict, "check", &request.key).detail(why);
+    let record = inner.ledger.read(|state| state.leases.get(&mark).cloned());
+    let Some(record) = record.filter(|record| record.state == LeaseState::Active) else {
+        return Err(Error::new(ErrorKind::NotFound, "check", &request.key)
+            .detail("it holds no address here; delete the pod and make it again"));
+    };
+    let sandbox = inner.kernel(inner.programmer.sandbox(&request.netns)).await?;
+    if sandbox != record.plan.sandbox {
+        return Err(wrong(format!("it was attached in another network namespace than {}", request.netns)));
+    }
+    let drifts = inner.kernel(inner.programmer.check_pod(&record.plan)).await?;
+    if drifts.is_empty() {
+        return Ok(record);
+    }
+    let list: Vec<String> = drifts.iter().map(ToString::to_string).collect();
+    Err(wrong(format!("the kernel differs from what was set up ({})", list.join("; "))))
+}
+
+/// Releases all attachments of a network that are not listed. Those of other networks, and those attached after the
+/// request was started, stay.
+pub(super) async fn gc(inner: Arc<Inner>, request: GcRequest) -> Result<()> {
+    let stale: Vec<AttachmentKey> = inner.ledger.read(|state| {
+        let ended_before = |r: &&LeaseRecord| r.state != LeaseState::Preparing && r.since <= request.started;
+        let keys = state.leases.values().filter(ended_before).filter_map(|record| record.key.clone());
+        keys.filter(|key| {
+            key.network == request.network
+                && !request.valid.contains(&(key.container.clone(), key.ifname.clone()))
+        })
+        .collect()
+    });
+    let mut failures = Vec::new();
+    for key in stale {
+        let attachment = key.to_string();
+        let del = DelRequest { key, netns: None, started: request.started };
+        if let Err(error) = super::del::del(inner.clone(), del).await {
+            failures.push(format!("{attachment}: {}", error.chain()));
+        }
+    }
+    if failures.is_empty() {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Transient, "garbage-collect network", &request.network).detail(format!(
+        "{} attachments could not be released: {}",
+        failures.len(),
+        failures.join("; ")
+    )))
+}

@@ -1,0 +1,307 @@
+//! Records, cloud and kernel side by side: what differs, and what is to be done about it. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::attachment::AttachmentMark;
+use crate::clock::BootTime;
+use crate::cloud::{Nic, NicAttachment, NicName};
+use crate::id::{InstanceId, NicId, SubnetId};
+use crate::ipam::Lease;
+use crate::ledger::{
+    AddressRecord, AddressState, LeaseRecord, LeaseState, NicRecord, NicState, State, SubnetRange,
+};
+use crate::route::{Datapath, HostLink, KernelView, MarkedLink, PodLink, PodPlan};
+
+/// One moment of everything.
+#[derive(Debug)]
+pub struct Observation<'a> {
+    /// The moment.
+    pub now: BootTime,
+    /// The records.
+    pub state: &'a State,
+    /// The kernel.
+    pub kernel: &'a KernelView,
+    /// What the cloud told, if it was asked and answered.
+    pub cloud: Option<&'a Evidence>,
+    /// NICs and attachments that something is happening to: they are left alone.
+    pub busy_nics: &'a BTreeSet<NicId>,
+    /// See `busy_nics`.
+    pub busy_leases: &'a BTreeSet<AttachmentMark>,
+}
+
+/// What the cloud told.
+#[derive(Debug, Clone)]
+pub struct Evidence {
+    /// This node.
+    pub instance: InstanceId,
+    /// The NICs attached to it, and those attached nowhere in our subnets.
+    pub nics: Vec<Nic>,
+    /// Our subnets.
+    pub subnets: BTreeMap<SubnetId, SubnetRange>,
+}
+
+/// One difference and what is to be done about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Finding {
+    /// The cloud has no such NIC any more: forget it.
+    Forget(NicId),
+    /// Our NIC is here, unused and unrecorded: record it, free after its cooling.
+    Adopt(Box<NicRecord>),
+    /// Our NIC is in a pod, unrecorded: record it and what the pod holds.
+    Rebuild(Box<NicRecord>, Box<LeaseRecord>),
+    /// Our NIC is here, and whose it is cannot be told: record it, and never touch it until a person says so.
+    Quarantine(Box<NicRecord>),
+    /// Our NIC is attached nowhere and unrecorded: record it as to be deleted.
+    Expel(Box<NicRecord>),
+    /// The NIC was unplugged behind our back: plug it in again when a pod has it, let it go otherwise.
+    Unplugged(NicId),
+    /// The NIC is in another instance: never touch it again.
+    Lose(NicId),
+    /// An operation stopped half-way: nobody was answered, or its DEL is owed.
+    Unfinished(AttachmentMark),
+    /// A pod's NIC is back in the node's namespace: its sandbox is gone, or somebody took the NIC out.
+    CameBack(AttachmentMark),
+    /// So many sandboxes look gone at once that it is rather our view that is wrong: nothing is released.
+    BlindToSandboxes(usize),
+}
+
+/// What was seen once and is acted on only when it is seen again: the cloud's lists lag.
+#[derive(Debug, Default)]
+pub struct Suspicions {
+    seen: BTreeMap<(&'static str, NicId), (u32, BootTime)>,
+}
+
+impl Suspicions {
+    /// Whether it was seen at least `times` times in a row, this one included, over at least `age`.
+    fn confirm(
+        &mut self,
+        fresh: &mut Self,
+        what: &'static str,
+        nic: &NicId,
+        now: BootTime,
+        times: u32,
+        age: Duration,
+    ) -> bool {
+        let key = (what, nic.clone());
+        let (count, first) = self.seen.get(&key).copied().unwrap_or((0, now));
+        fresh.seen.insert(key, (count + 1, first));
+        count + 1 >= times && now.since(first) >= age
+    }
+}
+
+/// How often a NIC must be missing from the cloud before that is believed though its link is there.
+const DOUBTS: u32 = 5;
+
+/// Compares, and says what to do. `suspicions` carries what was seen from one comparison to the next; `grace` is the age
+/// from which a NIC that nobody knows is deleted.
+pub fn compare(seen: &Observation<'_>, suspicions: &mut Suspicions, grace: Duration) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if let Some(cloud) = seen.cloud {
+        let mut fresh = Suspicions::default();
+        for nic in &cloud.nics {
+            findings.extend(compare_nic(seen, cloud, nic, suspicions, &mut fresh, grace));
+        }
+        findings.extend(missing(seen, cloud, suspicions, &mut fresh));
+        *suspicions = fresh;
+    }
+    findings.extend(leases(seen));
+    findings
+}
+
+/// A NIC that the cloud told of.
+fn compare_nic(
+    seen: &Observation<'_>,
+    cloud: &Evidence,
+    nic: &Nic,
+    suspicions: &mut Suspicions,
+    fresh: &mut Suspicions,
+    grace: Duration,
+) -> Option<Finding> {
+    if seen.busy_nics.contains(&nic.id) {
+        return None;
+    }
+    let here = nic.attachment.instance() == Some(&cloud.instance);
+    if let Some(record) = seen.state.nics.get(&nic.id) {
+        return match (&record.state, &nic.attachment) {
+            (NicState::Ready, NicAttachment::Available) => suspicions
+                .confirm(fresh, "unplugged", &nic.id, seen.now, 2, Duration::ZERO)
+                .then(|| Finding::Unplugged(nic.id.clone())),
+            (NicState::Ready | NicState::Attaching { .. }, NicAttachment::Attached { .. }) if !here => {
+                suspicions
+                    .confirm(fresh, "elsewhere", &nic.id, seen.now, 2, Duration::ZERO)
+                    .then(|| Finding::Lose(nic.id.clone()))
+            }
+            _ => None,
+        };
+    }
+    let name = NicName::parse(&nic.name)?;
+    let primary = matches!(nic.attachment, NicAttachment::Attached { primary: true, .. });
+    if name.instance != cloud.instance || primary {
+        return None;
+    }
+    let range = cloud.subnets.get(&nic.subnet)?;
+    if here {
+        return unrecorded(seen, nic, &name, range, suspicions, fresh);
+    }
+    let intended = name.token.as_ref().is_some_and(|token| seen.state.intents.contains_key(token));
+    let confirmed = nic.attachment == NicAttachment::Available
+        && !intended
+        && suspicions.confirm(fresh, "stray", &nic.id, seen.now, 2, grace);
+    confirmed.then(|| {
+        Finding::Expel(Box::new(record(
+            nic,
+            &name,
+            range,
+            NicState::Deleting,
+            AddressState::Claimed,
+            seen.now,
+        )))
+    })
+}
+
+/// A NIC of ours, attached here, that no record names.
+fn unrecorded(
+    seen: &Observation<'_>,
+    nic: &Nic,
+    name: &NicName,
+    range: &SubnetRange,
+    suspicions: &mut Suspicions,
+    fresh: &mut Suspicions,
+) -> Option<Finding> {
+    let in_pod = seen.kernel.pods.iter().find(|link| link.mac == nic.mac);
+    if let Some(link) = in_pod {
+        let lease = rebuilt(nic, range, link, seen.now)?;
+        let leased = AddressState::Leased { mark: link.mark.clone() };
+        let mut record =
+            record(nic, name, range, NicState::Ready, AddressState::Cooling { since: seen.now }, seen.now);
+        record = record.with_address(lease.lease.address.addr(), leased);
+        return Some(Finding::Rebuild(Box::new(record), Box::new(lease)));
+    }
+    match seen.kernel.host.iter().find(|link| link.mac == nic.mac) {
+        Some(HostLink { in_use: false, .. }) => {
+            let cooling = AddressState::Cooling { since: seen.now };
+            Some(Finding::Adopt(Box::new(record(nic, name, range, NicState::Ready, cooling, seen.now))))
+        }
+        // Up, or with an address: somebody uses it. Nowhere: it is in a namespace that cannot be seen, or on its way.
+        other => {
+            let wanted = if other.is_some() { 1 } else { 2 };
+            let confirmed = suspicions.confirm(fresh, "ownerless", &nic.id, seen.now, wanted, Duration::ZERO);
+            confirmed.then(|| {
+                let quarantined =
+                    record(nic, name, range, NicState::Quarantined, AddressState::Claimed, seen.now);
+                Finding::Quarantine(Box::new(quarantined))
+            })
+        }
+    }
+}
+
+fn record(
+    nic: &Nic,
+    name: &NicName,
+    range: &SubnetRange,
+    state: NicState,
+    addresses: AddressState,
+    now: BootTime,
+) -> NicRecord {
+    NicRecord {
+        id: nic.id.clone(),
+        mac: nic.mac,
+        subnet: range.clone(),
+        token: name.token.clone(),
+        state,
+        since: now,
+        addresses: nic
+            .addresses
+            .iter()
+            .map(|address| AddressRecord { address: *address, state: addresses.clone() })
+            .collect(),
+    }
+}
+
+/// The lease of a pod, as far as the kernel knows it: the key is lost, its mark is enough for the DEL.
+fn rebuilt(nic: &Nic, range: &SubnetRange, link: &MarkedLink, now: BootTime) -> Option<LeaseRecord> {
+    let on_link = |own: &&std::net::IpAddr| link.addresses.iter().any(|a| a.addr() == **own);
+    let address = nic.addresses.iter().find(on_link).or(nic.addresses.first())?;
+    let address = ipnet::IpNet::new(*address, range.prefix.prefix_len()).ok()?;
+    Some(LeaseRecord {
+        mark: link.mark.clone(),
+        key: None,
+        pod: None,
+        started: BootTime::default(),
+        state: LeaseState::Active,
+        lease: Lease {
+            nic: nic.id.clone(),
+            mac: nic.mac,
+            subnet: range.id.clone(),
+            address,
+            gateway: range.gateway,
+        },
+        plan: PodPlan {
+            datapath: Datapath::Passthrough,
+            mark: link.mark.clone(),
+            netns: link.netns.clone(),
+            sandbox: link.sandbox,
+            ifname: link.ifname.clone(),
+            mac: nic.mac,
+            address,
+            gateway: range.gateway,
+            routes: Vec::new(),
+            mtu: None,
+        },
+        link: Some(PodLink { mac: nic.mac, mtu: 0 }),
+        since: now,
+    })
+}
+
+/// Records that the cloud told nothing of.
+fn missing(
+    seen: &Observation<'_>,
+    cloud: &Evidence,
+    suspicions: &mut Suspicions,
+    fresh: &mut Suspicions,
+) -> Vec<Finding> {
+    let told: BTreeSet<&NicId> = cloud.nics.iter().map(|nic| &nic.id).collect();
+    let mut findings = Vec::new();
+    for record in seen.state.nics.values() {
+        let settled = matches!(record.state, NicState::Ready | NicState::Quarantined | NicState::Lost);
+        if !settled || told.contains(&record.id) || seen.busy_nics.contains(&record.id) || record.has_holder()
+        {
+            continue;
+        }
+        let link = seen.kernel.host.iter().any(|link| link.mac == record.mac);
+        let times = if link { DOUBTS } else { 2 };
+        if suspicions.confirm(fresh, "missing", &record.id, seen.now, times, Duration::ZERO) {
+            findings.push(Finding::Forget(record.id.clone()));
+        }
+    }
+    findings
+}
+
+/// Leases that stopped half-way, or whose NIC has come back to the node.
+fn leases(seen: &Observation<'_>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut came_back = Vec::new();
+    let mut active = 0;
+    for lease in seen.state.leases.values() {
+        active += usize::from(lease.state == LeaseState::Active);
+        if seen.busy_leases.contains(&lease.mark) {
+            continue;
+        }
+        match lease.state {
+            LeaseState::Preparing | LeaseState::Releasing => {
+                findings.push(Finding::Unfinished(lease.mark.clone()))
+            }
+            LeaseState::Active if seen.kernel.host.iter().any(|link| link.mac == lease.lease.mac) => {
+                came_back.push(Finding::CameBack(lease.mark.clone()));
+            }
+            LeaseState::Active => {}
+        }
+    }
+    if came_back.len() > 3 && came_back.len() * 4 > active {
+        findings.push(Finding::BlindToSandboxes(came_back.len()));
+    } else {
+        findings.extend(came_back);
+    }
+    findings
+}

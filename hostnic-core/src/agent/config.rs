@@ -1,0 +1,40 @@
+//! The agent's settings.
+
+use std::time::Duration;
+
+use crate::pool::PoolConfig;
+use crate::route::Datapath;
+
+/// The settings of an [`Agent`](super::Agent).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentConfig {
+    /// The pool's.
+    pub pool: PoolConfig,
+    /// How pods are joined to their NICs.
+    pub datapath: Datapath,
+    /// How long one operation on the kernel may take. Default 10 s.
+    pub kernel_deadline: Duration,
+    /// The time between two comparisons with the kernel. Default 60 s.
+    pub node_sync: Duration,
+    /// The longest time between two comparisons with the cloud. Default 30 min: the account's calls are for all nodes.
+    pub cloud_sync: Duration,
+    /// How long a comparison waits for the cloud to describe this node. Default 5 s.
+    pub survey_patience: Duration,
+    /// How long a NIC that nobody knows must have been seen before it is deleted. Default 60 s.
+    pub grace: Duration,
+}
+
+impl AgentConfig {
+    /// The defaults around this pool.
+    pub fn new(pool: PoolConfig) -> Self {
+        Self {
+            pool,
+            datapath: Datapath::Passthrough,
+            kernel_deadline: Duration::from_secs(10),
+            node_sync: Duration::from_secs(60),
+            cloud_sync: Duration::from_secs(30 * 60),
+            survey_patience: Duration::from_secs(5),
+            grace: Duration::from_secs(60),
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! The node agent: gives pods NICs of the cloud, and everything back in the end, whatever is killed and when.
+//!
+//! [`Agent`] joins the four traits: it leases from the [`Ipam`], records in the [`Ledger`], has the kernel programmed by
+//! the [`RouteProgrammer`], and compares all of it with the cloud from time to time.
+
+mod add;
+mod check;
+mod compare;
+mod config;
+mod del;
+mod gate;
+mod owned;
+mod reconcile;
+mod request;
+mod step;
+mod undo;
+
+use std::sync::Arc;
+
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::{BootTime, Clock};
+use crate::error::{Error, ErrorKind, Result};
+use crate::ipam::Ipam;
+use crate::ledger::{LeaseRecord, Ledger, NicRecord};
+use crate::pool::{Pool, PoolParts};
+use crate::provider::NicProvider;
+use crate::route::{NodePlan, RouteProgrammer};
+use crate::store::StateStore;
+
+pub use compare::{Evidence, Finding, Observation, Suspicions, compare};
+pub use config::AgentConfig;
+pub use request::{AddAnswer, AddRequest, CheckRequest, DelRequest, GcRequest};
+
+use gate::Gates;
+use owned::Owned;
+
+/// What an agent is made of.
+#[derive(Debug, Clone)]
+pub struct AgentParts {
+    /// The cloud, with its wrappers.
+    pub provider: Arc<dyn NicProvider>,
+    /// The kernel.
+    pub programmer: Arc<dyn RouteProgrammer>,
+    /// Where records survive.
+    pub store: Arc<dyn StateStore>,
+    /// The time of the records.
+    pub clock: Arc<dyn Clock>,
+    /// Where random choices and create tokens begin; must differ between any two runs on one account.
+    pub seed: u64,
+}
+
+/// The agent of one node.
+///
+/// It works as long as this value lives. Dropping it stops all its tasks at their next await; what they had begun is
+/// found again by the next agent over the same store, or, without the store, over the same cloud and kernel.
+#[derive(Debug)]
+pub struct Agent {
+    inner: Arc<Inner>,
+    tasks: Owned,
+    reconciler: JoinHandle<()>,
+    requests: mpsc::Sender<reconcile::Request>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    config: AgentConfig,
+    clock: Arc<dyn Clock>,
+    provider: Arc<dyn NicProvider>,
+    programmer: Arc<dyn RouteProgrammer>,
+    ledger: Arc<Ledger>,
+    pool: Arc<Pool>,
+    ipam: Arc<dyn Ipam>,
+    gates: Gates,
+    /// Whether the records are known to agree with the kernel, so that ADDs may be served.
+    recovered: watch::Sender<bool>,
+    nudge: Notify,
+}
+
+/// Whether the agent can serve ADDs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Readiness {
+    /// It can.
+    Ready,
+    /// Not yet, or not at present; the text says why.
+    NotReady(String),
+}
+
+impl Agent {
+    /// Opens the records, prepares the node and begins to serve.
+    ///
+    /// The cloud need not be reachable: pods that run go on, and ADDs are served from what is warm.
+    ///
+    /// # Errors
+    /// `Invalid` for a configuration that makes no sense, and those of the store and of the kernel.
+    pub async fn start(parts: AgentParts, config: AgentConfig) -> Result<Self> {
+        let ledger = Arc::new(Ledger::open(parts.store).await?);
+        let pool = Arc::new(Pool::start(
+            PoolParts {
+                provider: parts.provider.clone(),
+                programmer: parts.programmer.clone(),
+                ledger: ledger.clone(),
+                clock: parts.clock.clone(),
+                seed: parts.seed,
+            },
+            config.pool.clone(),
+        )?);
+        let inner = Arc::new(Inner {
+            config,
+            clock: parts.clock,
+            provider: parts.provider,
+            programmer: parts.programmer,
+            ipam: pool.clone(),
+            pool,
+            ledger,
+            gates: Gates::default(),
+            recovered: watch::channel(false).0,
+            nudge: Notify::new(),
+        });
+        inner.kernel(inner.programmer.setup_node(&NodePlan { datapath: inner.config.datapath })).await?;
+        let leases = inner.ledger.read(|state| {
+            state
+                .leases
+                .values()
+                .map(|record| (record.mark.clone(), record.lease.clone()))
+                .collect::<Vec<_>>()
+        });
+        inner.ipam.restore(&leases).await?;
+        let (requests, asked) = mpsc::channel(1);
+        let reconciler = tokio::spawn(reconcile::run(inner.clone(), asked));
+        Ok(Self { inner, tasks: Owned::default(), reconciler, requests })
+    }
+
+    /// Gives a pod an interface. The same request again gives the same answer.
+    ///
+    /// Dropping the future calls the ADD off and undoes it, unless it is done already.
+    ///
+    /// # Errors
+    /// Of the Ipam when there is no address, `Conflict` when the pod has another interface of that name or the
+    /// attachment is active elsewhere, `NotFound` and `Invalid` for the namespace, `Cancelled` when a later DEL won. After
+    /// an error nothing is left.
+    pub async fn add(&self, request: AddRequest) -> Result<AddAnswer> {
+        let cancel = CancellationToken::new();
+        let hung_up = cancel.clone().drop_guard();
+        let answer = self.tasks.run(add::add(self.inner.clone(), request, cancel)).await;
+        drop(hung_up);
+        answer
+    }
+
+    /// Takes a pod's interface away. Success when there is nothing to take.
+    ///
+    /// Dropping the future does not call the DEL off.
+    ///
+    /// # Errors
+    /// `Transient` when kernel or store fail; the DEL is then finished by a retry, or by the next comparison.
+    pub async fn del(&self, request: DelRequest) -> Result<()> {
+        self.tasks.run(del::del(self.inner.clone(), request)).await
+    }
+
+    /// Compares an attachment with what it was given, and answers its record.
+    ///
+    /// # Errors
+    /// `NotFound` when it holds nothing, `Conflict` with every difference when the kernel differs.
+    pub async fn check(&self, request: CheckRequest) -> Result<LeaseRecord> {
+        self.tasks.run(check::check(self.inner.clone(), request)).await
+    }
+
+    /// Releases the attachments of a network that are not listed.
+    ///
+    /// # Errors
+    /// `Transient` with every attachment that could not be released; the others are released all the same.
+    pub async fn gc(&self, request: GcRequest) -> Result<()> {
+        self.tasks.run(check::gc(self.inner.clone(), request)).await
+    }
+
+    /// Whether ADDs can be served, from what is known already: no cloud, no kernel, no waiting.
+    pub fn readiness(&self) -> Readiness {
+        if *self.inner.recovered.borrow() {
+            return Readiness::Ready;
+        }
+        let why = self.inner.pool.trouble();
+        Readiness::NotReady(
+            why.unwrap_or_else(|| "the records are being compared with the kernel and the cloud".to_owned()),
+        )
+    }
+
+    /// Waits until ADDs can be served.
+    pub async fn ready(&self) {
+        let mut recovered = self.inner.recovered.subscribe();
+        // The sender lives as long as the agent.
+        let _ = recovered.wait_for(|recovered| *recovered).await;
+    }
+
+    /// All NICs, as recorded.
+    pub fn nics(&self) -> Vec<NicRecord> {
+        self.inner.ledger.read(|state| state.nics.values().cloned().collect())
+    }
+
+    /// All leases, as recorded.
+    pub fn leases(&self) -> Vec<LeaseRecord> {
+        self.inner.ledger.read(|state| state.leases.values().cloned().collect())
+    }
+
+    /// Tells after every change of a record; the value only counts them.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.inner.ledger.changes()
+    }
+
+    /// Compares records, cloud and kernel now, and mends what differs. Gives back what was found.
+    ///
+    /// # Errors
+    /// Those of the cloud and the kernel; what could be mended is mended.
+    pub async fn compare_now(&self) -> Result<Vec<Finding>> {
+        let stopping = || {
+            Error::new(ErrorKind::Cancelled, "compare", "records, cloud and kernel")
+                .detail("the node agent is stopping")
+        };
+        let (answer, answered) = oneshot::channel();
+        self.requests.send(answer).await.map_err(|_| stopping())?;
+        answered.await.map_err(|_| stopping())?
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        self.reconciler.abort();
+    }
+}
+
+impl Inner {
+    fn now(&self) -> BootTime {
+        self.clock.now()
+    }
+
+    /// Has the next comparison begin at once.
+    fn nudge(&self) {
+        self.nudge.notify_one();
+    }
+
+    /// A call to the kernel, with its deadline.
+    async fn kernel<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
+        match tokio::time::timeout(self.config.kernel_deadline, call).await {
+            Ok(result) => result,
+            Err(_) => Err(Error::new(ErrorKind::Transient, "program", "the kernel")
+                .detail(format!(
+                    "no answer within {:?}; the node may be overloaded; try again",
+                    self.config.kernel_deadline
+                ))
+                .effect_unknown()),
+        }
+    }
+
+    /// Waits until the first comparison has shown whose the NICs are.
+    async fn until_recovered(&self, cancel: &CancellationToken, request: &AddRequest) -> Result<()> {
+        let mut recovered = self.recovered.subscribe();
+        let refused = |kind, why: &str| Err(Error::new(kind, "add", &request.key).detail(why));
+        tokio::select! {
+            _ = recovered.wait_for(|recovered| *recovered) => Ok(()),
+            () = cancel.cancelled() => refused(ErrorKind::Cancelled, "called off while the agent was starting"),
+            () = tokio::time::sleep(request.patience) => {
+                let why = self.pool.trouble().unwrap_or_else(|| "the comparison with the cloud is not done".to_owned());
+                refused(ErrorKind::Transient, &format!("the agent is still starting: {why}"))
+            }
+        }
+    }
+}

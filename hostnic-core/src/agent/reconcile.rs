@@ -1,0 +1,293 @@
+//! The comparison, from time to time and on request, and what is done about its findings.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
+
+use crate::attachment::AttachmentMark;
+use crate::cloud::NicFilter;
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::NicId;
+use crate::ledger::{AddressState, LeaseState, NicRecord, NicState, SubnetRange, Write};
+
+use super::compare::{Evidence, Finding, Observation, Suspicions, compare};
+use super::{Inner, step, undo};
+
+/// The time between two tries of a comparison that failed.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// Who asks for a comparison now, to be told what was found.
+pub(super) type Request = oneshot::Sender<Result<Vec<Finding>>>;
+
+/// When the cloud is asked next: rarely while nothing differs.
+struct Pace {
+    pause: Duration,
+    next: Instant,
+}
+
+/// Runs until it is dropped.
+pub(super) async fn run(inner: Arc<Inner>, mut requests: mpsc::Receiver<Request>) {
+    let mut suspicions = Suspicions::default();
+    let mut pace = Pace { pause: inner.config.node_sync, next: Instant::now() };
+    let mut asked: Option<Request> = None;
+    loop {
+        let with_cloud = asked.is_some() || Instant::now() >= pace.next || !*inner.recovered.borrow();
+        let result = compare_once(&inner, &mut suspicions, with_cloud).await;
+        let wait = next(&inner, &mut pace, with_cloud, &result);
+        if let Some(asked) = asked.take() {
+            // Who asked may have gone.
+            drop(asked.send(result));
+        } else if let Err(error) = result {
+            tracing::warn!(error = %error.chain(), "records, cloud and kernel could not be compared; trying again");
+        }
+        tokio::select! {
+            () = inner.nudge.notified() => pace.next = Instant::now(),
+            () = sleep_until(wait) => {}
+            Some(request) = requests.recv() => asked = Some(request),
+        }
+    }
+}
+
+fn next(inner: &Inner, pace: &mut Pace, with_cloud: bool, result: &Result<Vec<Finding>>) -> Instant {
+    let now = Instant::now();
+    let Ok(findings) = result else { return now + RETRY };
+    if with_cloud {
+        pace.pause = if findings.is_empty() {
+            (pace.pause * 2).min(inner.config.cloud_sync)
+        } else {
+            inner.config.node_sync
+        };
+        pace.next = now + pace.pause;
+    }
+    (now + inner.config.node_sync).min(pace.next)
+}
+
+/// One comparison, and what follows from it.
+async fn compare_once(
+    inner: &Arc<Inner>,
+    suspicions: &mut Suspicions,
+    with_cloud: bool,
+) -> Result<Vec<Finding>> {
+    let evidence = if with_cloud { gather(inner).await } else { Ok(None) };
+    let kernel = inner.kernel(inner.programmer.observe()).await?;
+    let busy_nics: BTreeSet<NicId> = inner.pool.busy().into_iter().collect();
+    let (cloud, failed) = match evidence {
+        Ok(cloud) => (cloud, None),
+        Err(error) => (None, Some(error)),
+    };
+    let findings = inner.ledger.read(|state| {
+        let busy_leases: BTreeSet<AttachmentMark> =
+            state.leases.keys().filter(|mark| !inner.gates.is_open(mark)).cloned().collect();
+        let seen = Observation {
+            now: inner.now(),
+            state,
+            kernel: &kernel,
+            cloud: cloud.as_ref(),
+            busy_nics: &busy_nics,
+            busy_leases: &busy_leases,
+        };
+        compare(&seen, suspicions, inner.config.grace)
+    });
+    for finding in &findings {
+        tracing::info!(?finding, "records, cloud and kernel differ");
+        if let Err(error) = mend(inner, finding).await {
+            tracing::warn!(?finding, error = %error.chain(), "a difference could not be mended; it is tried again");
+        }
+    }
+    repair_pods(inner).await;
+    inner.pool.look();
+    // Without the cloud, records that survived are enough to serve from; without both, whose the NICs are is not known.
+    let known = inner.ledger.read(|state| !state.nics.is_empty());
+    if cloud.is_some() {
+        inner.pool.settle();
+    }
+    if cloud.is_some() || known {
+        inner.recovered.send_replace(true);
+    }
+    match failed {
+        Some(error) => Err(error),
+        None => Ok(findings),
+    }
+}
+
+/// Asks the cloud, once it has described this node.
+async fn gather(inner: &Inner) -> Result<Option<Evidence>> {
+    let Some((instance, subnets)) = inner.pool.surveyed(inner.config.survey_patience).await else {
+        let why = inner.pool.trouble().unwrap_or_else(|| "it has not answered yet".to_owned());
+        return Err(Error::new(ErrorKind::Transient, "describe", "this instance").detail(why));
+    };
+    let attached = NicFilter { instance: Some(instance.id.clone()), ..NicFilter::default() };
+    let ids = subnets.iter().map(|s| s.id.clone()).collect();
+    let available = NicFilter { subnets: Some(ids), available: true, ..NicFilter::default() };
+    let (attached, available) =
+        tokio::try_join!(inner.provider.list_nics(&attached), inner.provider.list_nics(&available))?;
+    let ranges = subnets.into_iter().map(|s| {
+        let range = SubnetRange { id: s.id.clone(), prefix: s.prefix, gateway: s.gateway };
+        (s.id, range)
+    });
+    // A NIC that was plugged in between the two answers is in both.
+    let mut nics: BTreeMap<NicId, _> = available.into_iter().map(|nic| (nic.id.clone(), nic)).collect();
+    nics.extend(attached.into_iter().map(|nic| (nic.id.clone(), nic)));
+    Ok(Some(Evidence {
+        instance: instance.id,
+        nics: nics.into_values().collect(),
+        subnets: ranges.collect(),
+    }))
+}
+
+async fn mend(inner: &Arc<Inner>, finding: &Finding) -> Result<()> {
+    match finding {
+        Finding::Forget(nic) => forget(inner, nic).await,
+        Finding::Adopt(record) | Finding::Quarantine(record) | Finding::Expel(record) => {
+            put_new(inner, record).await
+        }
+        Finding::Rebuild(nic, lease) => {
+            let writes = vec![Write::PutNic(*nic.clone()), Write::PutLease(lease.clone())];
+            inner
+                .ledger
+                .transact(|state| {
+                    let new = !state.nics.contains_key(&nic.id) && !state.leases.contains_key(&lease.mark);
+                    Ok((if new { writes } else { Vec::new() }, ()))
+                })
+                .await
+        }
+        Finding::Unplugged(nic) => unplugged(inner, nic).await,
+        Finding::Lose(nic) => {
+            tracing::error!(%nic, "a NIC of ours is in another instance; it is never touched again");
+            to_state(inner, nic, |_| NicState::Lost).await
+        }
+        Finding::Unfinished(mark) => finish(inner, mark).await,
+        Finding::CameBack(mark) => came_back(inner, mark).await,
+        Finding::BlindToSandboxes(count) => {
+            tracing::error!(
+                count,
+                "many pods' namespaces look gone at once, so none is released; \
+                see that the daemon sees the host's /run/netns (HostToContainer propagation)"
+            );
+            Ok(())
+        }
+    }
+}
+
+async fn put_new(inner: &Inner, record: &NicRecord) -> Result<()> {
+    inner
+        .ledger
+        .transact(|state| {
+            let new = !state.nics.contains_key(&record.id);
+            Ok((if new { vec![Write::PutNic(record.clone())] } else { Vec::new() }, ()))
+        })
+        .await
+}
+
+/// The lists said twice that it is gone; the last word has a question for just this NIC.
+async fn forget(inner: &Inner, nic: &NicId) -> Result<()> {
+    let exact = NicFilter { ids: Some(vec![nic.clone()]), ..NicFilter::default() };
+    if !inner.provider.list_nics(&exact).await?.is_empty() {
+        tracing::error!(%nic, "a NIC of ours is neither attached here nor available; it is never touched again");
+        return to_state(inner, nic, |_| NicState::Lost).await;
+    }
+    inner
+        .ledger
+        .transact(|state| {
+            let idle = state.nics.get(nic).is_some_and(|record| !record.has_holder());
+            Ok((if idle { vec![Write::DropNic(nic.clone())] } else { Vec::new() }, ()))
+        })
+        .await
+}
+
+async fn to_state(inner: &Inner, nic: &NicId, next: impl Fn(&NicRecord) -> NicState) -> Result<()> {
+    let now = inner.now();
+    inner
+        .ledger
+        .transact(|state| {
+            let changed = state.nics.get(nic).map(|r| Write::PutNic(r.clone().in_state(next(r), now)));
+            Ok((changed.into_iter().collect(), ()))
+        })
+        .await
+}
+
+/// A NIC that a pod has is plugged in again; its addresses stay leased. An idle one goes.
+async fn unplugged(inner: &Inner, nic: &NicId) -> Result<()> {
+    let now = inner.now();
+    inner
+        .ledger
+        .transact(|state| {
+            let Some(record) = state.nics.get(nic) else { return Ok((Vec::new(), ())) };
+            let mut next = record.clone();
+            if record.has_holder() {
+                tracing::error!(%nic, "a pod's NIC was detached behind our back; it is attached again");
+                next = next.in_state(NicState::Attaching { job: None, failures: 0 }, now);
+            } else {
+                next = next.in_state(NicState::Detaching { job: None }, now);
+                next.addresses.iter_mut().for_each(|address| address.state = AddressState::Claimed);
+            }
+            Ok((vec![Write::PutNic(next)], ()))
+        })
+        .await
+}
+
+/// Finishes what an operation left.
+async fn finish(inner: &Inner, mark: &AttachmentMark) -> Result<()> {
+    let _pass = inner.gates.enter(mark).await;
+    match inner.ledger.read(|state| state.leases.get(mark).cloned()) {
+        Some(record) if record.state != LeaseState::Active => undo::undo(inner, &record).await,
+        _ => Ok(()),
+    }
+}
+
+/// The NIC of a pod is in the node's namespace: put it back when the sandbox lives, release it when not.
+async fn came_back(inner: &Inner, mark: &AttachmentMark) -> Result<()> {
+    let _pass = inner.gates.enter(mark).await;
+    let Some(record) = inner.ledger.read(|state| state.leases.get(mark).cloned()) else { return Ok(()) };
+    if record.state != LeaseState::Active {
+        return Ok(());
+    }
+    let lives = match inner.kernel(inner.programmer.sandbox(&record.plan.netns)).await {
+        Ok(sandbox) => sandbox == record.plan.sandbox,
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Invalid) => false,
+        Err(error) => return Err(error),
+    };
+    if lives {
+        tracing::warn!(%mark, "a pod's NIC was taken out of its namespace; it is put back");
+        inner.kernel(inner.programmer.setup_pod(&record.plan)).await?;
+        return Ok(());
+    }
+    tracing::info!(%mark, "a pod's namespace is gone; its address is released");
+    let (now, started) = (inner.now(), record.started);
+    inner.ledger.transact(|state| Ok((step::begin_release(state, mark, started, now), ()))).await?;
+    undo::undo(inner, &record).await
+}
+
+/// Every active pod is compared with its plan, and set up again where it differs.
+async fn repair_pods(inner: &Inner) {
+    let marks: Vec<AttachmentMark> = inner.ledger.read(|state| {
+        let active = state.leases.values().filter(|l| l.state == LeaseState::Active);
+        // A NIC on its way back in has no link to set up yet.
+        let there = |l: &&crate::ledger::LeaseRecord| {
+            state.nics.get(&l.lease.nic).is_none_or(|nic| nic.state == NicState::Ready)
+        };
+        active.filter(there).map(|l| l.mark.clone()).collect()
+    });
+    for mark in marks {
+        if inner.gates.is_open(&mark)
+            && let Err(error) = repair_pod(inner, &mark).await
+        {
+            tracing::debug!(%mark, error = %error.chain(), "a pod could not be compared with its plan");
+        }
+    }
+}
+
+async fn repair_pod(inner: &Inner, mark: &AttachmentMark) -> Result<()> {
+    let _pass = inner.gates.enter(mark).await;
+    let record = inner.ledger.read(|state| state.leases.get(mark).cloned());
+    let Some(record) = record.filter(|record| record.state == LeaseState::Active) else { return Ok(()) };
+    let drifts = inner.kernel(inner.programmer.check_pod(&record.plan)).await?;
+    if let Some(drift) = drifts.first() {
+        tracing::warn!(%mark, %drift, count = drifts.len(), "a pod's network was changed by somebody else; it is set up again");
+        inner.kernel(inner.programmer.setup_pod(&record.plan)).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,79 @@
+//! The steps of a lease, as pure functions of the state: what to write, all or nothing.
+
+use std::time::Duration;
+
+use crate::attachment::AttachmentMark;
+use crate::clock::BootTime;
+use crate::error::{Error, ErrorKind, Result};
+use crate::ledger::{AddressState, LeaseRecord, LeaseState, NicRecord, State, Write};
+use crate::route::PodLink;
+
+/// How long a DEL is remembered, so that an ADD that was started before it is refused though it arrives after it.
+const TOMBSTONE_LIFE: Duration = Duration::from_secs(600);
+
+/// The lease is about to be given: it holds its address from here on.
+pub(super) fn prepare(state: &State, record: LeaseRecord) -> Result<Vec<Write>> {
+    let mut writes = Vec::new();
+    if let Some(nic) = state.nics.get(&record.lease.nic) {
+        let address = record.lease.address.addr();
+        let holder = nic.addresses.iter().find(|a| a.address == address).map(|a| &a.state);
+        if let Some(AddressState::Leased { mark }) = holder
+            && *mark != record.mark
+        {
+            return Err(Error::new(ErrorKind::Conflict, "lease address", address)
+                .detail("another attachment holds it; try again"));
+        }
+        let leased = AddressState::Leased { mark: record.mark.clone() };
+        writes.push(Write::PutNic(nic.clone().with_address(address, leased)));
+    }
+    writes.push(Write::PutLease(Box::new(record)));
+    Ok(writes)
+}
+
+/// The runtime is about to be answered.
+pub(super) fn activate(
+    state: &State,
+    mark: &AttachmentMark,
+    link: PodLink,
+    now: BootTime,
+) -> Result<Vec<Write>> {
+    let Some(record) = state.leases.get(mark) else {
+        return Err(Error::new(ErrorKind::Internal, "activate lease", mark).detail("there is no such lease"));
+    };
+    let active = LeaseRecord { state: LeaseState::Active, link: Some(link), since: now, ..record.clone() };
+    Ok(vec![Write::PutLease(Box::new(active))])
+}
+
+/// A DEL has begun. What is left of older DELs is forgotten on the way.
+pub(super) fn begin_release(
+    state: &State,
+    mark: &AttachmentMark,
+    started: BootTime,
+    now: BootTime,
+) -> Vec<Write> {
+    let expired = state.tombstones.iter().filter(|(_, at)| now.since(**at) > TOMBSTONE_LIFE);
+    let mut writes: Vec<Write> = expired.map(|(mark, _)| Write::DropTombstone(mark.clone())).collect();
+    writes.push(Write::PutTombstone(mark.clone(), started));
+    if let Some(record) = state.leases.get(mark) {
+        let releasing = LeaseRecord { state: LeaseState::Releasing, since: now, ..record.clone() };
+        writes.push(Write::PutLease(Box::new(releasing)));
+    }
+    writes
+}
+
+/// The lease is over. An address that anybody may have seen in use rests before the next pod has it.
+pub(super) fn end(state: &State, mark: &AttachmentMark, used: bool, now: BootTime) -> Vec<Write> {
+    let Some(record) = state.leases.get(mark) else { return Vec::new() };
+    let mut writes = vec![Write::DropLease(mark.clone())];
+    let address = record.lease.address.addr();
+    let holds = |nic: &&NicRecord| {
+        let held = AddressState::Leased { mark: mark.clone() };
+        nic.addresses.iter().any(|a| a.address == address && a.state == held)
+    };
+    if let Some(nic) = state.nics.get(&record.lease.nic).filter(holds) {
+        let next =
+            if used { AddressState::Cooling { since: now } } else { AddressState::Free { since: now } };
+        writes.push(Write::PutNic(nic.clone().with_address(address, next)));
+    }
+    writes
+}

@@ -1,0 +1,17 @@
+//! The way back from a lease, wherever it stopped.
+
+use crate::error::Result;
+use crate::ledger::{LeaseRecord, LeaseState};
+
+use super::{Inner, step};
+
+/// Takes the lease out of the kernel, the records and the Ipam, in the order that makes every crash recoverable. The
+/// caller holds the attachment's pass.
+pub(super) async fn undo(inner: &Inner, record: &LeaseRecord) -> Result<()> {
+    inner.kernel(inner.programmer.teardown_pod(&record.plan)).await?;
+    // Without an answer nobody used the address, so it need not rest.
+    let used = record.link.is_some() || record.state == LeaseState::Active;
+    let now = inner.now();
+    inner.ledger.transact(|state| Ok((step::end(state, &record.mark, used, now), ()))).await?;
+    inner.ipam.release(&record.mark, used).await
+}
