@@ -1,0 +1,146 @@
+//! The abilities that not every cloud has: reserved addresses, firewall rules and tags.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::fault::Fate;
+use super::history::Operation;
+use super::job::{Task, Work};
+use super::range::between;
+use super::state::State;
+use crate::capability::ReservedAddress;
+use crate::cloud::{Nic, NicAttachment, Submitted};
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::{NicId, SubnetId};
+
+/// One reserved address.
+#[derive(Debug)]
+pub(super) struct Reservation {
+    address: ReservedAddress,
+    name: String,
+    /// Whether its job has ended. Before that the address is taken, but not shown.
+    shown: bool,
+}
+
+impl State {
+    /// The addresses that may be sent from a NIC.
+    pub(super) fn sources(&self, nic: &Nic) -> Vec<IpAddr> {
+        if !nic.addresses.is_empty() {
+            return nic.addresses.clone();
+        }
+        let shown = self.reservations.values().filter(|r| r.shown && r.address.subnet == nic.subnet);
+        let mut sources: Vec<_> = shown.map(|r| r.address.address).collect();
+        sources.sort_unstable();
+        sources
+    }
+
+    pub(super) fn reserve(
+        &mut self,
+        subnet: &SubnetId,
+        name: &str,
+        (first, last): (IpAddr, IpAddr),
+        fate: Fate,
+        now: Duration,
+    ) -> Result<Submitted> {
+        let refuse =
+            |kind| Error::new(kind, Operation::Reserve.verb(), format_args!("{first} to {last} in {subnet}"));
+        let range = &mut self.subnets.get_mut(subnet).ok_or_else(|| refuse(ErrorKind::NotFound))?.range;
+        // Both ends are checked before the addresses between are counted, which could be 2^128.
+        if !range.holds(first) || !range.holds(last) || first > last {
+            return Err(refuse(ErrorKind::Invalid)
+                .detail("the range is empty, or not all within what the subnet gives out"));
+        }
+        if let Some(taken) = between(first, last).find(|a| range.is_taken(*a)) {
+            return Err(refuse(ErrorKind::Conflict).detail(format_args!("{taken} is taken")));
+        }
+        let mut reservations = Vec::new();
+        for address in between(first, last) {
+            range.take(address);
+            let id = self.names.reservation();
+            let address = ReservedAddress { id: id.clone(), address, subnet: subnet.clone() };
+            self.reservations
+                .insert(id.clone(), Reservation { address, name: name.to_owned(), shown: false });
+            reservations.push(id);
+        }
+        Ok(self.submit(Task::Reserve { reservations }, fate, self.durations.reserve, now))
+    }
+
+    pub(super) fn reserved(&self, subnet: &SubnetId, name: &str) -> Vec<ReservedAddress> {
+        let shown =
+            self.reservations.values().filter(|r| r.shown && r.name == name && r.address.subnet == *subnet);
+        let mut reserved: Vec<_> = shown.map(|r| r.address.clone()).collect();
+        reserved.sort_by_key(|r| r.address);
+        reserved
+    }
+
+    pub(super) fn release(&mut self, ids: &[String], fate: Fate, now: Duration) -> Submitted {
+        let reservations: Vec<_> =
+            ids.iter().filter(|id| self.reservations.contains_key(*id)).cloned().collect();
+        if reservations.is_empty() {
+            return Submitted::Complete;
+        }
+        self.submit(Task::Release { reservations }, fate, self.durations.reserve, now)
+    }
+
+    /// Ends a reservation job: the addresses are ours, or were never.
+    pub(super) fn reserved_now(&mut self, ids: &[String], succeeded: bool) {
+        if !succeeded {
+            return self.released_now(ids, true);
+        }
+        for id in ids {
+            if let Some(reservation) = self.reservations.get_mut(id) {
+                reservation.shown = true;
+            }
+        }
+        self.sources_changed();
+    }
+
+    /// Ends a release job.
+    pub(super) fn released_now(&mut self, ids: &[String], succeeded: bool) {
+        if !succeeded {
+            return;
+        }
+        for id in ids {
+            let Some(Reservation { address, .. }) = self.reservations.remove(id) else { continue };
+            if let Some(subnet) = self.subnets.get_mut(&address.subnet) {
+                subnet.range.give_back(address.address);
+            }
+        }
+        self.sources_changed();
+    }
+
+    /// Has the sources of every attached NIC set that has no address of its own.
+    fn sources_changed(&mut self) {
+        if !self.has_plug {
+            return;
+        }
+        let bare = self.nics.values().map(|port| &port.nic);
+        let bare = bare.filter(|n| n.addresses.is_empty() && n.attachment != NicAttachment::Available);
+        let work: Vec<_> =
+            bare.map(|nic| Work::Sources { nic: nic.id.clone(), sources: self.sources(nic) }).collect();
+        self.work.extend(work);
+    }
+
+    pub(super) fn allow_from(&mut self, group: &str, source: IpNet) -> Result<()> {
+        let rules = self.rules.get_mut(group);
+        let rules =
+            rules.ok_or_else(|| Error::new(ErrorKind::NotFound, Operation::AllowFrom.verb(), group))?;
+        rules.insert(source);
+        Ok(())
+    }
+
+    pub(super) fn tag(&mut self, tag: &str, nics: &[NicId]) -> Result<()> {
+        self.check_batch(Operation::TagNics, nics.len())?;
+        if let Some(unknown) = nics.iter().find(|nic| !self.nics.contains_key(*nic)) {
+            return Err(Error::new(ErrorKind::NotFound, Operation::TagNics.verb(), unknown));
+        }
+        for nic in nics {
+            if let Some(port) = self.nics.get_mut(nic) {
+                port.tags.insert(tag.to_owned());
+            }
+        }
+        Ok(())
+    }
+}
