@@ -7,7 +7,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::{LeaseRecord, LeaseState};
 
 use super::Inner;
-use super::request::{CheckRequest, DelRequest, GcRequest};
+use super::request::{CheckRequest, DelRequest, GcReport, GcRequest};
 
 /// Compares an attachment with what it was given.
 pub(super) async fn check(inner: Arc<Inner>, request: CheckRequest) -> Result<LeaseRecord> {
@@ -33,7 +33,7 @@ pub(super) async fn check(inner: Arc<Inner>, request: CheckRequest) -> Result<Le
 
 /// Releases all attachments of a network that are not listed. Those of other networks, and those attached after the
 /// request was started, stay.
-pub(super) async fn gc(inner: Arc<Inner>, request: GcRequest) -> Result<()> {
+pub(super) async fn gc(inner: Arc<Inner>, request: GcRequest) -> Result<GcReport> {
     let stale: Vec<AttachmentKey> = inner.ledger.read(|state| {
         let ended_before = |r: &&LeaseRecord| r.state != LeaseState::Preparing && r.since <= request.started;
         let keys = state.leases.values().filter(ended_before).filter_map(|record| record.key.clone());
@@ -43,20 +43,13 @@ pub(super) async fn gc(inner: Arc<Inner>, request: GcRequest) -> Result<()> {
         })
         .collect()
     });
-    let mut failures = Vec::new();
+    let mut report = GcReport::default();
     for key in stale {
-        let attachment = key.to_string();
-        let del = DelRequest { key, netns: None, started: request.started };
-        if let Err(error) = super::del::del(inner.clone(), del).await {
-            failures.push(format!("{attachment}: {}", error.chain()));
+        let del = DelRequest { key: key.clone(), netns: None, started: request.started };
+        match super::del::del(inner.clone(), del).await {
+            Ok(()) => report.freed += 1,
+            Err(error) => report.failures.push((key, error)),
         }
     }
-    if failures.is_empty() {
-        return Ok(());
-    }
-    Err(Error::new(ErrorKind::Transient, "garbage-collect network", &request.network).detail(format!(
-        "{} attachments could not be released: {}",
-        failures.len(),
-        failures.join("; ")
-    )))
+    Ok(report)
 }

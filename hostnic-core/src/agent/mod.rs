@@ -32,7 +32,7 @@ use crate::store::StateStore;
 
 pub use compare::{Evidence, Finding, Observation, Suspicions, compare};
 pub use config::AgentConfig;
-pub use request::{AddAnswer, AddRequest, CheckRequest, DelRequest, GcRequest};
+pub use request::{AddAnswer, AddRequest, CheckRequest, DelRequest, GcReport, GcRequest};
 
 use gate::Gates;
 use owned::Owned;
@@ -170,8 +170,8 @@ impl Agent {
     /// Releases the attachments of a network that are not listed.
     ///
     /// # Errors
-    /// `Transient` with every attachment that could not be released; the others are released all the same.
-    pub async fn gc(&self, request: GcRequest) -> Result<()> {
+    /// `Cancelled` when the agent stops. What could not be released is in the report; the others are released all the same.
+    pub async fn gc(&self, request: GcRequest) -> Result<GcReport> {
         self.tasks.run(check::gc(self.inner.clone(), request)).await
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::attachment::{AttachmentKey, ContainerId, IfName, NetnsPath, NetworkName, PodRef};
 use crate::clock::BootTime;
+use crate::error::Error;
 use crate::ipam::Lease;
 use crate::route::{PodLink, Route};
 
@@ -67,4 +68,13 @@ pub struct GcRequest {
     pub valid: BTreeSet<(ContainerId, IfName)>,
     /// When the runtime started it: what was attached later stays.
     pub started: BootTime,
+}
+
+/// What a garbage collection did.
+#[derive(Debug, Default)]
+pub struct GcReport {
+    /// How many attachments were released.
+    pub freed: u32,
+    /// Those that could not be released, and why; a retry, or the next comparison, will.
+    pub failures: Vec<(AttachmentKey, Error)>,
 }
