@@ -193,6 +193,11 @@ impl Agent {
         let _ = recovered.wait_for(|recovered| *recovered).await;
     }
 
+    /// Gives back every NIC that no pod has, and makes no more; see [`Pool::drain`]. Answers how many NICs are left.
+    pub async fn drain(&self, patience: std::time::Duration) -> usize {
+        self.inner.pool.drain(patience).await
+    }
+
     /// All NICs, as recorded.
     pub fn nics(&self) -> Vec<NicRecord> {
         self.inner.ledger.read(|state| state.nics.values().cloned().collect())

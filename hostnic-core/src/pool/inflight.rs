@@ -38,6 +38,8 @@ pub(super) struct Inflight {
     troubles: BTreeMap<SubnetId, Trouble>,
     /// Whether NICs may be made.
     pub(super) hold: Hold,
+    /// Whether everything that nobody holds is to be given back.
+    pub(super) draining: bool,
     /// Why they may not, or the last error of a subnet: told to those who wait in vain.
     pub(super) reason: Option<(ErrorKind, String)>,
     pub(super) policy: PolicyState,
@@ -71,6 +73,7 @@ impl Inflight {
             reserved: BTreeMap::new(),
             troubles: BTreeMap::new(),
             hold: Hold::Unsettled,
+            draining: false,
             reason: None,
             policy: PolicyState { last: None, draw: seed },
             unserved: None,
@@ -178,6 +181,7 @@ impl Inflight {
             subnets: config.subnets.iter().map(|id| self.subnet_view(id, now)).collect(),
             nic_limit: self.instance.as_ref().map(|i| i.nic_limit),
             hold: self.hold,
+            draining: self.draining,
             policy: self.policy.clone(),
         }
     }

@@ -26,7 +26,7 @@ use crate::clock::{BootTime, Clock};
 use crate::cloud::{Instance, Subnet};
 use crate::error::Result;
 use crate::id::NicId;
-use crate::ledger::{Ledger, NicRecord, Write};
+use crate::ledger::{Ledger, NicRecord, NicState, Write};
 use crate::policy::PoolPolicy;
 use crate::provider::NicProvider;
 use crate::random::split_mix;
@@ -97,6 +97,36 @@ impl Pool {
             inflight.hold = Hold::No;
         }
         drop(inflight);
+        self.shared.wake.notify_one();
+    }
+
+    /// Gives back every NIC that nobody holds and makes no more, until `patience` is over or nothing is left to give
+    /// back. Answers how many NICs are left. Dropping the future does not call it off; [`Pool::refill`] does.
+    pub async fn drain(&self, patience: Duration) -> usize {
+        self.shared.inflight().draining = true;
+        self.shared.wake.notify_one();
+        let left = || {
+            let idle = |nic: &&NicRecord| {
+                !nic.has_holder() && !matches!(nic.state, NicState::Lost | NicState::Quarantined)
+            };
+            self.shared
+                .parts
+                .ledger
+                .read(|state| state.nics.values().filter(idle).count() + state.intents.len())
+        };
+        let mut changes = self.shared.parts.ledger.changes();
+        let drained = async {
+            // The sender lives as long as the ledger, which this borrows.
+            while left() > 0 && changes.changed().await.is_ok() {}
+        };
+        // What is left says whether the patience was enough.
+        let _ = tokio::time::timeout(patience, drained).await;
+        self.shared.parts.ledger.read(|state| state.nics.len())
+    }
+
+    /// Ends [`Pool::drain`].
+    pub fn refill(&self) {
+        self.shared.inflight().draining = false;
         self.shared.wake.notify_one();
     }
 

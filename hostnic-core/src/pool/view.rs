@@ -26,6 +26,8 @@ pub struct PoolView {
     pub nic_limit: Option<u32>,
     /// Nothing is made before this: the cloud refused us, or what exists is not known yet.
     pub hold: Hold,
+    /// Whether everything that nobody holds is to be given back, and nothing made.
+    pub draining: bool,
     /// Where the policy is.
     pub policy: PolicyState,
 }

@@ -70,6 +70,7 @@ fn limit(view: &PoolView, config: &PoolConfig) -> u32 {
 /// How many NICs may be made now; never 0.
 fn room(plan: &mut Plan, view: &PoolView, config: &PoolConfig) -> Result<u32, Shortage> {
     let held = match view.hold {
+        _ if view.draining => true,
         Hold::No => false,
         Hold::Until(at) => !plan.due(at, view.now),
         Hold::Unsettled => true,

@@ -123,7 +123,8 @@ fn thaw(plan: &mut Plan, view: &PoolView, config: &PoolConfig) {
             if view.waiting > 0 {
                 plan.due(since.after(config.least_cooling), view.now);
             }
-            if plan.due(since.after(config.cooling), view.now) {
+            // What is given back to the cloud needs no rest here.
+            if view.draining || plan.due(since.after(config.cooling), view.now) {
                 plan.actions.push(Action::Thaw(nic.id.clone(), *address));
             }
         }
@@ -194,15 +195,16 @@ fn surplus<'a>(view: &'a PoolView, config: &PoolConfig) -> Vec<&'a NicView> {
             && nic.free == nic.addresses
     };
     let mut surplus: Vec<&NicView> = view.nics.iter().filter(idle).filter(|n| !configured(n)).collect();
-    if view.waiting > 0 || view.hold == Hold::Unsettled {
+    if (view.waiting > 0 && !view.draining) || view.hold == Hold::Unsettled {
         return surplus;
     }
+    let (low, high) = if view.draining { (0, 0) } else { (config.low, config.high) };
     let mut free: u32 =
         view.nics.iter().filter(|n| n.state == NicState::Ready && configured(n)).map(|n| n.free).sum();
     let mut candidates: Vec<&NicView> = view.nics.iter().filter(idle).filter(|n| configured(n)).collect();
     candidates.sort_by(|a, b| b.free_since.cmp(&a.free_since).then_with(|| b.id.cmp(&a.id)));
     for nic in candidates {
-        if free <= config.high || free - nic.free < config.low {
+        if free <= high || free - nic.free < low {
             break;
         }
         free -= nic.free;
