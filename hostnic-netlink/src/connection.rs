@@ -1,0 +1,236 @@
+//! A netlink socket in one network namespace, with a thread that drives it.
+//!
+//! The kernel carries out a request while it is being sent, and moving a link takes it some 20 ms; so each
+//! connection has a thread of its own, and the runtime's threads never wait for the kernel. The thread is also what
+//! enters the namespace.
+
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::channel::mpsc::UnboundedReceiver;
+use hostnic_core::attachment::Sandbox;
+use hostnic_core::{Error, ErrorKind, Result};
+use netlink_packet_core::{
+    NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
+};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_sys::{AsyncSocket, SocketAddr};
+use rtnetlink::{Handle, MulticastGroup};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
+
+use crate::error::{self, KernelError};
+use crate::netns::Netns;
+
+/// How long a request may take unless [`Connection::with_deadline`] says otherwise.
+pub const DEADLINE: Duration = Duration::from_secs(2);
+/// How often a dump is begun again because the list changed under it.
+const DUMP_ATTEMPTS: u32 = 8;
+/// Room for the events of a burst; the kernel tells us when even this was too small.
+const EVENT_BUFFER: u32 = 1 << 20;
+
+pub(crate) type Events = UnboundedReceiver<(NetlinkMessage<RouteNetlinkMessage>, SocketAddr)>;
+
+/// A connection to the kernel's routing sockets in one network namespace.
+///
+/// Requests made at the same time are sent in the order in which their futures are first polled (so, with
+/// [`futures::join!`], in the order written) and are not waited for one by one. Dropping a request's future stops
+/// waiting for the answer, not the request. The namespace stays alive until the connection is closed or dropped.
+pub struct Connection {
+    handle: Handle,
+    driver: Driver,
+    sandbox: Sandbox,
+    deadline: Duration,
+}
+
+impl Connection {
+    /// Connects to the kernel in `netns`.
+    ///
+    /// # Errors
+    /// `Invalid` when this is a namespace of another kind, `Unauthorised` when it may not be entered, `Transient`
+    /// when no descriptor or thread is to be had.
+    pub async fn open(netns: &Netns) -> Result<Self> {
+        let (driver, handle, _) = Driver::start(netns, None).await?;
+        Ok(Self { handle, driver, sandbox: netns.sandbox(), deadline: DEADLINE })
+    }
+
+    /// The same connection, with another limit on the time of each request.
+    #[must_use]
+    pub fn with_deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// The namespace that this leads to.
+    pub fn sandbox(&self) -> Sandbox {
+        self.sandbox
+    }
+
+    /// Closes the socket and returns when it is closed, so that nothing of ours holds the namespace any longer.
+    pub async fn close(self) {
+        self.driver.stop().await;
+    }
+
+    /// Sends a request that changes something, and waits until the kernel has done it.
+    pub(crate) async fn change(&self, message: RouteNetlinkMessage, flags: u16) -> Result<(), KernelError> {
+        self.ask(message, NLM_F_ACK | flags, self.due()).await.map(drop)
+    }
+
+    /// Asks for one object.
+    pub(crate) async fn get(&self, message: RouteNetlinkMessage) -> Result<RouteNetlinkMessage, KernelError> {
+        self.ask(message, 0, self.due()).await?.pop().ok_or(KernelError::Unexpected)
+    }
+
+    /// Asks for a list, again where it changed while it was read: a list is whole and of one moment, or an error.
+    pub(crate) async fn dump(
+        &self,
+        message: RouteNetlinkMessage,
+    ) -> Result<Vec<RouteNetlinkMessage>, KernelError> {
+        let due = self.due();
+        for _ in 0..DUMP_ATTEMPTS {
+            match self.ask(message.clone(), NLM_F_DUMP, due).await {
+                Err(KernelError::Interrupted(_)) => {}
+                result => return result,
+            }
+        }
+        Err(KernelError::Interrupted(DUMP_ATTEMPTS))
+    }
+
+    fn due(&self) -> Instant {
+        Instant::now() + self.deadline
+    }
+
+    async fn ask(
+        &self,
+        message: RouteNetlinkMessage,
+        flags: u16,
+        due: Instant,
+    ) -> Result<Vec<RouteNetlinkMessage>, KernelError> {
+        let mut request = NetlinkMessage::from(message);
+        request.header.flags = NLM_F_REQUEST | flags;
+        let replies = self.handle.clone().request(request).map_err(|_| KernelError::Closed)?;
+        let ends_with_a_sign = flags & (NLM_F_ACK | NLM_F_DUMP) != 0;
+        timeout_at(due, collect(replies, ends_with_a_sign))
+            .await
+            .map_err(|_| KernelError::Deadline(self.deadline))?
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("sandbox", &self.sandbox).finish_non_exhaustive()
+    }
+}
+
+/// Gathers the replies to one request. `ends_with_a_sign` says whether an acknowledgement or end of dump must come:
+/// replies that merely stop were cut off.
+async fn collect(
+    replies: impl futures::Stream<Item = NetlinkMessage<RouteNetlinkMessage>>,
+    ends_with_a_sign: bool,
+) -> Result<Vec<RouteNetlinkMessage>, KernelError> {
+    let mut replies = std::pin::pin!(replies);
+    let mut items = Vec::new();
+    let mut interrupted = false;
+    while let Some(reply) = replies.next().await {
+        interrupted |= reply.header.flags & NLM_F_DUMP_INTR != 0;
+        match reply.payload {
+            NetlinkPayload::InnerMessage(item) => items.push(item),
+            NetlinkPayload::Error(error) if error.code.is_some() => return Err(KernelError::refused(&error)),
+            NetlinkPayload::Error(_) => return Ok(items),
+            NetlinkPayload::Done(done) if done.code < 0 => return Err(KernelError::refused_code(done.code)),
+            NetlinkPayload::Done(_) if interrupted => return Err(KernelError::Interrupted(1)),
+            NetlinkPayload::Done(_) => return Ok(items),
+            NetlinkPayload::Noop => {}
+            _ => return Err(KernelError::Unexpected),
+        }
+    }
+    if ends_with_a_sign || items.is_empty() { Err(KernelError::Closed) } else { Ok(items) }
+}
+
+/// The thread that drives one socket. It ends when this is dropped, after the request that it is just sending.
+#[derive(Debug)]
+pub(crate) struct Driver {
+    stop: oneshot::Sender<()>,
+    stopped: oneshot::Receiver<()>,
+}
+
+impl Driver {
+    /// Starts a thread in `netns`; with `group`, its socket also hears that group's events.
+    pub(crate) async fn start(
+        netns: &Netns,
+        group: Option<MulticastGroup>,
+    ) -> Result<(Self, Handle, Events)> {
+        let inside = netns.try_clone()?;
+        let sandbox = netns.sandbox();
+        let (ready, opened) = oneshot::channel();
+        let (stop, until) = oneshot::channel::<()>();
+        let (ended, stopped) = oneshot::channel::<()>();
+        std::thread::Builder::new()
+            .name("hostnic-netlink".into())
+            .spawn(move || {
+                drive(inside, group, ready, until);
+                drop(ended);
+            })
+            .map_err(|e| error::io(e, "start netlink thread", sandbox))?;
+        let lost =
+            |_| Error::new(ErrorKind::Internal, "open netlink socket", sandbox).detail("its thread ended");
+        let (handle, events) = opened.await.map_err(lost)??;
+        Ok((Self { stop, stopped }, handle, events))
+    }
+
+    /// Stops the thread and returns when it has let go of the socket.
+    pub(crate) async fn stop(self) {
+        drop(self.stop);
+        // The other end is never used, only dropped.
+        let _ = self.stopped.await;
+    }
+}
+
+type Opened = Result<(Handle, Events)>;
+
+fn drive(
+    netns: Netns,
+    group: Option<MulticastGroup>,
+    ready: oneshot::Sender<Opened>,
+    until: oneshot::Receiver<()>,
+) {
+    let sandbox = netns.sandbox();
+    let started = netns.enter().and_then(|()| {
+        let failed = |e| error::io(e, "open netlink socket", sandbox);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(failed)?;
+        let inside = runtime.enter();
+        let parts = open_socket(group).map_err(failed)?;
+        drop(inside);
+        Ok((runtime, parts))
+    });
+    match started {
+        Ok((runtime, (connection, handle, events))) => {
+            if ready.send(Ok((handle, events))).is_ok() {
+                runtime.block_on(futures::future::select(connection, until));
+            }
+        }
+        // Nobody listens any more when the caller was dropped.
+        Err(error) => drop(ready.send(Err(error))),
+    }
+}
+
+type Socket = netlink_proto::Connection<RouteNetlinkMessage>;
+
+fn open_socket(group: Option<MulticastGroup>) -> io::Result<(Socket, Handle, Events)> {
+    let (mut connection, handle, events) = match group {
+        None => rtnetlink::new_connection_with_strict_check()?,
+        Some(group) => rtnetlink::new_multicast_connection(&[group])?,
+    };
+    // Without these two an answer cannot be told from a socket that was closed.
+    connection.set_forward_ack(true);
+    connection.set_forward_done(true);
+    let socket = connection.socket_mut().socket_mut();
+    // The kernel's reasons in words, and not the refused request as well. Kernels before 4.12 have neither.
+    let _ = socket.set_ext_ack(true).and_then(|()| socket.set_cap_ack(true));
+    if group.is_some() {
+        socket.set_rx_buf_sz(EVENT_BUFFER)?;
+    }
+    Ok((connection, handle, events))
+}

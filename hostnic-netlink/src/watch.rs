@@ -1,0 +1,66 @@
+//! News of a namespace's links.
+
+use futures::StreamExt;
+use hostnic_core::{Error, ErrorKind, Result};
+use netlink_packet_core::NetlinkPayload;
+use netlink_packet_route::RouteNetlinkMessage;
+use rtnetlink::MulticastGroup;
+
+use crate::connection::{Driver, Events};
+use crate::link::{Link, LinkIndex};
+use crate::netns::Netns;
+
+/// What became of a link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LinkEvent {
+    /// It appeared, or something about it changed; this is what it is like now.
+    Changed(Link),
+    /// It is gone from the namespace.
+    Gone(LinkIndex),
+    /// Events were lost, because too many came at once: list the links again.
+    Missed,
+}
+
+/// The events of a namespace's links, from the moment of subscription on.
+///
+/// To know the links at every moment: subscribe, then list them, then follow the events. The namespace stays alive
+/// until this is dropped.
+#[derive(Debug)]
+pub struct LinkEvents {
+    events: Events,
+    _driver: Driver,
+}
+
+impl LinkEvents {
+    /// Begins to listen in `netns`.
+    ///
+    /// # Errors
+    /// As [`crate::Connection::open`].
+    pub async fn subscribe(netns: &Netns) -> Result<Self> {
+        let (driver, _, events) = Driver::start(netns, Some(MulticastGroup::Link)).await?;
+        Ok(Self { events, _driver: driver })
+    }
+
+    /// The next event. A dropped future loses none.
+    ///
+    /// # Errors
+    /// `Transient` when the socket is closed; subscribe again.
+    pub async fn next(&mut self) -> Result<LinkEvent> {
+        loop {
+            let (message, _) = self.events.next().await.ok_or_else(|| {
+                Error::new(ErrorKind::Transient, "listen to", "link events")
+                    .detail("the netlink socket was closed")
+            })?;
+            match message.payload {
+                NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => {
+                    return Ok(LinkEvent::Changed(Link::read(link)));
+                }
+                NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelLink(link)) => {
+                    return Ok(LinkEvent::Gone(LinkIndex(link.header.index)));
+                }
+                NetlinkPayload::Overrun(_) => return Ok(LinkEvent::Missed),
+                _ => {}
+            }
+        }
+    }
+}
