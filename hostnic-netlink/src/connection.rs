@@ -68,6 +68,11 @@ impl Connection {
         self.sandbox
     }
 
+    /// Whether the socket was closed from the other side; every request then fails with `Transient`.
+    pub fn is_closed(&self) -> bool {
+        self.driver.stop.is_closed()
+    }
+
     /// Closes the socket and returns when it is closed, so that nothing of ours holds the namespace any longer.
     pub async fn close(self) {
         self.driver.stop().await;

@@ -12,12 +12,14 @@ pub mod isolation;
 pub mod link;
 pub mod neighbour;
 pub mod netns;
+pub mod programmer;
 pub mod route;
 pub mod rule;
 pub mod watch;
 
 pub use connection::Connection;
 pub use netns::{NamedNetns, Netns};
+pub use programmer::NetlinkProgrammer;
 
 /// The number by which our routes, rules, addresses and neighbours are known: their `proto` in the words of `ip`.
 ///

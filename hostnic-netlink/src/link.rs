@@ -4,6 +4,7 @@ use std::fmt;
 use std::os::fd::{AsFd, AsRawFd};
 
 use hostnic_core::Result;
+use hostnic_core::attachment::AttachmentMark;
 use hostnic_core::id::MacAddr;
 use netlink_packet_core::{DefaultNla, NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
@@ -72,6 +73,18 @@ pub struct Link {
 }
 
 impl Link {
+    /// Whether this can be a NIC: an Ethernet device of the machine or one end of a pair.
+    ///
+    /// Bridges, VLANs and the like are not, though they may have the Ethernet address of a NIC that they use.
+    pub fn can_be_nic(&self) -> bool {
+        self.mac.is_some() && matches!(self.kind, LinkKind::Device | LinkKind::Veth)
+    }
+
+    /// The mark in its alias, where that is one of ours.
+    pub fn mark(&self) -> Option<AttachmentMark> {
+        AttachmentMark::from_alias(self.alias.as_deref()?)
+    }
+
     pub(crate) fn read(message: LinkMessage) -> Self {
         let ethernet = message.header.link_layer_type == LinkLayerType::Ether;
         let mut link = Self {
@@ -179,8 +192,8 @@ impl<'a> LinkChange<'a> {
         Self { up: Some(false), ..self }
     }
 
-    /// Lets the kernel announce each of its IPv4 addresses by a gratuitous ARP, when the address is added and when
-    /// the link comes up (`arp_notify`).
+    /// Lets the kernel announce the link's IPv4 addresses by gratuitous ARP whenever it is set up from then on
+    /// (`arp_notify`). To be in time it takes a message before the one that sets the link up.
     pub fn announce_addresses(self) -> Self {
         Self { announce: true, ..self }
     }

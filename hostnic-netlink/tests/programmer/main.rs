@@ -1,12 +1,17 @@
 //! What the programmer does to real links and namespaces, with `ip` as the witness.
 //!
 //! Everything happens in a private network: nothing of the machine is touched, and no root is needed.
+#![expect(clippy::unwrap_used, reason = "an expectation that fails is how a trial fails")]
 
-mod primitives;
+mod arrival;
+mod check;
+mod setup;
+mod speed;
+mod teardown;
 mod world;
 
 use std::future::Future;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use hostnic_netlink::isolation::enter_private_world;
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -17,17 +22,23 @@ fn main() -> ExitCode {
         && let Err(reason) = ready()
     {
         // A skipped test must not look like a passed one where nobody reads the output.
-        let verdict = if std::env::var_os("CI").is_some() { "FAILED" } else { "SKIPPED" };
+        let in_ci = std::env::var_os("CI").is_some();
+        let verdict = if in_ci { "FAILED" } else { "SKIPPED" };
         eprintln!("\n*** {verdict}: the programmer's tests did not run: {reason} ***\n");
-        return ExitCode::from(u8::from(verdict == "FAILED"));
+        return if in_ci { ExitCode::FAILURE } else { ExitCode::SUCCESS };
     }
-    libtest_mimic::run(&arguments, primitives::trials()).exit_code()
+    let trials = [setup::trials(), teardown::trials(), check::trials(), arrival::trials(), speed::trials()];
+    libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit_code()
 }
 
 fn ready() -> Result<(), String> {
     enter_private_world().map_err(|e| e.chain().to_string())?;
-    let ip = std::process::Command::new("ip").arg("-V").output();
-    ip.map(drop).map_err(|e| format!("`ip` (iproute2) is needed as the witness: {e}"))
+    for (tool, argument) in [("ip", "-V"), ("nsenter", "-V")] {
+        let found = Command::new(tool).arg(argument).output();
+        found
+            .map_err(|e| format!("`{tool}` is needed as the witness (packages iproute2, util-linux): {e}"))?;
+    }
+    Ok(())
 }
 
 /// A trial with a runtime of its own.

@@ -1,0 +1,230 @@
+//! Gives pods their interfaces by moving NICs into them.
+
+mod node;
+mod plan;
+mod pod;
+mod survey;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use hostnic_core::attachment::{AttachmentMark, NetnsPath, Sandbox};
+use hostnic_core::id::MacAddr;
+use hostnic_core::route::{Datapath, Drift, HostLink, KernelView, NodePlan, PodLink, PodPlan};
+use hostnic_core::{Error, ErrorKind, Result, RouteProgrammer};
+
+use crate::link::LinkChange;
+use crate::netns::Netns;
+use node::{Arrivals, Node};
+use plan::{Beginning, Difference, PodState};
+use pod::Pod;
+
+/// Where runtimes keep the namespaces of pods: containerd, CRI-O and `ip netns` in the first, Docker in the second.
+pub const POD_FOLDERS: [&str; 2] = ["/run/netns", "/var/run/docker/netns"];
+
+/// [`RouteProgrammer`] over netlink, for [`Datapath::Passthrough`].
+///
+/// It keeps a socket in the node's namespace open and follows the links there; in a pod's namespace it opens one for
+/// the length of each operation. It needs the capabilities NET_ADMIN and SYS_ADMIN, and a runtime with its time and
+/// IO drivers. Operations on different pods run side by side; those on one pod are for the caller to put in order.
+#[derive(Debug)]
+pub struct NetlinkProgrammer {
+    node: Arc<Node>,
+    arrivals: Arrivals,
+    folders: Vec<PathBuf>,
+}
+
+impl NetlinkProgrammer {
+    /// A programmer for the node whose own namespace is `node`, and which looks for the namespaces of its pods in
+    /// `folders` (see [`POD_FOLDERS`]); a folder that is missing is looked at again each time.
+    ///
+    /// # Errors
+    /// `Unauthorised` when the namespace may not be entered.
+    pub async fn new(node: Netns, folders: Vec<PathBuf>) -> Result<Self> {
+        let node = Arc::new(Node::open(node).await?);
+        let arrivals = Arrivals::follow(node.clone()).await?;
+        Ok(Self { node, arrivals, folders })
+    }
+
+    /// Opens a pod's namespace, as planned and not the node's own.
+    async fn pod(&self, plan: &PodPlan) -> Result<Netns> {
+        let netns = pod::open_planned(&plan.netns, plan.sandbox).await?;
+        self.refuse_own(&netns, &plan.netns)?;
+        Ok(netns)
+    }
+
+    fn refuse_own(&self, netns: &Netns, path: &NetnsPath) -> Result<()> {
+        if netns.sandbox() == self.node.netns().sandbox() {
+            return Err(Error::new(ErrorKind::Invalid, "open network namespace", path)
+                .detail("this is the node's own; a pod on the host's network needs no interface"));
+        }
+        Ok(())
+    }
+
+    async fn set_up(&self, plan: &PodPlan, pod: &Pod) -> Result<PodLink> {
+        let links = pod.links().await?;
+        let state = match plan::beginning(plan, &links)? {
+            Beginning::Complete(link) => pod.state(link, &links).await?,
+            Beginning::Move => return self.move_in(plan, pod, pod::loopback_up(&links)).await,
+        };
+        let missing = plan::differences(plan, &state);
+        if let Err(error) = pod.put_right(plan, state.link.index, &missing).await {
+            return Err(told(error, pod.take_back(&missing).await));
+        }
+        Ok(PodLink { mac: plan.mac, mtu: plan.mtu.unwrap_or(state.link.mtu) })
+    }
+
+    async fn move_in(&self, plan: &PodPlan, pod: &Pod, loopback_up: bool) -> Result<PodLink> {
+        let nic = self.node.nic(plan.mac).await?;
+        let alias = plan.mark.alias();
+        let change = LinkChange::new().move_to(&pod.netns).rename(plan.ifname.as_str()).alias(&alias);
+        let change = plan.mtu.into_iter().fold(change.announce_addresses(), LinkChange::mtu);
+        let done = match self.node.change(nic.index, change).await {
+            Ok(()) => self.finish(plan, pod, loopback_up).await,
+            Err(error) => Err(error),
+        };
+        match done {
+            Ok(link) => Ok(link),
+            Err(error) => Err(told(error, self.release(&plan.mark, Some(plan.mac), pod).await.map(drop))),
+        }
+    }
+
+    /// Everything that comes after the move. A link that just arrived has nothing but its name.
+    async fn finish(&self, plan: &PodPlan, pod: &Pod, loopback_up: bool) -> Result<PodLink> {
+        let link = pod.link_named(plan.ifname.as_str()).await?;
+        let (index, mtu) = (link.index, link.mtu);
+        let state = PodState { link, loopback_up, addresses: Vec::new(), routes: Vec::new() };
+        pod.put_right(plan, index, &plan::differences(plan, &state)).await?;
+        Ok(PodLink { mac: plan.mac, mtu })
+    }
+
+    /// Gives the NIC of an attachment back to the node; `None` when the pod has none.
+    async fn release(
+        &self,
+        mark: &AttachmentMark,
+        mac: Option<MacAddr>,
+        pod: &Pod,
+    ) -> Result<Option<MacAddr>> {
+        let links = pod.links().await?;
+        match plan::find(mark, mac, &links) {
+            Some(link) => pod.give_back(link, self.node.netns()).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn tear_down(
+        &self,
+        mark: &AttachmentMark,
+        mac: Option<MacAddr>,
+        netns: Netns,
+    ) -> Result<Option<MacAddr>> {
+        if netns.sandbox() == self.node.netns().sandbox() {
+            return Ok(None);
+        }
+        let pod = Pod::enter(netns).await?;
+        let released = self.release(mark, mac, &pod).await;
+        pod.leave().await;
+        released
+    }
+
+    async fn compare(&self, plan: &PodPlan, pod: &Pod) -> Result<Vec<Drift>> {
+        let links = pod.links().await?;
+        let Some(link) = plan::find(&plan.mark, Some(plan.mac), &links) else {
+            return Ok(vec![missing(format!("interface {}", plan.ifname))]);
+        };
+        let state = pod.state(link.clone(), &links).await?;
+        let differences = plan::differences(plan, &state);
+        Ok(differences.iter().map(|difference: &Difference| difference.drift(plan, &state.link)).collect())
+    }
+}
+
+#[async_trait]
+impl RouteProgrammer for NetlinkProgrammer {
+    async fn setup_node(&self, plan: &NodePlan) -> Result<()> {
+        offered(plan.datapath)?;
+        self.node.check().await
+    }
+
+    async fn sandbox(&self, netns: &NetnsPath) -> Result<Sandbox> {
+        let open = pod::open(netns).await?;
+        self.refuse_own(&open, netns)?;
+        open.verify().await?;
+        Ok(open.sandbox())
+    }
+
+    async fn wait_for_nic(&self, mac: MacAddr) -> Result<HostLink> {
+        self.arrivals.wait_for(&self.node, mac).await
+    }
+
+    async fn setup_pod(&self, plan: &PodPlan) -> Result<PodLink> {
+        offered(plan.datapath)?;
+        let pod = Pod::enter(self.pod(plan).await?).await?;
+        let link = self.set_up(plan, &pod).await;
+        pod.leave().await;
+        link
+    }
+
+    async fn check_pod(&self, plan: &PodPlan) -> Result<Vec<Drift>> {
+        let netns = match self.pod(plan).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Ok(vec![missing(format!("network namespace {}", plan.netns))]);
+            }
+            netns => netns?,
+        };
+        let pod = Pod::enter(netns).await?;
+        let drifts = self.compare(plan, &pod).await;
+        pod.leave().await;
+        drifts
+    }
+
+    async fn teardown_pod(&self, plan: &PodPlan) -> Result<()> {
+        let netns = pod::open_planned(&plan.netns, plan.sandbox).await;
+        match if_there(netns)? {
+            Some(netns) => self.tear_down(&plan.mark, Some(plan.mac), netns).await.map(drop),
+            None => Ok(()),
+        }
+    }
+
+    async fn teardown_marked(&self, mark: &AttachmentMark, netns: &NetnsPath) -> Result<Option<MacAddr>> {
+        match if_there(pod::open(netns).await)? {
+            Some(netns) => self.tear_down(mark, None, netns).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn observe(&self) -> Result<KernelView> {
+        let pods = survey::marked_links(self.folders.clone(), self.node.netns().sandbox());
+        let (host, pods) = futures::try_join!(self.node.host_links(), pods)?;
+        Ok(KernelView { host, pods })
+    }
+}
+
+/// A namespace that is gone, or whose path leads to something else by now, holds nothing of ours.
+fn if_there(netns: Result<Netns>) -> Result<Option<Netns>> {
+    match netns {
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Invalid) => Ok(None),
+        netns => netns.map(Some),
+    }
+}
+
+fn offered(datapath: Datapath) -> Result<()> {
+    match datapath {
+        Datapath::Passthrough => Ok(()),
+        other => Err(Error::new(ErrorKind::Unsupported, "program datapath", format_args!("{other:?}"))),
+    }
+}
+
+fn missing(object: String) -> Drift {
+    Drift { object, difference: "missing".to_owned() }
+}
+
+/// The error of a set-up, which also tells when something could not be taken back.
+fn told(error: Error, taken_back: Result<()>) -> Error {
+    let Err(left) = taken_back else { return error };
+    let detail = format!("it failed, and what was done could not be taken back: {}", left.chain());
+    Error::new(error.kind(), error.operation(), error.subject().to_owned())
+        .detail(detail)
+        .effect_unknown()
+        .source(error)
+}

@@ -1,0 +1,162 @@
+//! The node's own namespace: its links, and news of them.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use hostnic_core::id::MacAddr;
+use hostnic_core::route::HostLink;
+use hostnic_core::{Error, ErrorKind, Result};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::connection::Connection;
+use crate::link::{Link, LinkChange, LinkIndex};
+use crate::netns::Netns;
+use crate::watch::{LinkEvent, LinkEvents};
+
+/// How long to wait before listening again after the socket failed.
+const RETRY: Duration = Duration::from_secs(1);
+
+type Macs = BTreeMap<LinkIndex, MacAddr>;
+
+/// The node's namespace, with a connection that is made anew should it ever break.
+#[derive(Debug)]
+pub(super) struct Node {
+    netns: Netns,
+    connection: Mutex<Arc<Connection>>,
+}
+
+impl Node {
+    pub(super) async fn open(netns: Netns) -> Result<Self> {
+        let connection = Connection::open(&netns).await?;
+        Ok(Self { netns, connection: Mutex::new(Arc::new(connection)) })
+    }
+
+    pub(super) fn netns(&self) -> &Netns {
+        &self.netns
+    }
+
+    async fn connection(&self) -> Result<Arc<Connection>> {
+        let present = self.connection.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if !present.is_closed() {
+            return Ok(present);
+        }
+        let fresh = Arc::new(Connection::open(&self.netns).await?);
+        *self.connection.lock().unwrap_or_else(PoisonError::into_inner) = fresh.clone();
+        Ok(fresh)
+    }
+
+    /// Makes sure that the kernel answers.
+    pub(super) async fn check(&self) -> Result<()> {
+        self.connection().await?.link(LinkIndex::LOOPBACK).await.map(drop)
+    }
+
+    /// Changes a link of the node.
+    pub(super) async fn change(&self, link: LinkIndex, change: LinkChange<'_>) -> Result<()> {
+        self.connection().await?.change_link(link, change).await
+    }
+
+    /// The NIC with this MAC.
+    ///
+    /// # Errors
+    /// `NotFound` when it is not in the node's namespace, `Conflict` when two links have that MAC.
+    pub(super) async fn nic(&self, mac: MacAddr) -> Result<Link> {
+        let mut links = self.connection().await?.links().await?;
+        links.retain(|link| link.mac == Some(mac) && link.can_be_nic());
+        let failed = |kind| Error::new(kind, "find NIC", mac);
+        match links.len() {
+            0 => Err(failed(ErrorKind::NotFound).detail("no link of the node has this MAC address")),
+            1 => Ok(links.remove(0)),
+            _ => Err(failed(ErrorKind::Conflict)
+                .detail(format!("{} and {} both have this MAC address", links[0].name, links[1].name))),
+        }
+    }
+
+    /// The links that can be NICs.
+    pub(super) async fn host_links(&self) -> Result<Vec<HostLink>> {
+        let connection = self.connection().await?;
+        let (links, addresses) = futures::try_join!(connection.links(), connection.addresses())?;
+        let host = |link: Link| {
+            let in_use = link.up || addresses.iter().any(|address| address.link == link.index);
+            Some(HostLink { mac: link.mac?, name: link.name, in_use })
+        };
+        Ok(links.into_iter().filter(Link::can_be_nic).filter_map(host).collect())
+    }
+
+    async fn macs(&self) -> Result<Macs> {
+        let links = self.connection().await?.links().await?;
+        Ok(links.into_iter().filter_map(|link| Some((link.index, link.mac?))).collect())
+    }
+}
+
+/// Follows the node's links, so that many can wait for one without asking the kernel again and again.
+#[derive(Debug)]
+pub(super) struct Arrivals {
+    macs: watch::Receiver<Macs>,
+    _task: JoinSet<()>,
+}
+
+impl Arrivals {
+    /// Begins to follow. The task ends when this is dropped.
+    pub(super) async fn follow(node: Arc<Node>) -> Result<Self> {
+        let events = LinkEvents::subscribe(node.netns()).await?;
+        let (sender, macs) = watch::channel(node.macs().await?);
+        let mut task = JoinSet::new();
+        task.spawn(follow(node, events, sender));
+        Ok(Self { macs, _task: task })
+    }
+
+    /// Waits until a link with this MAC is in the node, and tells of it.
+    pub(super) async fn wait_for(&self, node: &Node, mac: MacAddr) -> Result<HostLink> {
+        let mut macs = self.macs.clone();
+        loop {
+            let ended =
+                |_| Error::new(ErrorKind::Internal, "wait for NIC", mac).detail("nobody follows the links");
+            macs.wait_for(|macs| macs.values().any(|m| *m == mac)).await.map_err(ended)?;
+            // News may be older than the present: the link can be gone again.
+            if let Some(link) = node.host_links().await?.into_iter().find(|link| link.mac == mac) {
+                return Ok(link);
+            }
+            macs.changed().await.map_err(ended)?;
+        }
+    }
+}
+
+async fn follow(node: Arc<Node>, mut events: LinkEvents, macs: watch::Sender<Macs>) {
+    loop {
+        let Err(error) = until_it_fails(&node, &mut events, &macs).await;
+        tracing::warn!(error = %error.chain(), "link events stopped; listening again");
+        events = loop {
+            match LinkEvents::subscribe(node.netns()).await {
+                Ok(events) => break events,
+                Err(error) => {
+                    tracing::warn!(error = %error.chain(), "cannot listen to link events; trying again")
+                }
+            }
+            tokio::time::sleep(RETRY).await;
+        };
+    }
+}
+
+async fn until_it_fails(
+    node: &Node,
+    events: &mut LinkEvents,
+    macs: &watch::Sender<Macs>,
+) -> Result<Infallible> {
+    macs.send_replace(node.macs().await?);
+    loop {
+        match events.next().await? {
+            LinkEvent::Changed(link) => macs.send_if_modified(|macs| match link.mac {
+                Some(mac) => macs.insert(link.index, mac) != Some(mac),
+                None => macs.remove(&link.index).is_some(),
+            }),
+            LinkEvent::Gone(index) => macs.send_if_modified(|macs| macs.remove(&index).is_some()),
+            LinkEvent::Missed => {
+                macs.send_replace(node.macs().await?);
+                true
+            }
+        };
+    }
+}

@@ -1,0 +1,120 @@
+//! A pod's namespace, open for the length of one operation.
+
+use hostnic_core::attachment::{NetnsPath, Sandbox};
+use hostnic_core::id::MacAddr;
+use hostnic_core::route::PodPlan;
+use hostnic_core::{Error, ErrorKind, Result};
+
+use super::plan::{Difference, PodState};
+use crate::connection::Connection;
+use crate::link::{Link, LinkChange, LinkIndex};
+use crate::netns::Netns;
+use crate::route::MAIN_TABLE;
+
+/// What a NIC is called when it is back in the node's namespace: the kernel puts the lowest free number in.
+const FREED_NAME: &str = "eth%d";
+
+/// Opens the namespace that a path names, away from the runtime's threads.
+pub(super) async fn open(path: &NetnsPath) -> Result<Netns> {
+    let path = path.as_path().to_owned();
+    let subject = path.display().to_string();
+    tokio::task::spawn_blocking(move || Netns::open(&path))
+        .await
+        .unwrap_or_else(|e| Err(Error::new(ErrorKind::Internal, "open network namespace", subject).source(e)))
+}
+
+/// Opens the namespace of a plan, which the path may have stopped to name.
+pub(super) async fn open_planned(path: &NetnsPath, sandbox: Sandbox) -> Result<Netns> {
+    let netns = open(path).await?;
+    if netns.sandbox() == sandbox {
+        return Ok(netns);
+    }
+    Err(Error::new(ErrorKind::NotFound, "open network namespace", path)
+        .detail(format!("it is another one ({}) than was planned for ({sandbox})", netns.sandbox())))
+}
+
+/// A pod's namespace and a connection to the kernel in it.
+#[derive(Debug)]
+pub(super) struct Pod {
+    pub(super) netns: Netns,
+    connection: Connection,
+}
+
+impl Pod {
+    pub(super) async fn enter(netns: Netns) -> Result<Self> {
+        let connection = Connection::open(&netns).await?;
+        Ok(Self { netns, connection })
+    }
+
+    /// Lets go of the namespace; returns when nothing of ours keeps it alive.
+    pub(super) async fn leave(self) {
+        self.connection.close().await;
+    }
+
+    pub(super) async fn links(&self) -> Result<Vec<Link>> {
+        self.connection.links().await
+    }
+
+    pub(super) async fn link_named(&self, name: &str) -> Result<Link> {
+        self.connection.link_by_name(name).await
+    }
+
+    /// What a link of the pod has beside itself.
+    pub(super) async fn state(&self, link: Link, links: &[Link]) -> Result<PodState> {
+        let (addresses, routes) =
+            futures::try_join!(self.connection.addresses_of(link.index), self.connection.routes())?;
+        let routes = routes.into_iter().filter(|r| r.link == link.index && r.table == MAIN_TABLE).collect();
+        Ok(PodState { loopback_up: loopback_up(links), link, addresses, routes })
+    }
+
+    /// Puts differences right, in their order, up to the first that cannot be.
+    pub(super) async fn put_right(
+        &self,
+        plan: &PodPlan,
+        link: LinkIndex,
+        differences: &[Difference],
+    ) -> Result<()> {
+        let alias = plan.mark.alias();
+        for difference in differences {
+            match difference {
+                Difference::LoopbackDown => {
+                    self.connection.change_link(LinkIndex::LOOPBACK, LinkChange::new().up()).await?;
+                }
+                Difference::Address(address) => self.connection.add_address(address).await?,
+                Difference::Route(route) => self.connection.add_route(route).await?,
+                other => {
+                    if let Some(change) = other.change(plan, &alias) {
+                        self.connection.change_link(link, change).await?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes back what [`Pod::put_right`] may have added.
+    pub(super) async fn take_back(&self, differences: &[Difference]) -> Result<()> {
+        for difference in differences.iter().rev() {
+            match difference {
+                Difference::Address(address) => self.connection.delete_address(address).await?,
+                Difference::Route(route) => self.connection.delete_route(route).await?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives a NIC back to the node: down, without our mark, and under a name that is free there. Its addresses and
+    /// routes end with the move. Success when the link is gone. Gives back its MAC.
+    pub(super) async fn give_back(&self, link: &Link, node: &Netns) -> Result<Option<MacAddr>> {
+        let change = LinkChange::new().down().move_to(node).rename(FREED_NAME).alias("");
+        match self.connection.change_link(link.index, change).await {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+            _ => Ok(link.mac),
+        }
+    }
+}
+
+pub(super) fn loopback_up(links: &[Link]) -> bool {
+    links.iter().any(|link| link.index == LinkIndex::LOOPBACK && link.up)
+}

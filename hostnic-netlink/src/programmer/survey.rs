@@ -1,0 +1,79 @@
+//! Looks into the namespaces of a node for links that carry a mark.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use futures::StreamExt;
+use hostnic_core::attachment::{IfName, NetnsPath, Sandbox};
+use hostnic_core::route::MarkedLink;
+use hostnic_core::{Error, ErrorKind, Result};
+use ipnet::IpNet;
+
+use crate::connection::Connection;
+use crate::link::Link;
+use crate::netns::Netns;
+
+/// How many namespaces are looked into at the same time: each takes a thread while it is.
+const AT_ONCE: usize = 8;
+
+/// The marked links in all namespaces that `folders` name, but for the node's own. What cannot be looked into is
+/// left out: it may be going away, or be none of ours.
+pub(super) async fn marked_links(folders: Vec<PathBuf>, node: Sandbox) -> Result<Vec<MarkedLink>> {
+    let found = tokio::task::spawn_blocking(move || namespaces(&folders, node))
+        .await
+        .map_err(|e| Error::new(ErrorKind::Internal, "look for", "network namespaces").source(e))?;
+    // Paths, not descriptors: a namespace is held only while it is looked into.
+    let looks = found.into_iter().map(|(sandbox, path)| async move {
+        look_into(&path, sandbox).await.unwrap_or_else(|error| {
+            tracing::debug!(error = %error.chain(), "a namespace was not looked into");
+            Vec::new()
+        })
+    });
+    Ok(futures::stream::iter(looks).buffer_unordered(AT_ONCE).concat().await)
+}
+
+/// The namespaces in the folders, each once, by one of its paths.
+fn namespaces(folders: &[PathBuf], node: Sandbox) -> BTreeMap<Sandbox, PathBuf> {
+    let entries = folders.iter().filter_map(|folder| std::fs::read_dir(folder).ok()).flatten().flatten();
+    let open = entries.filter_map(|entry| {
+        let path = entry.path();
+        Some((Netns::open(&path).ok()?.sandbox(), path))
+    });
+    open.filter(|(sandbox, _)| *sandbox != node).collect()
+}
+
+async fn look_into(path: &Path, sandbox: Sandbox) -> Result<Vec<MarkedLink>> {
+    let netns_path = NetnsPath::new(path)?;
+    let netns = super::pod::open_planned(&netns_path, sandbox).await?;
+    let connection = Connection::open(&netns).await?;
+    let found = look(&connection, &netns_path, sandbox).await;
+    connection.close().await;
+    found
+}
+
+async fn look(connection: &Connection, netns: &NetnsPath, sandbox: Sandbox) -> Result<Vec<MarkedLink>> {
+    let mut links = connection.links().await?;
+    links.retain(|link| link.mark().is_some());
+    if links.is_empty() {
+        return Ok(Vec::new());
+    }
+    let addresses = connection.addresses().await?;
+    let marked = |link: Link| {
+        let of_link = addresses.iter().filter(|address| address.link == link.index);
+        let routable = of_link.map(|address| address.address).filter(|address| !link_local(address));
+        Some(MarkedLink {
+            mark: link.mark()?,
+            mac: link.mac?,
+            ifname: IfName::new(&link.name).ok()?,
+            netns: netns.clone(),
+            sandbox,
+            addresses: routable.collect(),
+        })
+    };
+    Ok(links.into_iter().filter_map(marked).collect())
+}
+
+/// Addresses that the kernel gives to every link by itself.
+fn link_local(address: &IpNet) -> bool {
+    matches!(address, IpNet::V6(net) if net.addr().is_unicast_link_local())
+}

@@ -1,0 +1,63 @@
+//! Waiting for NICs.
+
+use std::time::Duration;
+
+use hostnic_core::RouteProgrammer;
+use libtest_mimic::Trial;
+use tokio::time::timeout;
+
+use crate::trial;
+use crate::world::{MAC, World, ip};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        trial("a_nic_that_is_there_is_not_waited_for", there_already),
+        trial("a_nic_that_is_plugged_later_ends_the_wait", later),
+        trial("a_nic_that_comes_back_from_a_pod_ends_the_wait", comes_back),
+        trial("a_burst_of_other_links_hides_no_nic", burst),
+    ]
+}
+
+async fn there_already() {
+    let (_world, _pod, plan, programmer) = World::with_a_pod().await;
+    let link = programmer.wait_for_nic(plan.mac).await.unwrap();
+    assert_eq!((link.name.as_str(), link.mac, link.in_use), ("eth1", plan.mac, false));
+}
+
+async fn later() {
+    let world = World::new().await;
+    let programmer = world.programmer().await;
+    let mac = "52:54:00:00:00:07".parse().unwrap();
+    let mut waiting = std::pin::pin!(programmer.wait_for_nic(mac));
+    assert!(futures::poll!(&mut waiting).is_pending());
+    world.plug("eth7", "52:54:00:00:00:07").await;
+    let link = timeout(Duration::from_secs(5), waiting).await.unwrap().unwrap();
+    assert_eq!(link.name, "eth7");
+}
+
+async fn comes_back() {
+    let (_world, _pod, plan, programmer) = World::with_a_pod().await;
+    programmer.setup_pod(&plan).await.unwrap();
+    let (link, down) = timeout(Duration::from_secs(5), async {
+        futures::join!(programmer.wait_for_nic(plan.mac), programmer.teardown_pod(&plan))
+    })
+    .await
+    .unwrap();
+    down.unwrap();
+    assert_eq!(link.unwrap().mac, plan.mac);
+}
+
+async fn burst() {
+    let world = World::new().await;
+    let programmer = world.programmer().await;
+    // The runtime is not polled meanwhile, so that the events heap up.
+    for round in 0..40 {
+        let name = format!("v{round}");
+        ip(world.node.path(), &["link", "add", &name, "type", "veth", "peer", "name", &format!("w{round}")]);
+        ip(world.node.path(), &["link", "del", &name]);
+    }
+    let peer = ["peer", "name", "eth9"];
+    ip(world.node.path(), &[&["link", "add", "eth8", "address", MAC, "type", "veth"][..], &peer].concat());
+    let found = timeout(Duration::from_secs(5), programmer.wait_for_nic(MAC.parse().unwrap())).await;
+    assert_eq!(found.unwrap().unwrap().name, "eth8");
+}
