@@ -1,0 +1,156 @@
+//! The answering side.
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use hostnic_core::id::InvalidValue;
+use tokio::net::UnixListener;
+use tonic::codegen::tokio_stream::wrappers::UnixListenerStream;
+use tonic::transport::Server;
+use tonic::{Request, Response, Status};
+
+use crate::error::{CniError, Code};
+
+use super::reply::{Freed, Interface, NodeStatus};
+use super::request::{Add, Check, Del, Gc};
+use super::v1;
+use super::v1::node_server::{Node, NodeServer};
+
+/// What a daemon does for the plugin. [`serve`] puts it on a socket.
+///
+/// Requests have been checked when they arrive here. Errors are printed by the plugin as they are;
+/// [`CniError::from_core`] makes them of errors of the traits.
+///
+/// **Cancellation**: the future of a call is dropped when its caller goes away. Work that has to be undone or finished
+/// all the same belongs in a task that outlives it.
+#[async_trait]
+pub trait NodeService: Send + Sync + 'static {
+    /// Gives a container an interface; the same one again for a key that is attached in the same namespace.
+    async fn add(&self, request: Add) -> Result<Interface, CniError>;
+
+    /// Takes a container's interface back; success when there is none. An error only for what a retry can mend.
+    async fn del(&self, request: Del) -> Result<(), CniError>;
+
+    /// The attachment on record, when the kernel agrees with it; [`Code::Drift`] or [`Code::NotAttached`] else.
+    async fn check(&self, request: Check) -> Result<Interface, CniError>;
+
+    /// Frees the attachments of a network that are not listed, going on after errors.
+    async fn gc(&self, request: Gc) -> Result<Freed, CniError>;
+
+    /// How the node is. Answered from memory, within milliseconds.
+    async fn status(&self) -> NodeStatus;
+
+    /// The NICs of the node, from memory.
+    async fn nics(&self) -> Result<Vec<v1::Nic>, CniError>;
+
+    /// The attachments of the node, from memory.
+    async fn pods(&self) -> Result<Vec<v1::PodAttachment>, CniError>;
+
+    /// The daemon's release.
+    fn version(&self) -> String;
+}
+
+/// Serves on `listener` until `shutdown` ends; then takes no more connections and waits for those that are open.
+///
+/// The caller bounds that wait by dropping the future, and sees to the socket's permissions: whoever can open it
+/// commands the node's network.
+///
+/// # Errors
+/// When the server cannot go on.
+pub async fn serve<S: NodeService>(
+    listener: UnixListener,
+    service: Arc<S>,
+    shutdown: impl Future<Output = ()> + Send,
+) -> io::Result<()> {
+    let incoming = UnixListenerStream::new(listener);
+    Server::builder()
+        .serve_with_incoming_shutdown(NodeServer::new(Adapter(service)), incoming, shutdown)
+        .await
+        .map_err(io::Error::other)
+}
+
+/// Stands between the generated trait and [`NodeService`], so that tonic ends here.
+struct Adapter<S>(Arc<S>);
+
+/// Only a client that is not ours sends what its types forbid.
+fn refused(error: &InvalidValue) -> v1::Failure {
+    CniError::new(Code::InvalidConfig, format_args!("the daemon was asked with a wrong value: {error}"))
+        .into()
+}
+
+type Reply<T> = Result<Response<T>, Status>;
+
+#[async_trait]
+impl<S: NodeService> Node for Adapter<S> {
+    async fn add(&self, request: Request<v1::AddRequest>) -> Reply<v1::AddReply> {
+        use v1::add_reply::Outcome;
+        let outcome = match Add::try_from(request.into_inner()) {
+            Err(error) => Outcome::Failure(refused(&error)),
+            Ok(add) => match self.0.add(add).await {
+                Ok(interface) => Outcome::Interface((&interface).into()),
+                Err(error) => Outcome::Failure(error.into()),
+            },
+        };
+        Ok(Response::new(v1::AddReply { outcome: Some(outcome) }))
+    }
+
+    async fn del(&self, request: Request<v1::DelRequest>) -> Reply<v1::DelReply> {
+        let failure = match Del::try_from(request.into_inner()) {
+            Err(error) => Some(refused(&error)),
+            Ok(del) => self.0.del(del).await.err().map(Into::into),
+        };
+        Ok(Response::new(v1::DelReply { failure }))
+    }
+
+    async fn check(&self, request: Request<v1::CheckRequest>) -> Reply<v1::CheckReply> {
+        use v1::check_reply::Outcome;
+        let outcome = match Check::try_from(request.into_inner()) {
+            Err(error) => Outcome::Failure(refused(&error)),
+            Ok(check) => match self.0.check(check).await {
+                Ok(interface) => Outcome::Interface((&interface).into()),
+                Err(error) => Outcome::Failure(error.into()),
+            },
+        };
+        Ok(Response::new(v1::CheckReply { outcome: Some(outcome) }))
+    }
+
+    async fn gc(&self, request: Request<v1::GcRequest>) -> Reply<v1::GcReply> {
+        let failed = |failure| v1::GcReply { freed: 0, failures: vec![failure] };
+        let reply = match Gc::try_from(request.into_inner()) {
+            Err(error) => failed(refused(&error)),
+            Ok(gc) => match self.0.gc(gc).await {
+                Ok(freed) => freed.into(),
+                Err(error) => failed(error.into()),
+            },
+        };
+        Ok(Response::new(reply))
+    }
+
+    async fn status(&self, _: Request<v1::StatusRequest>) -> Reply<v1::StatusReply> {
+        Ok(Response::new(self.0.status().await.into()))
+    }
+
+    async fn list_nics(&self, _: Request<v1::ListNicsRequest>) -> Reply<v1::ListNicsReply> {
+        use v1::list_nics_reply::Outcome;
+        let outcome = match self.0.nics().await {
+            Ok(nics) => Outcome::Nics(v1::Nics { nics }),
+            Err(error) => Outcome::Failure(error.into()),
+        };
+        Ok(Response::new(v1::ListNicsReply { outcome: Some(outcome) }))
+    }
+
+    async fn list_pods(&self, _: Request<v1::ListPodsRequest>) -> Reply<v1::ListPodsReply> {
+        use v1::list_pods_reply::Outcome;
+        let outcome = match self.0.pods().await {
+            Ok(pods) => Outcome::Pods(v1::Pods { pods }),
+            Err(error) => Outcome::Failure(error.into()),
+        };
+        Ok(Response::new(v1::ListPodsReply { outcome: Some(outcome) }))
+    }
+
+    async fn version(&self, _: Request<v1::VersionRequest>) -> Reply<v1::VersionReply> {
+        Ok(Response::new(v1::VersionReply { daemon: self.0.version() }))
+    }
+}
