@@ -278,10 +278,10 @@ impl CloudBuilder {
         for (instance, subnet) in self.primaries {
             make_primary(&mut state, instance, subnet)?;
         }
-        let mut gate = Gate::default();
-        gate.rate_limit = self.rate_limit.map(|(calls, window)| RateLimit::new(calls, window));
+        let rate_limit = self.rate_limit.map(|(calls, window)| RateLimit::new(calls, window));
+        let mut gate = Gate { rate_limit, ..Gate::default() };
         for (operation, when, fault) in self.faults {
-            gate.inject(operation, when, fault);
+            gate.faults.inject(operation, when, fault);
         }
         let service = Service { state, gate, random, history: History::default(), latencies: self.latencies };
         Ok(Cloud::new(service, self.plug))

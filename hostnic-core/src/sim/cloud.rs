@@ -136,12 +136,12 @@ impl Cloud {
     /// Lets something go wrong with the calls of `operation` from now on. Where several faults meet a call, the one
     /// that was injected first counts.
     pub fn inject(&self, operation: Operation, when: When, fault: Fault) {
-        self.change(|service, _| service.gate.inject(operation, when, fault));
+        self.change(|service, _| service.gate.faults.inject(operation, when, fault));
     }
 
     /// Takes back all faults that were injected. Jobs keep their fate.
     pub fn clear_faults(&self) {
-        self.change(|service, _| service.gate.clear_faults());
+        self.change(|service, _| service.gate.faults.clear());
     }
 
     /// Every call is `Unauthorised` until [`Cloud::restore_credentials`].

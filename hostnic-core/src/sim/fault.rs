@@ -85,14 +85,14 @@ pub(super) struct Verdict {
 }
 
 #[derive(Debug)]
-struct Injected {
-    operation: Operation,
+struct Injected<O, F> {
+    operation: O,
     when: When,
-    fault: Fault,
+    fault: F,
     seen: u64,
 }
 
-impl Injected {
+impl<O, F> Injected<O, F> {
     fn strikes(&mut self, random: &mut Random) -> bool {
         self.seen += 1;
         match self.when {
@@ -111,23 +111,47 @@ impl Injected {
     }
 }
 
+/// The faults `F` that wait for calls of operations `O`.
+#[derive(Debug)]
+pub(super) struct Faults<O, F>(Vec<Injected<O, F>>);
+
+impl<O, F> Default for Faults<O, F> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<O: PartialEq, F: Clone> Faults<O, F> {
+    pub(super) fn inject(&mut self, operation: O, when: When, fault: F) {
+        self.0.push(Injected { operation, when, fault, seen: 0 });
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// The first fault that meets this call. Every fault of the operation counts it, whether it strikes or not.
+    pub(super) fn struck(&mut self, operation: O, random: &mut Random) -> Option<F> {
+        let mut struck = None;
+        for fault in self.0.iter_mut().filter(|f| f.operation == operation) {
+            if fault.strikes(random) && struck.is_none() {
+                struck = Some(fault.fault.clone());
+            }
+        }
+        self.0.retain(|f| !f.is_spent());
+        struck
+    }
+}
+
 /// What every call passes before it is carried out: credentials, the rate limit and the faults.
 #[derive(Debug, Default)]
 pub(super) struct Gate {
     pub(super) revoked: bool,
     pub(super) rate_limit: Option<RateLimit>,
-    faults: Vec<Injected>,
+    pub(super) faults: Faults<Operation, Fault>,
 }
 
 impl Gate {
-    pub(super) fn inject(&mut self, operation: Operation, when: When, fault: Fault) {
-        self.faults.push(Injected { operation, when, fault, seen: 0 });
-    }
-
-    pub(super) fn clear_faults(&mut self) {
-        self.faults.clear();
-    }
-
     /// Lets the call in, and says how it goes; or refuses it.
     pub(super) fn admit(
         &mut self,
@@ -143,19 +167,7 @@ impl Gate {
         if let Some(limit) = &mut self.rate_limit {
             limit.admit(now).map_err(|wait| refuse(ErrorKind::Throttled { retry_after: Some(wait) }))?;
         }
-        self.struck(operation, random).map_or(Ok(Verdict::default()), |fault| verdict(&fault, refuse))
-    }
-
-    /// The first fault that meets this call. Every fault of the operation counts it, whether it strikes or not.
-    fn struck(&mut self, operation: Operation, random: &mut Random) -> Option<Fault> {
-        let mut struck = None;
-        for fault in self.faults.iter_mut().filter(|f| f.operation == operation) {
-            if fault.strikes(random) && struck.is_none() {
-                struck = Some(fault.fault.clone());
-            }
-        }
-        self.faults.retain(|f| !f.is_spent());
-        struck
+        self.faults.struck(operation, random).map_or(Ok(Verdict::default()), |fault| verdict(&fault, refuse))
     }
 }
 

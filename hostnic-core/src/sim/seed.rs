@@ -1,8 +1,9 @@
 //! Where the simulated cloud's chance and its names come from.
 
 use crate::id::{JobId, MacAddr};
+use crate::random::split_mix;
 
-/// SplitMix64: small, and the same numbers for the same seed on every machine.
+/// Draws the same numbers for the same seed on every machine.
 #[derive(Debug, Clone)]
 pub(super) struct Random(u64);
 
@@ -12,11 +13,9 @@ impl Random {
     }
 
     pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        let (number, state) = split_mix(self.0);
+        self.0 = state;
+        number
     }
 
     /// Below `bound`; 0 for a bound of 0.

@@ -1,0 +1,114 @@
+//! The simulated kernel as a [`RouteProgrammer`].
+
+use async_trait::async_trait;
+
+use super::{Kernel, KernelOperation};
+use crate::attachment::{AttachmentMark, NetnsPath, Sandbox};
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::MacAddr;
+use crate::route::{Drift, HostLink, KernelView, NodePlan, PodLink, PodPlan, RouteProgrammer};
+
+impl Kernel {
+    /// The path of the node's own namespace, which is no pod's.
+    const OWN_NETNS: &str = "/proc/self/ns/net";
+
+    fn host_link(&self, mac: MacAddr) -> Option<HostLink> {
+        self.lock().links.view().host.into_iter().find(|link| link.mac == mac)
+    }
+
+    /// Takes back what a failed set-up has done.
+    fn undo(&self, plan: &PodPlan) {
+        let mut state = self.lock();
+        if state.links.own_link(plan).is_some() {
+            state.links.move_out(&plan.mark, &plan.netns);
+        }
+        state.links.unmark(plan.mac, &plan.mark);
+        drop(state);
+        self.shared.arrived.notify_waiters();
+    }
+}
+
+#[async_trait]
+impl RouteProgrammer for Kernel {
+    async fn setup_node(&self, _plan: &NodePlan) -> Result<()> {
+        // Passthrough, the only datapath there is, needs nothing on the node.
+        self.single(KernelOperation::SetupNode, &"for passthrough").await?.end(())
+    }
+
+    async fn sandbox(&self, netns: &NetnsPath) -> Result<Sandbox> {
+        let course = self.single(KernelOperation::Sandbox, netns).await?;
+        let refuse = |kind| Error::new(kind, KernelOperation::Sandbox.verb(), netns);
+        if netns.as_path() == Self::OWN_NETNS {
+            return Err(refuse(ErrorKind::Invalid).detail("it is the node's own namespace"));
+        }
+        let sandbox = self.lock().links.sandbox(netns);
+        course.end(sandbox.ok_or_else(|| refuse(ErrorKind::NotFound))?)
+    }
+
+    async fn wait_for_nic(&self, mac: MacAddr) -> Result<HostLink> {
+        let course = self.single(KernelOperation::WaitForNic, &mac).await?;
+        let link = loop {
+            let arrived = self.shared.arrived.notified();
+            tokio::pin!(arrived);
+            // Registered before looking: a link that comes in between is not missed.
+            arrived.as_mut().enable();
+            if let Some(link) = self.host_link(mac) {
+                break link;
+            }
+            arrived.await;
+        };
+        course.end(link)
+    }
+
+    async fn setup_pod(&self, plan: &PodPlan) -> Result<PodLink> {
+        let course = self.begin(KernelOperation::SetupPod, &plan.netns)?;
+        let had_it = self.lock().links.own_link(plan).is_some();
+        let done = async {
+            course.pause(3).await;
+            self.lock().links.mark(plan)?;
+            course.pause(3).await;
+            self.lock().links.move_in(plan)?;
+            course.pause(3).await;
+            self.lock().links.configure(plan)
+        };
+        match done.await {
+            Ok(mtu) => course.end(PodLink { mac: plan.mac, mtu }),
+            Err(error) => {
+                if !had_it {
+                    self.undo(plan);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn check_pod(&self, plan: &PodPlan) -> Result<Vec<Drift>> {
+        let course = self.single(KernelOperation::CheckPod, &plan.netns).await?;
+        let drift = self.lock().links.drift(plan);
+        course.end(drift)
+    }
+
+    async fn teardown_pod(&self, plan: &PodPlan) -> Result<()> {
+        let course = self.begin(KernelOperation::TeardownPod, &plan.netns)?;
+        course.pause(2).await;
+        if let Some(link) = self.lock().links.own_link(plan) {
+            link.strip();
+        }
+        course.pause(2).await;
+        self.undo(plan);
+        course.end(())
+    }
+
+    async fn teardown_marked(&self, mark: &AttachmentMark, netns: &NetnsPath) -> Result<Option<MacAddr>> {
+        let course = self.single(KernelOperation::TeardownMarked, netns).await?;
+        let freed = self.lock().links.move_out(mark, netns);
+        self.shared.arrived.notify_waiters();
+        course.end(freed)
+    }
+
+    async fn observe(&self) -> Result<KernelView> {
+        let course = self.single(KernelOperation::Observe, &"of the node").await?;
+        let view = self.lock().links.view();
+        course.end(view)
+    }
+}

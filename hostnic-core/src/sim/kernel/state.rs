@@ -1,0 +1,263 @@
+//! What the simulated kernel of one node holds, and each change that one netlink message could make.
+
+use std::collections::BTreeMap;
+
+use ipnet::IpNet;
+
+use crate::attachment::{AttachmentMark, IfName, NetnsPath, Sandbox};
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::MacAddr;
+use crate::route::{Drift, HostLink, KernelView, MarkedLink, PodPlan, Route};
+
+/// The MTU of a link that nobody has set.
+const USUAL_MTU: u32 = 1500;
+
+/// An Ethernet link, wherever it is.
+#[derive(Debug, Clone)]
+pub(super) struct Link {
+    pub(super) mac: MacAddr,
+    pub(super) up: bool,
+    pub(super) mtu: u32,
+    pub(super) mark: Option<AttachmentMark>,
+    pub(super) addresses: Vec<IpNet>,
+    routes: Vec<Route>,
+}
+
+impl Link {
+    pub(super) fn new(mac: MacAddr) -> Self {
+        Self { mac, up: false, mtu: USUAL_MTU, mark: None, addresses: Vec::new(), routes: Vec::new() }
+    }
+
+    /// Takes away what the kernel takes away from a link that leaves its namespace.
+    pub(super) fn strip(&mut self) {
+        self.up = false;
+        self.addresses.clear();
+        self.routes.clear();
+    }
+}
+
+#[derive(Debug)]
+struct Namespace {
+    path: NetnsPath,
+    links: BTreeMap<IfName, Link>,
+}
+
+/// The links of one node.
+#[derive(Debug, Default)]
+pub(super) struct Links {
+    pub(super) host: BTreeMap<MacAddr, (String, Link)>,
+    namespaces: BTreeMap<Sandbox, Namespace>,
+    named: u64,
+    sandboxes: u64,
+}
+
+impl Links {
+    /// The inode of the first namespace; the kernel's own are of this size.
+    const FIRST_INODE: u64 = 4_026_532_000;
+
+    /// Puts a link into the node's own namespace, under a name that says nothing.
+    pub(super) fn put_on_host(&mut self, link: Link) {
+        self.named += 1;
+        self.host.insert(link.mac, (format!("eth{}", self.named), link));
+    }
+
+    /// A new namespace under `path`. What was there before under this path is gone.
+    pub(super) fn add_sandbox(&mut self, path: NetnsPath) -> Sandbox {
+        self.remove_sandbox(&path);
+        self.sandboxes += 1;
+        let sandbox = Sandbox { device: 4, inode: Self::FIRST_INODE + self.sandboxes };
+        self.namespaces.insert(sandbox, Namespace { path, links: BTreeMap::new() });
+        sandbox
+    }
+
+    /// The namespace goes away, and its NICs come back to the node.
+    pub(super) fn remove_sandbox(&mut self, path: &NetnsPath) {
+        let Some(sandbox) = self.sandbox(path) else { return };
+        let Some(namespace) = self.namespaces.remove(&sandbox) else { return };
+        for (_, mut link) in namespace.links {
+            link.strip();
+            self.put_on_host(link);
+        }
+    }
+
+    pub(super) fn sandbox(&self, path: &NetnsPath) -> Option<Sandbox> {
+        self.namespaces.iter().find(|(_, namespace)| namespace.path == *path).map(|(sandbox, _)| *sandbox)
+    }
+
+    /// The links in the namespace that the path names now.
+    fn links_at(&self, path: &NetnsPath) -> Option<&BTreeMap<IfName, Link>> {
+        self.namespaces.values().find(|namespace| namespace.path == *path).map(|namespace| &namespace.links)
+    }
+
+    pub(super) fn links_at_mut(&mut self, path: &NetnsPath) -> Option<&mut BTreeMap<IfName, Link>> {
+        self.namespaces
+            .values_mut()
+            .find(|namespace| namespace.path == *path)
+            .map(|namespace| &mut namespace.links)
+    }
+
+    /// The links of the plan's namespace, unless it is gone or its path has come to name another.
+    fn links_of(&mut self, plan: &PodPlan) -> Option<&mut BTreeMap<IfName, Link>> {
+        let namespace = self.namespaces.get_mut(&plan.sandbox)?;
+        (namespace.path == plan.netns).then_some(&mut namespace.links)
+    }
+
+    /// The plan's own link in its namespace.
+    pub(super) fn own_link(&mut self, plan: &PodPlan) -> Option<&mut Link> {
+        self.links_of(plan)?.get_mut(&plan.ifname).filter(|link| link.mark.as_ref() == Some(&plan.mark))
+    }
+
+    /// Takes the link with this MAC out of wherever it is.
+    pub(super) fn unplug(&mut self, mac: MacAddr) {
+        self.host.remove(&mac);
+        for namespace in self.namespaces.values_mut() {
+            namespace.links.retain(|_, link| link.mac != mac);
+        }
+    }
+
+    /// First step of a set-up: the NIC carries the mark. Nothing to do where the NIC is in the pod already.
+    pub(super) fn mark(&mut self, plan: &PodPlan) -> Result<()> {
+        let links = self.links_of(plan).ok_or_else(|| {
+            refuse(ErrorKind::NotFound, plan)
+                .detail(format_args!("{} is not the pod's namespace (any more)", plan.netns))
+        })?;
+        match links.get(&plan.ifname) {
+            Some(link) if link.mac == plan.mac && link.mark.as_ref() == Some(&plan.mark) => return Ok(()),
+            Some(_) => {
+                let detail = format!("the pod has another interface named {}", plan.ifname);
+                return Err(refuse(ErrorKind::Conflict, plan).detail(detail));
+            }
+            None => {}
+        }
+        let (_, link) = self.host.get_mut(&plan.mac).ok_or_else(|| no_nic(plan))?;
+        link.mark = Some(plan.mark.clone());
+        Ok(())
+    }
+
+    /// Second step: the NIC is in the pod, under its name.
+    pub(super) fn move_in(&mut self, plan: &PodPlan) -> Result<()> {
+        if self.own_link(plan).is_some() {
+            return Ok(());
+        }
+        if self.links_of(plan).is_none() {
+            return Err(refuse(ErrorKind::NotFound, plan).detail("the pod's namespace went away"));
+        }
+        let (_, mut link) = self.host.remove(&plan.mac).ok_or_else(|| no_nic(plan))?;
+        link.strip();
+        if let Some(links) = self.links_of(plan) {
+            links.insert(plan.ifname.clone(), link);
+        }
+        Ok(())
+    }
+
+    /// Last step: addresses, routes, MTU, up.
+    pub(super) fn configure(&mut self, plan: &PodPlan) -> Result<u32> {
+        let link = self
+            .own_link(plan)
+            .ok_or_else(|| refuse(ErrorKind::NotFound, plan).detail("the pod's interface went away"))?;
+        link.addresses = vec![plan.address];
+        link.routes = planned_routes(plan);
+        link.mtu = plan.mtu.unwrap_or(link.mtu);
+        link.up = true;
+        Ok(link.mtu)
+    }
+
+    /// Takes what carries `mark` out of the namespace at `path`, back to the node's. Gives back its MAC.
+    pub(super) fn move_out(&mut self, mark: &AttachmentMark, path: &NetnsPath) -> Option<MacAddr> {
+        let links = self.links_at_mut(path)?;
+        let ifname =
+            links.iter().find(|(_, link)| link.mark.as_ref() == Some(mark)).map(|(name, _)| name.clone())?;
+        let mut link = links.remove(&ifname)?;
+        let mac = link.mac;
+        link.strip();
+        link.mark = None;
+        self.put_on_host(link);
+        Some(mac)
+    }
+
+    /// Clears the mark from a NIC in the node's own namespace: a set-up that was left after its first step.
+    pub(super) fn unmark(&mut self, mac: MacAddr, mark: &AttachmentMark) {
+        if let Some((_, link)) = self.host.get_mut(&mac)
+            && link.mark.as_ref() == Some(mark)
+        {
+            link.mark = None;
+            link.strip();
+        }
+    }
+
+    pub(super) fn drift(&self, plan: &PodPlan) -> Vec<Drift> {
+        let one =
+            |object: String, difference: &str| vec![Drift { object, difference: difference.to_owned() }];
+        let Some(links) =
+            self.links_at(&plan.netns).filter(|_| self.sandbox(&plan.netns) == Some(plan.sandbox))
+        else {
+            return one(format!("namespace {}", plan.netns), "missing, or another one by now");
+        };
+        let interface = format!("interface {}", plan.ifname);
+        match links.get(&plan.ifname) {
+            None => one(interface, "missing"),
+            Some(link) if link.mark.as_ref() != Some(&plan.mark) => one(interface, "it is somebody else's"),
+            Some(link) => link_drift(&interface, link, plan),
+        }
+    }
+
+    pub(super) fn view(&self) -> KernelView {
+        let host = self.host.values().map(|(name, link)| HostLink {
+            mac: link.mac,
+            name: name.clone(),
+            in_use: link.up || !link.addresses.is_empty(),
+        });
+        let pods = self.namespaces.iter().flat_map(|(sandbox, namespace)| {
+            namespace.links.iter().filter_map(|(ifname, link)| {
+                Some(MarkedLink {
+                    mark: link.mark.clone()?,
+                    mac: link.mac,
+                    ifname: ifname.clone(),
+                    netns: namespace.path.clone(),
+                    sandbox: *sandbox,
+                    addresses: link.addresses.clone(),
+                })
+            })
+        });
+        KernelView { host: host.collect(), pods: pods.collect() }
+    }
+}
+
+fn link_drift(interface: &str, link: &Link, plan: &PodPlan) -> Vec<Drift> {
+    let mut drift = Vec::new();
+    let mut note = |object: String, difference: String| drift.push(Drift { object, difference });
+    if link.mac != plan.mac {
+        note(interface.to_owned(), format!("its MAC is {}, not {}", link.mac, plan.mac));
+    }
+    if !link.up {
+        note(interface.to_owned(), "down".to_owned());
+    }
+    if let Some(mtu) = plan.mtu.filter(|mtu| *mtu != link.mtu) {
+        note(interface.to_owned(), format!("mtu is {}, not {mtu}", link.mtu));
+    }
+    if !link.addresses.contains(&plan.address) {
+        note(format!("address {}", plan.address), "missing".to_owned());
+    }
+    for route in planned_routes(plan).iter().filter(|route| !link.routes.contains(route)) {
+        note(format!("route to {}", route.destination), "missing".to_owned());
+    }
+    drift
+}
+
+/// The default route and those beside it.
+fn planned_routes(plan: &PodPlan) -> Vec<Route> {
+    let everything = match plan.gateway {
+        std::net::IpAddr::V4(_) => IpNet::V4(ipnet::Ipv4Net::default()),
+        std::net::IpAddr::V6(_) => IpNet::V6(ipnet::Ipv6Net::default()),
+    };
+    let default = Route { destination: everything, next_hop: Some(plan.gateway) };
+    std::iter::once(default).chain(plan.routes.iter().cloned()).collect()
+}
+
+fn refuse(kind: ErrorKind, plan: &PodPlan) -> Error {
+    Error::new(kind, "set up pod", format_args!("{} in {}", plan.ifname, plan.netns))
+}
+
+fn no_nic(plan: &PodPlan) -> Error {
+    refuse(ErrorKind::NotFound, plan).detail(format_args!("no NIC {} in the node's own namespace", plan.mac))
+}
