@@ -1,0 +1,30 @@
+//! What tells this run of the node from others.
+
+use std::io::Read;
+
+use hostnic_core::{Error, ErrorKind, Result};
+
+/// The id of the node's present boot, as the kernel gives it.
+///
+/// # Errors
+/// `Unsupported` where /proc does not tell.
+pub fn boot_id() -> Result<String> {
+    const PATH: &str = "/proc/sys/kernel/random/boot_id";
+    let text = std::fs::read_to_string(PATH).map_err(|error| {
+        Error::new(ErrorKind::Unsupported, "read", PATH).detail("is /proc mounted?").source(error)
+    })?;
+    Ok(text.trim().to_owned())
+}
+
+/// A number that no other run starts with, for create tokens and random choices.
+///
+/// # Errors
+/// `Unsupported` where the kernel gives no random bytes.
+pub fn seed() -> Result<u64> {
+    const PATH: &str = "/dev/urandom";
+    let mut bytes = [0; 8];
+    std::fs::File::open(PATH).and_then(|mut file| file.read_exact(&mut bytes)).map_err(|error| {
+        Error::new(ErrorKind::Unsupported, "read", PATH).detail("is /dev populated?").source(error)
+    })?;
+    Ok(u64::from_ne_bytes(bytes))
+}

@@ -1,0 +1,7 @@
+//! The program `hostnic-daemon`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    hostnic_daemon::cli::run()
+}

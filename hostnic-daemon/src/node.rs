@@ -1,0 +1,79 @@
+//! One node: the agent, and the socket that the plugin asks it on.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hostnic_cni::contract;
+use hostnic_core::agent::{Agent, AgentConfig, AgentParts};
+use hostnic_core::{Error, ErrorKind, Result};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::service::Service;
+use crate::socket::Socket;
+
+/// A node that serves. It works as long as this value lives; [`Node::stop`] ends it in good order.
+#[derive(Debug)]
+pub struct Node {
+    agent: Arc<Agent>,
+    stop: oneshot::Sender<()>,
+    server: Server,
+    _socket: Socket,
+}
+
+/// The server's task; it ends with this.
+#[derive(Debug)]
+struct Server(JoinHandle<std::io::Result<()>>);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Node {
+    /// Starts the agent and listens on `socket`.
+    ///
+    /// # Errors
+    /// Those of [`Agent::start`], and `Conflict` when another daemon listens there.
+    pub async fn start(parts: AgentParts, config: AgentConfig, socket: &Path) -> Result<Self> {
+        let (socket, listener) = Socket::listen(socket)?;
+        let mode = config.datapath;
+        let agent = Arc::new(Agent::start(parts, config).await?);
+        let service = Arc::new(Service::new(agent.clone(), mode));
+        let (stop, stopped) = oneshot::channel();
+        let server = tokio::spawn(contract::serve(listener, service, async move {
+            // A sender that was dropped asks for the same.
+            let _ = stopped.await;
+        }));
+        Ok(Self { agent, stop, server: Server(server), _socket: socket })
+    }
+
+    /// The agent.
+    pub fn agent(&self) -> &Agent {
+        &self.agent
+    }
+
+    /// Waits for the server to fail; it does not end otherwise.
+    pub async fn failed(&mut self) -> Error {
+        let why = match (&mut self.server.0).await {
+            Ok(Err(error)) => error,
+            Ok(Ok(())) => std::io::Error::other("the server ended"),
+            Err(error) => std::io::Error::other(error),
+        };
+        Error::new(ErrorKind::Internal, "serve", "the plugin").detail("the server has stopped; start the daemon again").source(why)
+    }
+
+    /// Takes no more requests and finishes those that are under way, within `patience`. Pods keep their interfaces, and
+    /// the pool its NICs, for the next start.
+    pub async fn stop(self, patience: Duration) {
+        let Self { agent, stop, mut server, _socket } = self;
+        // The server may be gone already.
+        let _ = stop.send(());
+        if tokio::time::timeout(patience, &mut server.0).await.is_err() {
+            tracing::warn!(?patience, "requests are still under way; they are finished at the next start");
+        }
+        drop(agent);
+    }
+}

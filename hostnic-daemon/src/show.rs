@@ -1,0 +1,116 @@
+//! Records, as the contract lists them.
+
+use std::collections::BTreeMap;
+
+use hostnic_cni::contract::v1;
+use hostnic_core::agent::Agent;
+use hostnic_core::attachment::{AttachmentKey, AttachmentMark};
+use hostnic_core::ledger::{AddressState, LeaseRecord, LeaseState, NicRecord, NicState};
+use hostnic_core::route::Datapath;
+
+pub(crate) fn nics(agent: &Agent) -> Vec<v1::Nic> {
+    let holders: BTreeMap<AttachmentMark, Option<AttachmentKey>> =
+        agent.leases().into_iter().map(|lease| (lease.mark, lease.key)).collect();
+    agent.nics().iter().map(|record| nic(record, &holders)).collect()
+}
+
+fn nic(record: &NicRecord, holders: &BTreeMap<AttachmentMark, Option<AttachmentKey>>) -> v1::Nic {
+    let address = |a: &hostnic_core::ledger::AddressRecord| v1::NicAddress {
+        address: a.address.to_string(),
+        state: address_state(&a.state).into(),
+        holder: match &a.state {
+            AddressState::Leased { mark } => holders.get(mark).and_then(Option::as_ref).map(Into::into),
+            _ => None,
+        },
+    };
+    v1::Nic {
+        id: record.id.to_string(),
+        mac: record.mac.to_string(),
+        subnet: record.subnet.id.to_string(),
+        state: nic_state(&record.state).into(),
+        addresses: record.addresses.iter().map(address).collect(),
+        note: note(&record.state),
+    }
+}
+
+fn note(state: &NicState) -> String {
+    match state {
+        NicState::Attaching { failures, .. } if *failures > 0 => format!("attach failed {failures} times"),
+        NicState::Lost => "in another instance; not touched again".to_owned(),
+        NicState::Quarantined => "ours, but nobody knows whose; see that no pod uses it, then detach it in the cloud".to_owned(),
+        _ => String::new(),
+    }
+}
+
+fn nic_state(state: &NicState) -> v1::NicState {
+    match state {
+        NicState::Attaching { .. } => v1::NicState::Attaching,
+        NicState::Ready => v1::NicState::Ready,
+        NicState::Detaching { .. } => v1::NicState::Detaching,
+        NicState::Deleting => v1::NicState::Deleting,
+        NicState::Lost => v1::NicState::Lost,
+        NicState::Quarantined => v1::NicState::Quarantined,
+    }
+}
+
+fn address_state(state: &AddressState) -> v1::AddressState {
+    match state {
+        AddressState::Claimed => v1::AddressState::Claimed,
+        AddressState::Free { .. } => v1::AddressState::Free,
+        AddressState::Leased { .. } => v1::AddressState::Leased,
+        AddressState::Cooling { .. } => v1::AddressState::Cooling,
+    }
+}
+
+pub(crate) fn pods(agent: &Agent) -> Vec<v1::PodAttachment> {
+    agent.leases().iter().map(pod).collect()
+}
+
+fn pod(record: &LeaseRecord) -> v1::PodAttachment {
+    let phase = match record.state {
+        LeaseState::Preparing => v1::AttachmentPhase::Preparing,
+        LeaseState::Active => v1::AttachmentPhase::Active,
+        LeaseState::Releasing => v1::AttachmentPhase::Releasing,
+    };
+    v1::PodAttachment {
+        key: record.key.as_ref().map(Into::into),
+        pod: record.pod.as_ref().map(|pod| v1::Pod {
+            namespace: pod.namespace.clone(),
+            name: pod.name.clone(),
+            uid: pod.uid.clone().unwrap_or_default(),
+        }),
+        netns: record.plan.netns.to_string(),
+        nic: record.lease.nic.to_string(),
+        address: record.lease.address.to_string(),
+        phase: phase.into(),
+    }
+}
+
+pub(crate) fn node_state(agent: &Agent, mode: Datapath) -> v1::NodeState {
+    let mut subnets: BTreeMap<String, v1::SubnetState> = BTreeMap::new();
+    for nic in agent.nics() {
+        let id = nic.subnet.id.to_string();
+        let subnet = subnets
+            .entry(id.clone())
+            .or_insert_with(|| v1::SubnetState { subnet: id, ..v1::SubnetState::default() });
+        for address in &nic.addresses {
+            match address.state {
+                AddressState::Claimed if matches!(nic.state, NicState::Attaching { .. }) => subnet.coming += 1,
+                AddressState::Claimed => {}
+                AddressState::Free { .. } => subnet.free += 1,
+                AddressState::Leased { .. } => subnet.leased += 1,
+                AddressState::Cooling { .. } => subnet.cooling += 1,
+            }
+        }
+    }
+    let mode = match mode {
+        Datapath::Passthrough => "passthrough",
+        _ => "",
+    };
+    v1::NodeState {
+        mode: mode.to_owned(),
+        reason: "as configured".to_owned(),
+        subnets: subnets.into_values().collect(),
+        ..v1::NodeState::default()
+    }
+}

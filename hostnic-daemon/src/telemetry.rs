@@ -1,0 +1,28 @@
+//! Structured logs on standard error, as text or JSON.
+
+use clap::ValueEnum;
+use tracing_subscriber::EnvFilter;
+
+/// The form of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line, for collectors.
+    Json,
+}
+
+/// Begins to log. `level` is a level (`info`) or a list of directives (`warn,hostnic_core::pool=debug`).
+///
+/// # Errors
+/// When `level` is neither; the text says so.
+pub(crate) fn begin(level: &str, format: LogFormat) -> Result<(), String> {
+    let filter = EnvFilter::try_new(level)
+        .map_err(|error| format!("--log-level {level:?} is no level and no list of directives: {error}"))?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let begun = match format {
+        LogFormat::Text => builder.try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    };
+    begun.map_err(|error| format!("logging cannot begin: {error}"))
+}
