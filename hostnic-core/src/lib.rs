@@ -10,7 +10,10 @@ pub mod cloud;
 pub mod error;
 pub mod id;
 pub mod ipam;
+pub mod layer;
 pub mod ledger;
+#[cfg(feature = "mock")]
+pub mod mock;
 pub mod policy;
 pub mod pool;
 pub mod provider;
