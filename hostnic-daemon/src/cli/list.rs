@@ -1,0 +1,183 @@
+//! What a person asks a running daemon.
+
+use std::time::Duration;
+
+use hostnic_cni::contract::{CallError, Client, v1};
+use hostnic_core::Chain;
+use serde::Serialize;
+
+use super::table::table;
+use super::{Ask, Output};
+
+/// How long a person waits.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+#[derive(Serialize)]
+struct Nic {
+    id: String,
+    mac: String,
+    subnet: String,
+    state: &'static str,
+    addresses: Vec<Address>,
+    note: String,
+}
+
+#[derive(Serialize)]
+struct Address {
+    address: String,
+    state: &'static str,
+    holder: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Pod {
+    attachment: String,
+    pod: Option<String>,
+    address: String,
+    nic: String,
+    state: &'static str,
+    netns: String,
+}
+
+#[derive(Serialize)]
+struct Versions {
+    program: &'static str,
+    daemon: Option<String>,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum AskError {
+    #[error("no runtime could be started")]
+    Runtime(#[source] std::io::Error),
+    #[error(transparent)]
+    Call(#[from] CallError),
+    #[error("the daemon did not answer within {PATIENCE:?}; look at its log")]
+    Silent,
+}
+
+/// Asks the daemon one thing.
+fn ask<T>(ask: &Ask, question: impl AsyncFnOnce(&mut Client) -> Result<T, CallError>) -> Result<T, AskError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(AskError::Runtime)?;
+    runtime.block_on(async {
+        let answer = async { question(&mut Client::connect(&ask.socket).await?).await };
+        Ok(tokio::time::timeout(PATIENCE, answer).await.map_err(|_| AskError::Silent)??)
+    })
+}
+
+fn told(error: &AskError) -> String {
+    Chain(error).to_string()
+}
+
+#[expect(clippy::print_stdout, reason = "what a person asked for goes to standard output")]
+fn print<T: Serialize>(output: Output, values: &T, as_table: impl FnOnce(&T) -> String) -> Result<(), String> {
+    match output {
+        Output::Table => println!("{}", as_table(values)),
+        Output::Json => println!("{}", serde_json::to_string_pretty(values).map_err(|e| e.to_string())?),
+    }
+    Ok(())
+}
+
+pub(super) fn nics(asked: &Ask) -> Result<(), String> {
+    let nics = ask(asked, async |client| client.nics().await).map_err(|e| told(&e))?;
+    let nics: Vec<Nic> = nics.into_iter().map(nic).collect();
+    print(asked.output, &nics, |nics| {
+        let rows = nics.iter().flat_map(nic_rows);
+        table(["NIC", "SUBNET", "STATE", "ADDRESS", "HELD BY", "NOTE"], &rows.collect::<Vec<_>>())
+    })
+}
+
+fn nic_rows(nic: &Nic) -> Vec<[String; 6]> {
+    let row = |address: Option<&Address>| {
+        [
+            nic.id.clone(),
+            nic.subnet.clone(),
+            // A NIC that is ready is as useful as its address is free.
+            address.filter(|_| nic.state == "ready").map_or(nic.state, |a| a.state).to_owned(),
+            address.map_or_else(|| "-".to_owned(), |a| a.address.clone()),
+            address.and_then(|a| a.holder.clone()).unwrap_or_else(|| "-".to_owned()),
+            nic.note.clone(),
+        ]
+    };
+    if nic.addresses.is_empty() { vec![row(None)] } else { nic.addresses.iter().map(|a| row(Some(a))).collect() }
+}
+
+pub(super) fn pods(asked: &Ask) -> Result<(), String> {
+    let pods = ask(asked, async |client| client.pods().await).map_err(|e| told(&e))?;
+    let pods: Vec<Pod> = pods.into_iter().map(pod).collect();
+    print(asked.output, &pods, |pods| {
+        let row = |p: &Pod| {
+            let name = p.pod.clone().unwrap_or_else(|| "-".to_owned());
+            [p.attachment.clone(), name, p.address.clone(), p.nic.clone(), p.state.to_owned(), p.netns.clone()]
+        };
+        let rows: Vec<_> = pods.iter().map(row).collect();
+        table(["ATTACHMENT", "POD", "ADDRESS", "NIC", "STATE", "NAMESPACE"], &rows)
+    })
+}
+
+pub(super) fn version(asked: &Ask) -> Result<(), String> {
+    let daemon = match ask(asked, async |client| client.version().await) {
+        Ok(version) => Some(version),
+        // That none runs is an answer.
+        Err(AskError::Call(CallError::Unreachable { .. })) => None,
+        Err(error) => return Err(told(&error)),
+    };
+    let versions = Versions { program: env!("CARGO_PKG_VERSION"), daemon };
+    print(asked.output, &versions, |v| {
+        let daemon = v.daemon.as_deref().unwrap_or("not running");
+        format!("program  {}\ndaemon   {daemon}", v.program)
+    })
+}
+
+fn key(key: &v1::AttachmentKey) -> String {
+    format!("{}/{}/{}", key.network, key.container_id, key.ifname)
+}
+
+fn nic(nic: v1::Nic) -> Nic {
+    Nic {
+        state: match nic.state() {
+            v1::NicState::Unspecified => "unknown",
+            v1::NicState::Creating => "creating",
+            v1::NicState::Attaching => "attaching",
+            v1::NicState::Ready => "ready",
+            v1::NicState::Detaching => "detaching",
+            v1::NicState::Deleting => "deleting",
+            v1::NicState::Lost => "lost",
+            v1::NicState::Quarantined => "quarantined",
+        },
+        addresses: nic.addresses.iter().map(address).collect(),
+        id: nic.id,
+        mac: nic.mac,
+        subnet: nic.subnet,
+        note: nic.note,
+    }
+}
+
+fn address(address: &v1::NicAddress) -> Address {
+    Address {
+        address: address.address.clone(),
+        state: match address.state() {
+            v1::AddressState::Unspecified => "unknown",
+            v1::AddressState::Claimed => "claimed",
+            v1::AddressState::Free => "free",
+            v1::AddressState::Leased => "leased",
+            v1::AddressState::Cooling => "cooling",
+        },
+        holder: address.holder.as_ref().map(key),
+    }
+}
+
+fn pod(pod: v1::PodAttachment) -> Pod {
+    Pod {
+        state: match pod.phase() {
+            v1::AttachmentPhase::Unspecified => "unknown",
+            v1::AttachmentPhase::Preparing => "preparing",
+            v1::AttachmentPhase::Active => "active",
+            v1::AttachmentPhase::Releasing => "releasing",
+        },
+        attachment: pod.key.as_ref().map_or_else(|| "found in the kernel".to_owned(), key),
+        pod: pod.pod.map(|p| format!("{}/{}", p.namespace, p.name)),
+        address: pod.address,
+        nic: pod.nic,
+        netns: pod.netns,
+    }
+}
