@@ -81,11 +81,12 @@ pub enum KernelFault {
 /// one that is dropped midway leaves a part of its work done.
 ///
 /// ```
+/// use hostnic_core::attachment::NetnsPath;
 /// use hostnic_core::sim::Kernel;
 ///
 /// let kernel = Kernel::new();
-/// let sandbox = kernel.add_sandbox(&"/run/netns/p1".parse()?);
-/// assert_ne!(kernel.add_sandbox(&"/run/netns/p2".parse()?), sandbox);
+/// let sandbox = kernel.add_sandbox(&NetnsPath::new("/run/netns/p1")?);
+/// assert_ne!(kernel.add_sandbox(&NetnsPath::new("/run/netns/p2")?), sandbox);
 /// # Ok::<(), hostnic_core::id::InvalidValue>(())
 /// ```
 #[derive(Clone)]
