@@ -185,6 +185,11 @@ impl Driver {
         Ok((Self { stop, stopped }, handle, events))
     }
 
+    #[cfg(test)]
+    pub(crate) fn of_nothing() -> Self {
+        Self { stop: oneshot::channel().0, stopped: oneshot::channel().1 }
+    }
+
     /// Stops the thread and returns when it has let go of the socket.
     pub(crate) async fn stop(self) {
         drop(self.stop);
@@ -238,4 +243,58 @@ fn open_socket(group: Option<MulticastGroup>) -> io::Result<(Socket, Handle, Eve
         socket.set_rx_buf_sz(EVENT_BUFFER)?;
     }
     Ok((connection, handle, events))
+}
+
+#[cfg(test)]
+mod tests {
+    use netlink_packet_core::{DoneMessage, ErrorMessage, NLM_F_MULTIPART, NetlinkHeader};
+    use netlink_packet_route::link::LinkMessage;
+
+    use super::*;
+
+    type Reply = NetlinkMessage<RouteNetlinkMessage>;
+
+    fn reply(flags: u16, payload: NetlinkPayload<RouteNetlinkMessage>) -> Reply {
+        let mut header = NetlinkHeader::default();
+        header.flags = flags;
+        NetlinkMessage::new(header, payload)
+    }
+
+    fn link(flags: u16) -> Reply {
+        let link = RouteNetlinkMessage::NewLink(LinkMessage::default());
+        reply(NLM_F_MULTIPART | flags, NetlinkPayload::InnerMessage(link))
+    }
+
+    fn done(code: i32) -> Reply {
+        let mut done = DoneMessage::default();
+        done.code = code;
+        reply(0, NetlinkPayload::Done(done))
+    }
+
+    async fn dumped(replies: Vec<Reply>) -> Result<usize, KernelError> {
+        collect(futures::stream::iter(replies), true).await.map(|items| items.len())
+    }
+
+    #[tokio::test]
+    async fn a_dump_is_whole_or_an_error() {
+        assert!(matches!(dumped(vec![link(0), link(0), done(0)]).await, Ok(2)));
+        // The list changed while it was read, which the kernel may tell on any of its messages.
+        for replies in
+            [vec![link(NLM_F_DUMP_INTR), link(0), done(0)], vec![link(0), link(NLM_F_DUMP_INTR), done(0)]]
+        {
+            assert!(matches!(dumped(replies).await, Err(KernelError::Interrupted(_))));
+        }
+        // A failure that came after the first links is told at the end.
+        let refused = dumped(vec![link(0), done(-(nix::errno::Errno::ENODEV as i32))]).await.unwrap_err();
+        assert!(refused.is(nix::errno::Errno::ENODEV), "{refused}");
+        // The socket was closed in the middle.
+        assert!(matches!(dumped(vec![link(0)]).await, Err(KernelError::Closed)));
+    }
+
+    #[tokio::test]
+    async fn a_change_is_done_when_the_kernel_says_so() {
+        let acknowledged = reply(0, NetlinkPayload::Error(ErrorMessage::default()));
+        assert!(matches!(dumped(vec![acknowledged]).await, Ok(0)));
+        assert!(matches!(dumped(vec![]).await, Err(KernelError::Closed)));
+    }
 }

@@ -34,9 +34,14 @@ const SWITCHES: [(&str, &str, &str); 3] = [
 /// Call it first in `main`, before any thread is started: only then do all threads share the new namespaces.
 ///
 /// # Errors
-/// `Unauthorised` when the kernel forbids it; the detail names the setting and how to change it. The process is then
-/// of no further use, as part of this may have been done.
+/// `Unauthorised` when the kernel forbids it; the detail names the setting and how to change it. `Invalid` when the
+/// process has more than one thread. The process is then of no further use, as part of this may have been done.
 pub fn enter_private_world() -> Result<()> {
+    let threads = fs::read_dir("/proc/self/task").map_err(|e| error::io(e, OPERATION, WORLD))?;
+    if threads.count() > 1 {
+        return Err(Error::new(ErrorKind::Invalid, OPERATION, WORLD)
+            .detail("other threads would stay outside; call this first in main"));
+    }
     let network = CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS;
     let direct = if geteuid().is_root() { unshare(network) } else { Err(Errno::EPERM) };
     match direct {
@@ -57,10 +62,8 @@ fn unshare_as_user(network: CloneFlags) -> Result<()> {
         ("uid_map", format!("0 {uid} 1")),
         ("gid_map", format!("0 {gid} 1")),
     ] {
-        fs::write(format!("/proc/self/{file}"), text).map_err(|e| {
-            let errno = Errno::from_raw(e.raw_os_error().unwrap_or_default());
-            if errno == Errno::EPERM { forbidden(errno) } else { error::io(e, OPERATION, WORLD) }
-        })?;
+        fs::write(format!("/proc/self/{file}"), text)
+            .map_err(|e| forbidden(Errno::from_raw(e.raw_os_error().unwrap_or_default())))?;
     }
     Ok(())
 }

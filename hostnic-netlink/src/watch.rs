@@ -64,3 +64,30 @@ impl LinkEvents {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use netlink_packet_core::NetlinkMessage;
+    use netlink_packet_route::link::LinkMessage;
+    use netlink_sys::SocketAddr;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn lost_events_are_told_in_their_place() {
+        let (sender, events) = futures::channel::mpsc::unbounded();
+        let mut link = LinkMessage::default();
+        link.header.index = 7;
+        let gone = NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelLink(link));
+        for payload in [NetlinkPayload::Overrun(Vec::new()), NetlinkPayload::Noop, gone] {
+            let message = NetlinkMessage::new(Default::default(), payload);
+            sender.unbounded_send((message, SocketAddr::new(0, 0))).unwrap();
+        }
+        drop(sender);
+
+        let mut events = LinkEvents { events, _driver: Driver::of_nothing() };
+        assert_eq!(events.next().await.unwrap(), LinkEvent::Missed);
+        assert_eq!(events.next().await.unwrap(), LinkEvent::Gone(LinkIndex(7)));
+        assert_eq!(events.next().await.unwrap_err().kind(), ErrorKind::Transient);
+    }
+}

@@ -86,8 +86,14 @@ impl NetlinkProgrammer {
         };
         match done {
             Ok(link) => Ok(link),
-            Err(error) => Err(told(error, self.release(&plan.mark, Some(plan.mac), pod).await.map(drop))),
+            Err(error) => Err(told(error, self.take_back(plan, pod).await)),
         }
+    }
+
+    /// Undoes a move, also one that the kernel may still be about to make.
+    async fn take_back(&self, plan: &PodPlan, pod: &Pod) -> Result<()> {
+        self.node.check().await?;
+        self.release(&plan.mark, Some(plan.mac), pod).await.map(drop)
     }
 
     /// Everything that comes after the move. A link that just arrived has nothing but its name.

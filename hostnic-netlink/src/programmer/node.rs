@@ -19,6 +19,10 @@ use crate::watch::{LinkEvent, LinkEvents};
 /// How long to wait before listening again after the socket failed.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// How long a request may take. The kernel moves one link at a time, some 20 ms each, so that in a burst of pods the
+/// last ones wait for all others.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+
 type Macs = BTreeMap<LinkIndex, MacAddr>;
 
 /// The node's namespace, with a connection that is made anew should it ever break.
@@ -30,7 +34,7 @@ pub(super) struct Node {
 
 impl Node {
     pub(super) async fn open(netns: Netns) -> Result<Self> {
-        let connection = Connection::open(&netns).await?;
+        let connection = Connection::open(&netns).await?.with_deadline(PATIENCE);
         Ok(Self { netns, connection: Mutex::new(Arc::new(connection)) })
     }
 
@@ -43,12 +47,13 @@ impl Node {
         if !present.is_closed() {
             return Ok(present);
         }
-        let fresh = Arc::new(Connection::open(&self.netns).await?);
+        let fresh = Arc::new(Connection::open(&self.netns).await?.with_deadline(PATIENCE));
         *self.connection.lock().unwrap_or_else(PoisonError::into_inner) = fresh.clone();
         Ok(fresh)
     }
 
-    /// Makes sure that the kernel answers.
+    /// Makes sure that the kernel answers. Requests are carried out in their order: after this, all earlier ones are
+    /// done or refused, also those whose answer nobody waited for.
     pub(super) async fn check(&self) -> Result<()> {
         self.connection().await?.link(LinkIndex::LOOPBACK).await.map(drop)
     }
@@ -102,7 +107,7 @@ impl Arrivals {
     /// Begins to follow. The task ends when this is dropped.
     pub(super) async fn follow(node: Arc<Node>) -> Result<Self> {
         let events = LinkEvents::subscribe(node.netns()).await?;
-        let (sender, macs) = watch::channel(node.macs().await?);
+        let (sender, macs) = watch::channel(Macs::new());
         let mut task = JoinSet::new();
         task.spawn(follow(node, events, sender));
         Ok(Self { macs, _task: task })

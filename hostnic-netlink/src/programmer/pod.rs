@@ -5,6 +5,7 @@ use hostnic_core::id::MacAddr;
 use hostnic_core::route::PodPlan;
 use hostnic_core::{Error, ErrorKind, Result};
 
+use super::node::PATIENCE;
 use super::plan::{Difference, PodState};
 use crate::connection::Connection;
 use crate::link::{Link, LinkChange, LinkIndex};
@@ -42,7 +43,7 @@ pub(super) struct Pod {
 
 impl Pod {
     pub(super) async fn enter(netns: Netns) -> Result<Self> {
-        let connection = Connection::open(&netns).await?;
+        let connection = Connection::open(&netns).await?.with_deadline(PATIENCE);
         Ok(Self { netns, connection })
     }
 

@@ -7,14 +7,13 @@ use libtest_mimic::Trial;
 use tokio::time::timeout;
 
 use crate::trial;
-use crate::world::{MAC, World, ip};
+use crate::world::World;
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("a_nic_that_is_there_is_not_waited_for", there_already),
         trial("a_nic_that_is_plugged_later_ends_the_wait", later),
         trial("a_nic_that_comes_back_from_a_pod_ends_the_wait", comes_back),
-        trial("a_burst_of_other_links_hides_no_nic", burst),
     ]
 }
 
@@ -45,19 +44,4 @@ async fn comes_back() {
     .unwrap();
     down.unwrap();
     assert_eq!(link.unwrap().mac, plan.mac);
-}
-
-async fn burst() {
-    let world = World::new().await;
-    let programmer = world.programmer().await;
-    // The runtime is not polled meanwhile, so that the events heap up.
-    for round in 0..40 {
-        let name = format!("v{round}");
-        ip(world.node.path(), &["link", "add", &name, "type", "veth", "peer", "name", &format!("w{round}")]);
-        ip(world.node.path(), &["link", "del", &name]);
-    }
-    let peer = ["peer", "name", "eth9"];
-    ip(world.node.path(), &[&["link", "add", "eth8", "address", MAC, "type", "veth"][..], &peer].concat());
-    let found = timeout(Duration::from_secs(5), programmer.wait_for_nic(MAC.parse().unwrap())).await;
-    assert_eq!(found.unwrap().unwrap().name, "eth8");
 }

@@ -24,6 +24,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("setup_refuses_a_path_that_names_another_namespace_now", other_namespace),
         trial("the_nodes_own_namespace_is_no_sandbox", own_namespace),
         trial("setup_node_asks_the_kernel", setup_node),
+        trial("many_pods_are_set_up_and_taken_down_at_once", many_at_once),
     ]
 }
 
@@ -193,4 +194,27 @@ async fn setup_node() {
     let world = World::new().await;
     let plan = NodePlan { datapath: Datapath::Passthrough };
     world.programmer().await.setup_node(&plan).await.unwrap();
+}
+
+async fn many_at_once() {
+    let world = World::new().await;
+    let programmer = world.programmer().await;
+    let mut pods = Vec::new();
+    for number in 10..40 {
+        let mac = format!("52:54:00:00:00:{number}");
+        world.plug(&format!("n{number}"), &mac).await;
+        let pod = world.pod(&number.to_string()).await;
+        let plan = plan(&pod, &format!("c{number}"), &mac);
+        pods.push((pod, plan));
+    }
+    let all = |results: Vec<hostnic_core::Result<()>>| results.into_iter().for_each(|result| result.unwrap());
+    let up = pods.iter().map(async |(_, plan)| programmer.setup_pod(plan).await.map(drop));
+    all(futures::future::join_all(up).await);
+    for (_, plan) in &pods {
+        assert_eq!(programmer.check_pod(plan).await.unwrap(), []);
+    }
+    assert_eq!(programmer.observe().await.unwrap().pods.len(), pods.len());
+    let down = pods.iter().map(async |(_, plan)| programmer.teardown_pod(plan).await);
+    all(futures::future::join_all(down).await);
+    assert_eq!(programmer.observe().await.unwrap().host.len(), pods.len());
 }
