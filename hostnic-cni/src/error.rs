@@ -121,6 +121,8 @@ impl Code {
             (ErrorKind::NotFound, Command::Add) => Self::InvalidNetns,
             (ErrorKind::NotFound, Command::Check) => Self::NotAttached,
             (ErrorKind::NotFound, _) => Self::TryAgainLater,
+            // A CHECK meets only one conflict: between what was given and what is there.
+            (ErrorKind::Conflict, Command::Check) => Self::Drift,
             (ErrorKind::Conflict, _) => Self::Conflict,
             (ErrorKind::Invalid, _) => Self::InvalidConfig,
             (ErrorKind::Unsupported, _) => Self::Unsupported,
@@ -219,10 +221,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_depends_on_who_asks() {
+    fn what_is_missing_or_in_conflict_depends_on_who_asks() {
         assert_eq!(Code::of(Command::Add, ErrorKind::NotFound), Code::InvalidNetns);
         assert_eq!(Code::of(Command::Check, ErrorKind::NotFound), Code::NotAttached);
         assert_eq!(Code::of(Command::Del, ErrorKind::NotFound), Code::TryAgainLater);
+        assert_eq!(Code::of(Command::Add, ErrorKind::Conflict), Code::Conflict);
+        assert_eq!(Code::of(Command::Check, ErrorKind::Conflict), Code::Drift);
     }
 
     #[test]

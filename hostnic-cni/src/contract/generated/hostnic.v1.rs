@@ -328,8 +328,11 @@ pub struct NicAddress {
     pub address: ::prost::alloc::string::String,
     #[prost(enumeration = "AddressState", tag = "2")]
     pub state: i32,
-    /// Who holds it, while it is leased.
-    #[prost(message, optional, tag = "3")]
+    /// The mark of the attachment that holds it; empty unless it is leased.
+    #[prost(string, tag = "3")]
+    pub mark: ::prost::alloc::string::String,
+    /// That attachment; absent where it was rebuilt from the kernel, which knows the mark only.
+    #[prost(message, optional, tag = "4")]
     pub holder: ::core::option::Option<AttachmentKey>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -357,6 +360,7 @@ pub struct Pods {
 /// An attachment on record.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PodAttachment {
+    /// Absent where the record was rebuilt from the kernel, which knows the mark only.
     #[prost(message, optional, tag = "1")]
     pub key: ::core::option::Option<AttachmentKey>,
     /// Absent where the runtime told of no pod.
@@ -373,6 +377,9 @@ pub struct PodAttachment {
     pub address: ::prost::alloc::string::String,
     #[prost(enumeration = "AttachmentPhase", tag = "6")]
     pub phase: i32,
+    /// Twenty characters that stand for the key; they are in the alias of the pod's link.
+    #[prost(string, tag = "7")]
+    pub mark: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct VersionRequest {}
