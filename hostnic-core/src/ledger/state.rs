@@ -63,6 +63,15 @@ impl State {
         }
     }
 
+    /// The writes that make this state from an empty one.
+    pub fn to_writes(&self) -> Vec<Write> {
+        let intents = self.intents.values().cloned().map(Write::PutIntent);
+        let nics = self.nics.values().cloned().map(Write::PutNic);
+        let leases = self.leases.values().cloned().map(|lease| Write::PutLease(Box::new(lease)));
+        let tombstones = self.tombstones.iter().map(|(mark, at)| Write::PutTombstone(mark.clone(), *at));
+        intents.chain(nics).chain(leases).chain(tombstones).collect()
+    }
+
     /// Whether a write is a legal step from the present state.
     ///
     /// # Errors
