@@ -319,7 +319,8 @@ impl Connection {
         message
             .attributes
             .push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Veth), LinkInfo::Data(peer)]));
-        self.create(message, format_args!("{} and {}", one.name, other.name)).await
+        let names = format!("{} and {}", one.name, other.name);
+        self.create(message, names).await
     }
 
     async fn create(&self, message: LinkMessage, subject: impl fmt::Display) -> Result<()> {
