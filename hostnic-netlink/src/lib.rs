@@ -12,6 +12,8 @@ pub mod isolation;
 pub mod link;
 pub mod neighbour;
 pub mod netns;
+#[cfg(feature = "fabric")]
+pub mod nft;
 pub mod programmer;
 pub mod route;
 pub mod rule;
