@@ -8,6 +8,8 @@ pub mod address;
 pub mod connection;
 mod error;
 #[cfg(feature = "fabric")]
+pub mod fabric;
+#[cfg(feature = "fabric")]
 pub mod isolation;
 pub mod link;
 pub mod neighbour;
