@@ -4,18 +4,6 @@ use std::io::Read;
 
 use hostnic_core::{Error, ErrorKind, Result};
 
-/// The id of the node's present boot, as the kernel gives it.
-///
-/// # Errors
-/// `Unsupported` where /proc does not tell.
-pub fn boot_id() -> Result<String> {
-    const PATH: &str = "/proc/sys/kernel/random/boot_id";
-    let text = std::fs::read_to_string(PATH).map_err(|error| {
-        Error::new(ErrorKind::Unsupported, "read", PATH).detail("is /proc mounted?").source(error)
-    })?;
-    Ok(text.trim().to_owned())
-}
-
 /// A number that no other run starts with, for create tokens and random choices.
 ///
 /// # Errors

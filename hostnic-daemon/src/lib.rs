@@ -11,6 +11,6 @@ mod simulated;
 mod socket;
 mod telemetry;
 
-pub use identity::{boot_id, seed};
+pub use identity::seed;
 pub use node::Node;
 pub use simulated::{SimSubnet, SimulatedCloud};

@@ -62,7 +62,9 @@ impl Node {
             Ok(Ok(())) => std::io::Error::other("the server ended"),
             Err(error) => std::io::Error::other(error),
         };
-        Error::new(ErrorKind::Internal, "serve", "the plugin").detail("the server has stopped; start the daemon again").source(why)
+        Error::new(ErrorKind::Internal, "serve", "the plugin")
+            .detail("the server has stopped; start the daemon again")
+            .source(why)
     }
 
     /// Takes no more requests and finishes those that are under way, within `patience`. Pods keep their interfaces, and

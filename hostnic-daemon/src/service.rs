@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use hostnic_cni::contract::{Add, Check, Del, Freed, Gc, Interface, NextHop, NodeService, NodeStatus, NotReady, v1};
+use hostnic_cni::contract::{
+    Add, Check, Del, Freed, Gc, Interface, NextHop, NodeService, NodeStatus, NotReady, v1,
+};
 use hostnic_cni::environment::Command;
 use hostnic_cni::error::{CniError, Code};
 use hostnic_core::agent::{AddRequest, Agent, CheckRequest, DelRequest, GcRequest, Readiness};
@@ -31,7 +33,9 @@ impl Service {
 /// The routes with their next hops decided; `None` stands for what the pod's gateway does.
 fn routes(request: &Add) -> Result<Vec<Route>, CniError> {
     let decided = |route: &hostnic_cni::contract::WantedRoute| match route.next_hop {
-        NextHop::Address(address) => Ok(Some(Route { destination: route.destination, next_hop: Some(address) })),
+        NextHop::Address(address) => {
+            Ok(Some(Route { destination: route.destination, next_hop: Some(address) }))
+        }
         // The default route goes there anyway.
         NextHop::Gateway => Ok(None),
         NextHop::Host => Err(CniError::new(

@@ -18,10 +18,8 @@ fn nic(record: &NicRecord, holders: &BTreeMap<AttachmentMark, Option<AttachmentK
     let address = |a: &hostnic_core::ledger::AddressRecord| v1::NicAddress {
         address: a.address.to_string(),
         state: address_state(&a.state).into(),
-        holder: match &a.state {
-            AddressState::Leased { mark } => holders.get(mark).and_then(Option::as_ref).map(Into::into),
-            _ => None,
-        },
+        mark: holder(&a.state).map(ToString::to_string).unwrap_or_default(),
+        holder: holder(&a.state).and_then(|mark| holders.get(mark)?.as_ref()).map(Into::into),
     };
     v1::Nic {
         id: record.id.to_string(),
@@ -33,11 +31,20 @@ fn nic(record: &NicRecord, holders: &BTreeMap<AttachmentMark, Option<AttachmentK
     }
 }
 
+fn holder(state: &AddressState) -> Option<&AttachmentMark> {
+    match state {
+        AddressState::Leased { mark } => Some(mark),
+        _ => None,
+    }
+}
+
 fn note(state: &NicState) -> String {
     match state {
         NicState::Attaching { failures, .. } if *failures > 0 => format!("attach failed {failures} times"),
         NicState::Lost => "in another instance; not touched again".to_owned(),
-        NicState::Quarantined => "ours, but nobody knows whose; see that no pod uses it, then detach it in the cloud".to_owned(),
+        NicState::Quarantined => {
+            "ours, but nobody knows whose; see that no pod uses it, then detach it in the cloud".to_owned()
+        }
         _ => String::new(),
     }
 }
@@ -83,6 +90,7 @@ fn pod(record: &LeaseRecord) -> v1::PodAttachment {
         nic: record.lease.nic.to_string(),
         address: record.lease.address.to_string(),
         phase: phase.into(),
+        mark: record.mark.to_string(),
     }
 }
 
@@ -95,7 +103,9 @@ pub(crate) fn node_state(agent: &Agent, mode: Datapath) -> v1::NodeState {
             .or_insert_with(|| v1::SubnetState { subnet: id, ..v1::SubnetState::default() });
         for address in &nic.addresses {
             match address.state {
-                AddressState::Claimed if matches!(nic.state, NicState::Attaching { .. }) => subnet.coming += 1,
+                AddressState::Claimed if matches!(nic.state, NicState::Attaching { .. }) => {
+                    subnet.coming += 1
+                }
                 AddressState::Claimed => {}
                 AddressState::Free { .. } => subnet.free += 1,
                 AddressState::Leased { .. } => subnet.leased += 1,

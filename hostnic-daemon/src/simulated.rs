@@ -28,7 +28,13 @@ impl FromStr for SimSubnet {
     type Err = InvalidValue;
 
     fn from_str(value: &str) -> Result<Self, InvalidValue> {
-        let invalid = || InvalidValue::new("simulated subnet", value, "an id, '=' and a prefix, as in vxnet-a=192.168.50.0/24");
+        let invalid = || {
+            InvalidValue::new(
+                "simulated subnet",
+                value,
+                "an id, '=' and a prefix, as in vxnet-a=192.168.50.0/24",
+            )
+        };
         let (id, prefix) = value.split_once('=').ok_or_else(invalid)?;
         let prefix: IpNet = prefix.parse().map_err(|_| invalid())?;
         if prefix.trunc() != prefix {

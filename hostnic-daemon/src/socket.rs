@@ -51,7 +51,9 @@ impl Drop for Socket {
 fn lock(socket: &Path) -> Result<Flock<File>> {
     let path = socket.with_extension("lock");
     let failed = |error: std::io::Error| {
-        Error::new(ErrorKind::Transient, "lock", path.display()).detail("the lock file cannot be written").source(error)
+        Error::new(ErrorKind::Transient, "lock", path.display())
+            .detail("the lock file cannot be written")
+            .source(error)
     };
     let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
     match Flock::lock(file.map_err(failed)?, FlockArg::LockExclusiveNonblock) {

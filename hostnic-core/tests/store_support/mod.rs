@@ -81,6 +81,7 @@ pub(crate) fn lease(n: u32, state: LeaseState) -> LeaseRecord {
     let nic = nic(n, AddressState::Claimed);
     let pod_address = format!("{}/16", address(n)).parse().unwrap();
     LeaseRecord {
+        started: BootTime::default(),
         mark: key(n).mark(),
         key: Some(key(n)),
         pod: Some(PodRef { namespace: "default".into(), name: format!("pod-{n}"), uid: None }),

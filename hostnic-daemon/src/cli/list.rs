@@ -57,7 +57,8 @@ enum AskError {
 
 /// Asks the daemon one thing.
 fn ask<T>(ask: &Ask, question: impl AsyncFnOnce(&mut Client) -> Result<T, CallError>) -> Result<T, AskError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(AskError::Runtime)?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(AskError::Runtime)?;
     runtime.block_on(async {
         let answer = async { question(&mut Client::connect(&ask.socket).await?).await };
         Ok(tokio::time::timeout(PATIENCE, answer).await.map_err(|_| AskError::Silent)??)
@@ -69,7 +70,11 @@ fn told(error: &AskError) -> String {
 }
 
 #[expect(clippy::print_stdout, reason = "what a person asked for goes to standard output")]
-fn print<T: Serialize>(output: Output, values: &T, as_table: impl FnOnce(&T) -> String) -> Result<(), String> {
+fn print<T: Serialize>(
+    output: Output,
+    values: &T,
+    as_table: impl FnOnce(&T) -> String,
+) -> Result<(), String> {
     match output {
         Output::Table => println!("{}", as_table(values)),
         Output::Json => println!("{}", serde_json::to_string_pretty(values).map_err(|e| e.to_string())?),
@@ -98,7 +103,11 @@ fn nic_rows(nic: &Nic) -> Vec<[String; 6]> {
             nic.note.clone(),
         ]
     };
-    if nic.addresses.is_empty() { vec![row(None)] } else { nic.addresses.iter().map(|a| row(Some(a))).collect() }
+    if nic.addresses.is_empty() {
+        vec![row(None)]
+    } else {
+        nic.addresses.iter().map(|a| row(Some(a))).collect()
+    }
 }
 
 pub(super) fn pods(asked: &Ask) -> Result<(), String> {
@@ -107,7 +116,14 @@ pub(super) fn pods(asked: &Ask) -> Result<(), String> {
     print(asked.output, &pods, |pods| {
         let row = |p: &Pod| {
             let name = p.pod.clone().unwrap_or_else(|| "-".to_owned());
-            [p.attachment.clone(), name, p.address.clone(), p.nic.clone(), p.state.to_owned(), p.netns.clone()]
+            [
+                p.attachment.clone(),
+                name,
+                p.address.clone(),
+                p.nic.clone(),
+                p.state.to_owned(),
+                p.netns.clone(),
+            ]
         };
         let rows: Vec<_> = pods.iter().map(row).collect();
         table(["ATTACHMENT", "POD", "ADDRESS", "NIC", "STATE", "NAMESPACE"], &rows)
@@ -162,7 +178,8 @@ fn address(address: &v1::NicAddress) -> Address {
             v1::AddressState::Leased => "leased",
             v1::AddressState::Cooling => "cooling",
         },
-        holder: address.holder.as_ref().map(key),
+        // Of a lease that was found in the kernel only the mark is known.
+        holder: address.holder.as_ref().map(key).or((!address.mark.is_empty()).then(|| address.mark.clone())),
     }
 }
 
@@ -174,7 +191,7 @@ fn pod(pod: v1::PodAttachment) -> Pod {
             v1::AttachmentPhase::Active => "active",
             v1::AttachmentPhase::Releasing => "releasing",
         },
-        attachment: pod.key.as_ref().map_or_else(|| "found in the kernel".to_owned(), key),
+        attachment: pod.key.as_ref().map_or(pod.mark, key),
         pod: pod.pod.map(|p| format!("{}/{}", p.namespace, p.name)),
         address: pod.address,
         nic: pod.nic,

@@ -7,18 +7,19 @@ use std::time::Duration;
 use clap::ValueEnum;
 use hostnic_cni::contract::DEFAULT_SOCKET;
 use hostnic_core::agent::{AgentConfig, AgentParts};
-use hostnic_core::clock::SystemClock;
+use hostnic_core::clock::{Clock, SystemClock};
 use hostnic_core::id::InstanceId;
 use hostnic_core::policy::PolicyName;
 use hostnic_core::pool::PoolConfig;
-use hostnic_core::store::{Identity, RedbStore};
+use hostnic_core::store::{BootId, HostId, Identity, Opened, RedbStore};
 use hostnic_core::{Error, Result};
-use hostnic_netlink::{NetlinkProgrammer, Netns, POD_FOLDERS};
+use hostnic_netlink::programmer::POD_FOLDERS;
+use hostnic_netlink::{NetlinkProgrammer, Netns};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::simulated::{SimSubnet, SimulatedCloud};
 use crate::telemetry::{self, LogFormat};
-use crate::{Node, boot_id, seed};
+use crate::{Node, seed};
 
 /// How long requests that are under way may take when the daemon is told to stop.
 const DRAIN: Duration = Duration::from_secs(120);
@@ -81,19 +82,28 @@ impl Start {
     }
 
     async fn serve(&self) -> Result<()> {
-        let terminate = |kind| signal(kind).map_err(|e| Error::new(hostnic_core::ErrorKind::Internal, "catch", "signals").source(e));
+        let terminate = |kind| {
+            signal(kind)
+                .map_err(|e| Error::new(hostnic_core::ErrorKind::Internal, "catch", "signals").source(e))
+        };
         let (mut term, mut int) = (terminate(SignalKind::terminate())?, terminate(SignalKind::interrupt())?);
         let Provider::Sim = self.provider;
         let own = Netns::current()?;
         let folder = std::env::temp_dir().join(format!("hostnic-sim-{}", std::process::id()));
         let job = Duration::from_millis(self.sim_job_ms);
-        let simulated =
-            SimulatedCloud::start(&folder, &self.sim_subnets, std::slice::from_ref(&self.instance), job, seed()?).await?;
+        let simulated = SimulatedCloud::start(
+            &folder,
+            &self.sim_subnets,
+            std::slice::from_ref(&self.instance),
+            job,
+            seed()?,
+        )
+        .await?;
         simulated.adopt_node(self.instance.clone(), own.try_clone()?).await?;
         let parts = AgentParts {
             provider: simulated.provider(&self.instance),
             programmer: Arc::new(NetlinkProgrammer::new(own, POD_FOLDERS.map(PathBuf::from).to_vec()).await?),
-            store: Arc::new(RedbStore::open(&self.store, self.identity()?).await?.0),
+            store: Arc::new(self.open_store().await?),
             clock: Arc::new(SystemClock),
             seed: seed()?,
         };
@@ -110,8 +120,14 @@ impl Start {
         failed.map_or(Ok(()), Err)
     }
 
-    fn identity(&self) -> Result<Identity> {
-        Ok(Identity { boot_id: boot_id()?, host: self.instance.to_string() })
+    async fn open_store(&self) -> Result<RedbStore> {
+        let host = HostId::new(self.instance.as_str())?;
+        let identity = Identity { boot: BootId::of_this_boot()?, host };
+        let (store, opened) = RedbStore::open(&self.store, identity, SystemClock.now()).await?;
+        if opened != Opened::Existing {
+            tracing::info!(store = %self.store.display(), ?opened, "the records begin anew; pods and NICs are looked for");
+        }
+        Ok(store)
     }
 
     fn pool(&self) -> PoolConfig {
