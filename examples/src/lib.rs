@@ -1,1 +1,7 @@
-//! wip
+//! What the demo and the benchmark are made of: a small container runtime around the real plugin, pings, and observers.
+
+pub mod demo;
+pub mod icmp;
+pub mod observe;
+pub mod plugin;
+pub mod sandbox;

@@ -5,9 +5,9 @@ use std::fmt;
 use hostnic_core::Result;
 use ipnet::IpNet;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
-use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::route::{RouteHeader, RouteProtocol};
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use nix::errno::Errno;
 
 use crate::PROTOCOL;
@@ -48,7 +48,45 @@ impl fmt::Display for Rule {
     }
 }
 
+/// A rule as the kernel lists it, whoever made it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ListedRule {
+    /// Its place in the order.
+    pub preference: u32,
+    /// The table, where it names one.
+    pub table: u32,
+    /// Whether it is about IPv4; about IPv6 otherwise.
+    pub ipv4: bool,
+}
+
+fn listed(reply: &RouteNetlinkMessage) -> Option<ListedRule> {
+    let RouteNetlinkMessage::NewRule(message) = reply else { return None };
+    let mut rule = ListedRule {
+        preference: 0,
+        table: message.header.table.into(),
+        ipv4: message.header.family == AddressFamily::Inet,
+    };
+    for attribute in &message.attributes {
+        match attribute {
+            RuleAttribute::Priority(preference) => rule.preference = *preference,
+            RuleAttribute::Table(table) => rule.table = *table,
+            _ => {}
+        }
+    }
+    Some(rule)
+}
+
 impl Connection {
+    /// All rules, of both families.
+    ///
+    /// # Errors
+    /// `Transient` when the kernel does not answer.
+    pub async fn rules(&self) -> Result<Vec<ListedRule>> {
+        let replies = self.dump(RouteNetlinkMessage::GetRule(RuleMessage::default())).await;
+        let replies = replies.map_err(|e| e.during("list rules", self.sandbox()))?;
+        Ok(replies.iter().filter_map(listed).collect())
+    }
+
     /// Adds a rule. That it is there already is success.
     ///
     /// # Errors
