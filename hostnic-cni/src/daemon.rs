@@ -1,0 +1,108 @@
+//! Asking the daemon, within one deadline for the whole of the plugin's life.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use hostnic_core::Chain;
+use hostnic_core::clock::{BootTime, Clock, SystemClock};
+
+use crate::config::NetworkConfig;
+use crate::contract::{Call, CallError, Client};
+use crate::environment::Command;
+use crate::error::{CniError, Code};
+
+/// The daemon, as one command asks it.
+#[derive(Debug)]
+pub(crate) struct Daemon {
+    command: Command,
+    started_at: BootTime,
+    limit: Duration,
+    socket: PathBuf,
+    old_address: Option<String>,
+}
+
+/// How long a command may take, from the plugin's start to its answer.
+///
+/// Kubernetes gives a sandbox four minutes in all, and containerd sets its plugins no limit. An ADD that has to wait for
+/// a NIC to be attached needs tens of seconds; after a minute a fresh try, with a fresh look, is better. A DEL is promised
+/// within seconds; STATUS is asked every five and must not pile up.
+fn limit(command: Command) -> Duration {
+    Duration::from_secs(match command {
+        Command::Add | Command::Gc => 60,
+        Command::Del => 30,
+        Command::Check => 10,
+        Command::Status | Command::Version => 1,
+    })
+}
+
+impl Daemon {
+    /// The daemon that the configuration names.
+    pub(crate) fn new(command: Command, started_at: BootTime, config: &NetworkConfig) -> Self {
+        // Patience that was configured for attaching must not make the node's health slow to tell.
+        let configured = config.timeout().filter(|_| command != Command::Status);
+        Self {
+            command,
+            started_at,
+            limit: configured.unwrap_or_else(|| limit(command)),
+            socket: config.socket().to_owned(),
+            old_address: config.old_address().map(str::to_owned),
+        }
+    }
+
+    /// Connects and asks. The call that `ask` is told ends a little before the plugin's own deadline, so that the reason
+    /// why the daemon gave up still arrives.
+    pub(crate) fn ask<T>(
+        &self,
+        ask: impl AsyncFnOnce(&mut Client, Call) -> Result<T, CallError>,
+    ) -> Result<T, CniError> {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
+                CniError::new(Code::TryAgainLater, "the node has no room for another process's event loop")
+                    .details(error)
+            })?;
+        let left = self.limit.saturating_sub(SystemClock.now().since(self.started_at));
+        let margin = (left / 4).min(Duration::from_secs(1));
+        let call = Call { started_at: self.started_at, remaining: left - margin };
+        let answer = runtime.block_on(tokio::time::timeout(left, async {
+            let mut client = Client::connect(&self.socket).await?;
+            ask(&mut client, call).await
+        }));
+        match answer {
+            Ok(answer) => answer.map_err(|error| self.failed(error)),
+            Err(_) => Err(CniError::new(
+                self.unserved(),
+                format_args!(
+                    "the hostnic daemon at {} did not answer {} within {} s",
+                    self.socket.display(),
+                    self.command,
+                    self.limit.as_secs()
+                ),
+            )
+            .details("`hostnic-daemon doctor` on the node tells what it waits for")),
+        }
+    }
+
+    /// The code for "no answer": STATUS has one of its own.
+    fn unserved(&self) -> Code {
+        if self.command == Command::Status { Code::NotAvailable } else { Code::TryAgainLater }
+    }
+
+    fn failed(&self, error: CallError) -> CniError {
+        let causes = std::error::Error::source(&error).map(|source| Chain(source).to_string());
+        let code = match error {
+            CallError::Refused(reason) => return reason,
+            CallError::Malformed(_) => Code::Internal,
+            CallError::Unreachable { .. } | CallError::UnknownCall | CallError::Interrupted(_) => {
+                self.unserved()
+            }
+        };
+        let mut details = causes.unwrap_or_default();
+        if let (CallError::Unreachable { .. }, Some(address)) = (&error, &self.old_address) {
+            details.push_str(&format!(
+                "; the configuration's address {address} is that of earlier releases and is not used: this daemon \
+                 listens on the socket only"
+            ));
+        }
+        CniError::new(code, error).details(details)
+    }
+}
