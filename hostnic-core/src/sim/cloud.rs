@@ -252,7 +252,7 @@ impl Shared {
         let mut service = self.lock();
         service.state.settle(self.now());
         let work = std::mem::take(&mut service.state.work);
-        (work, service.state.next_due().map(|due| self.start + due))
+        (work, service.state.next_due().and_then(|due| self.start.checked_add(due)))
     }
 
     /// Ends a job whose links have been dealt with.

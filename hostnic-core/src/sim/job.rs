@@ -159,7 +159,7 @@ impl State {
         if fate == Fate::Stick {
             self.jobs.stuck.push(id.clone());
         } else {
-            self.jobs.schedule(id.clone(), now + takes);
+            self.jobs.schedule(id.clone(), now.saturating_add(takes));
         }
         self.jobs.records.insert(id.clone(), JobRecord { task, fate, progress: Progress::Waiting });
         Submitted::Job(id)

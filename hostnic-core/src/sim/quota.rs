@@ -43,7 +43,7 @@ impl RateLimit {
             return Ok(());
         }
         let oldest = self.admitted.front().copied().unwrap_or(now);
-        Err((oldest + self.window).saturating_sub(now))
+        Err(oldest.saturating_add(self.window).saturating_sub(now))
     }
 }
 

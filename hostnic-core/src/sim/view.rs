@@ -21,7 +21,7 @@ impl LaggingView {
 
     /// Tells that at `now` the NIC has become this, or is gone.
     pub(super) fn publish(&mut self, id: &NicId, nic: Option<&Nic>, now: Duration) {
-        self.coming.push_back((now + self.lag, id.clone(), nic.cloned()));
+        self.coming.push_back((now.saturating_add(self.lag), id.clone(), nic.cloned()));
     }
 
     /// What a list that is answered at `now` shows.

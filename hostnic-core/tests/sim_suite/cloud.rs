@@ -41,6 +41,7 @@ async fn a_job_ends_exactly_when_it_is_due() {
     advance(secs(10) - std::time::Duration::from_millis(1)).await;
     assert_eq!(state(&node, &attach).await, JobState::Running);
     assert_eq!(carrier(&cloud, &nics[0]), None);
+    assert_eq!(kind(node.attach_nics(&nics).await), ErrorKind::Conflict, "it is in transition");
     assert_eq!(kind(node.detach_nics(&nics).await), ErrorKind::Conflict, "it is in transition");
     assert_eq!(kind(node.delete_nics(&nics).await), ErrorKind::Conflict, "it is in transition");
     advance(std::time::Duration::from_millis(1)).await;

@@ -93,6 +93,9 @@ async fn an_attachment_of_another_container_is_neither_overwritten_nor_taken_dow
     kernel.teardown_pod(&other).await.unwrap();
     assert_eq!(kernel.check_pod(&plan).await.unwrap(), []);
     assert_eq!(kernel.check_pod(&other).await.unwrap().len(), 1);
+    let other_nic = PodPlan { mac: "52:54:00:00:00:02".parse().unwrap(), ..plan.clone() };
+    assert_eq!(kind(kernel.setup_pod(&other_nic).await), ErrorKind::Conflict);
+    assert_eq!(kernel.check_pod(&plan).await.unwrap(), [], "a set-up that fails takes back only what it did");
 }
 
 #[tokio::test]
@@ -100,6 +103,8 @@ async fn a_missing_nic_or_namespace_is_not_found_and_nothing_is_left() {
     let (kernel, plan) = pod();
     let elsewhere = PodPlan { mac: "52:54:00:00:00:02".parse().unwrap(), ..plan.clone() };
     assert_eq!(kind(kernel.setup_pod(&elsewhere).await), ErrorKind::NotFound);
+    let other_path = PodPlan { netns: NetnsPath::new("/run/netns/p2").unwrap(), ..plan.clone() };
+    assert_eq!(kind(kernel.setup_pod(&other_path).await), ErrorKind::NotFound);
     kernel.add_sandbox(&netns());
     assert_eq!(kind(kernel.setup_pod(&plan).await), ErrorKind::NotFound, "the path names another namespace");
     kernel.remove_sandbox(&netns());

@@ -16,8 +16,8 @@ impl Kernel {
         self.lock().links.view().host.into_iter().find(|link| link.mac == mac)
     }
 
-    /// Takes back what a failed set-up has done.
-    fn undo(&self, plan: &PodPlan) {
+    /// Takes back all that a set-up did, however far it came.
+    fn take_out(&self, plan: &PodPlan) {
         let mut state = self.lock();
         if state.links.own_link(plan).is_some() {
             state.links.move_out(&plan.mark, &plan.netns);
@@ -48,10 +48,8 @@ impl RouteProgrammer for Kernel {
     async fn wait_for_nic(&self, mac: MacAddr) -> Result<HostLink> {
         let course = self.single(KernelOperation::WaitForNic, &mac).await?;
         let link = loop {
+            // Made before looking, from when on it counts: a link that comes in between is not missed.
             let arrived = self.shared.arrived.notified();
-            tokio::pin!(arrived);
-            // Registered before looking: a link that comes in between is not missed.
-            arrived.as_mut().enable();
             if let Some(link) = self.host_link(mac) {
                 break link;
             }
@@ -62,7 +60,6 @@ impl RouteProgrammer for Kernel {
 
     async fn setup_pod(&self, plan: &PodPlan) -> Result<PodLink> {
         let course = self.begin(KernelOperation::SetupPod, &plan.netns)?;
-        let had_it = self.lock().links.own_link(plan).is_some();
         let done = async {
             course.pause(3).await;
             self.lock().links.mark(plan)?;
@@ -74,9 +71,8 @@ impl RouteProgrammer for Kernel {
         match done.await {
             Ok(mtu) => course.end(PodLink { mac: plan.mac, mtu }),
             Err(error) => {
-                if !had_it {
-                    self.undo(plan);
-                }
+                // It failed before the NIC was in the pod, or because the pod went away and gave the NIC back.
+                self.lock().links.unmark(plan.mac, &plan.mark);
                 Err(error)
             }
         }
@@ -95,7 +91,7 @@ impl RouteProgrammer for Kernel {
             link.strip();
         }
         course.pause(2).await;
-        self.undo(plan);
+        self.take_out(plan);
         course.end(())
     }
 
