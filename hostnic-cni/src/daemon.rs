@@ -63,10 +63,12 @@ impl Daemon {
         let left = self.limit.saturating_sub(SystemClock.now().since(self.started_at));
         let margin = (left / 4).min(Duration::from_secs(1));
         let call = Call { started_at: self.started_at, remaining: left - margin };
-        let answer = runtime.block_on(tokio::time::timeout(left, async {
+        let asked = async {
             let mut client = Client::connect(&self.socket).await?;
             ask(&mut client, call).await
-        }));
+        };
+        // The timer needs the runtime when it is made, not only when it is awaited.
+        let answer = runtime.block_on(async { tokio::time::timeout(left, asked).await });
         match answer {
             Ok(answer) => answer.map_err(|error| self.failed(error)),
             Err(_) => Err(CniError::new(
