@@ -193,6 +193,7 @@ enum Change {
 }
 
 impl Shared {
+    /// Lock order: this one first, then the ledger's; never from inside a look at the ledger.
     fn inflight(&self) -> MutexGuard<'_, Inflight> {
         // Nothing between lock and unlock can panic half-way through a change that matters: all of it can be rebuilt.
         self.inflight.lock().unwrap_or_else(PoisonError::into_inner)

@@ -1,5 +1,7 @@
 //! The way out: detach, and delete.
 
+use std::time::Duration;
+
 use crate::cloud::Submitted;
 use crate::error::{Effect, Error, ErrorKind, Result};
 use crate::id::NicId;
@@ -25,15 +27,15 @@ async fn begin_detach(shared: &Shared, nics: &[NicId]) -> Result<()> {
     let now = shared.now();
     let mut leaving = Vec::new();
     let leaves = |nic: &NicRecord| {
-        // Somebody may have got an address between the plan and this step.
-        let idle = nic.is_idle() && shared.inflight().reserved_on(&nic.id) == 0;
-        let may = match nic.state {
-            NicState::Ready => idle,
-            NicState::Attaching { .. } | NicState::Detaching { .. } => true,
-            _ => false,
-        };
-        if !may {
-            return None;
+        match nic.state {
+            // Nobody can have got an address since the plan, as no address of a busy NIC is given.
+            NicState::Ready if nic.is_idle() => {}
+            NicState::Attaching { .. } => {}
+            NicState::Detaching { .. } => {
+                leaving.push(nic.id.clone());
+                return None;
+            }
+            _ => return None,
         }
         leaving.push(nic.id.clone());
         let mut record = nic.clone().in_state(NicState::Detaching { job: None }, now);
@@ -85,17 +87,28 @@ pub(super) async fn delete(shared: &Shared, nics: &[NicId]) -> Result<()> {
     result
 }
 
+/// The pause after a refusal that passes by itself, as while the job that attached the NIC is still ending.
+const TRANSITION: Duration = Duration::from_millis(500);
+
 /// What the cloud refused, or may have done: look at the NICs, or leave them alone for a while.
 async fn refused(shared: &Shared, nics: &[NicId], error: &Error) -> Result<()> {
-    tracing::warn!(error = %error.chain(), count = nics.len(), "NICs could not be given back; it is tried again");
-    match (error.effect(), error.kind()) {
+    let now = shared.now();
+    let young = shared.parts.ledger.read(|state| {
+        let age = |id: &NicId| state.nics.get(id).map(|nic| now.since(nic.since));
+        nics.iter().filter_map(age).all(|age| age < shared.config.visibility)
+    });
+    let pause = match (error.effect(), error.kind()) {
+        // A NIC in transition is described as if nothing had begun, so looking at it too early would mislead.
+        (Effect::None, ErrorKind::Conflict) if young => TRANSITION,
         (Effect::Unknown, _) | (Effect::None, ErrorKind::Conflict | ErrorKind::NotFound) => {
-            examine::examine(shared, nics).await
+            tracing::warn!(error = %error.chain(), count = nics.len(), "NICs could not be given back; they are looked at");
+            return examine::examine(shared, nics).await;
         }
         _ => {
-            let later = shared.now().after(shared.config.visibility);
-            shared.inflight().not_before.extend(nics.iter().map(|nic| (nic.clone(), later)));
-            Ok(())
+            tracing::warn!(error = %error.chain(), count = nics.len(), "NICs could not be given back; it is tried again");
+            shared.config.visibility
         }
-    }
+    };
+    shared.inflight().not_before.extend(nics.iter().map(|nic| (nic.clone(), now.after(pause))));
+    Ok(())
 }

@@ -198,6 +198,10 @@ fn surplus<'a>(view: &'a PoolView, config: &PoolConfig) -> Vec<&'a NicView> {
     if (view.waiting > 0 && !view.draining) || view.hold == Hold::Unsettled {
         return surplus;
     }
+    // One call for all, when the last of them has been thawed.
+    if view.draining && view.nics.iter().any(|nic| !nic.cooling.is_empty()) {
+        return surplus;
+    }
     let (low, high) = if view.draining { (0, 0) } else { (config.low, config.high) };
     let mut free: u32 =
         view.nics.iter().filter(|n| n.state == NicState::Ready && configured(n)).map(|n| n.free).sum();
