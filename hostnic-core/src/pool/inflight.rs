@@ -90,11 +90,6 @@ impl Inflight {
         ticket
     }
 
-    /// Whether `nic` has an address that was promised.
-    pub(super) fn reserved_on(&self, nic: &NicId) -> usize {
-        self.reserved.values().filter(|lease| &lease.nic == nic).count()
-    }
-
     /// Takes note of what is begun now, before any of it can end.
     pub(super) fn begin(&mut self, plan: &Plan) {
         self.policy = plan.policy.clone();
