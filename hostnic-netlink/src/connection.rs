@@ -17,8 +17,9 @@ use netlink_packet_core::{
 };
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::{AsyncSocket, SocketAddr};
+use nix::errno::Errno;
 use rtnetlink::{Handle, MulticastGroup};
-use tokio::sync::oneshot;
+use tokio::sync::{Mutex, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 use crate::error::{self, KernelError};
@@ -28,6 +29,8 @@ use crate::netns::Netns;
 pub const DEADLINE: Duration = Duration::from_secs(2);
 /// How often a dump is begun again because the list changed under it.
 const DUMP_ATTEMPTS: u32 = 8;
+/// How long to wait for a list that nobody wants any more.
+const ABANDONED_DUMP: Duration = Duration::from_millis(1);
 /// Room for the events of a burst; the kernel tells us when even this was too small.
 const EVENT_BUFFER: u32 = 1 << 20;
 
@@ -43,6 +46,8 @@ pub struct Connection {
     driver: Driver,
     sandbox: Sandbox,
     deadline: Duration,
+    /// The kernel gives one list at a time on a socket, and refuses a second one until the first is read.
+    list: Mutex<()>,
 }
 
 impl Connection {
@@ -53,7 +58,7 @@ impl Connection {
     /// when no descriptor or thread is to be had.
     pub async fn open(netns: &Netns) -> Result<Self> {
         let (driver, handle, _) = Driver::start(netns, None).await?;
-        Ok(Self { handle, driver, sandbox: netns.sandbox(), deadline: DEADLINE })
+        Ok(Self { handle, driver, sandbox: netns.sandbox(), deadline: DEADLINE, list: Mutex::new(()) })
     }
 
     /// The same connection, with another limit on the time of each request.
@@ -94,13 +99,21 @@ impl Connection {
         message: RouteNetlinkMessage,
     ) -> Result<Vec<RouteNetlinkMessage>, KernelError> {
         let due = self.due();
-        for _ in 0..DUMP_ATTEMPTS {
+        let _turn =
+            timeout_at(due, self.list.lock()).await.map_err(|_| KernelError::Deadline(self.deadline))?;
+        let mut interrupted = 0;
+        loop {
             match self.ask(message.clone(), NLM_F_DUMP, due).await {
-                Err(KernelError::Interrupted(_)) => {}
+                Err(KernelError::Interrupted(_)) if interrupted < DUMP_ATTEMPTS => interrupted += 1,
+                // The list of a caller that was dropped is still being read by our thread.
+                Err(e) if e.is(Errno::EBUSY) => tokio::time::sleep(ABANDONED_DUMP).await,
+                Err(KernelError::Interrupted(_)) => return Err(KernelError::Interrupted(DUMP_ATTEMPTS)),
                 result => return result,
             }
+            if Instant::now() >= due {
+                return Err(KernelError::Deadline(self.deadline));
+            }
         }
-        Err(KernelError::Interrupted(DUMP_ATTEMPTS))
     }
 
     fn due(&self) -> Instant {
@@ -285,8 +298,8 @@ mod tests {
             assert!(matches!(dumped(replies).await, Err(KernelError::Interrupted(_))));
         }
         // A failure that came after the first links is told at the end.
-        let refused = dumped(vec![link(0), done(-(nix::errno::Errno::ENODEV as i32))]).await.unwrap_err();
-        assert!(refused.is(nix::errno::Errno::ENODEV), "{refused}");
+        let refused = dumped(vec![link(0), done(-(Errno::ENODEV as i32))]).await.unwrap_err();
+        assert!(refused.is(Errno::ENODEV), "{refused}");
         // The socket was closed in the middle.
         assert!(matches!(dumped(vec![link(0)]).await, Err(KernelError::Closed)));
     }

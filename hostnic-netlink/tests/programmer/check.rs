@@ -2,6 +2,7 @@
 
 use hostnic_core::RouteProgrammer;
 use hostnic_core::route::{HostLink, MarkedLink};
+use hostnic_netlink::Connection;
 use libtest_mimic::Trial;
 
 use crate::trial;
@@ -12,6 +13,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("check_tells_each_kind_of_drift", each_kind),
         trial("check_tells_that_the_interface_or_the_namespace_is_missing", all_missing),
         trial("observe_finds_free_nics_and_marked_links", observe),
+        trial("lists_that_are_asked_for_at_the_same_time_are_all_given", many_lists),
     ]
 }
 
@@ -88,4 +90,16 @@ async fn observe() {
         addresses: vec![attached.address],
     };
     assert_eq!(view.pods, [marked]);
+}
+
+async fn many_lists() {
+    let world = World::new().await;
+    for number in 10..30 {
+        world.plug(&format!("n{number}"), &format!("52:54:00:00:00:{number}")).await;
+    }
+    let connection = Connection::open(&world.node.open().unwrap()).await.unwrap();
+    // One that nobody waits for any more, as a rule in the middle of its answer.
+    drop(futures::poll!(std::pin::pin!(connection.links())));
+    let lists = futures::future::join_all((0..50).map(|_| connection.links())).await;
+    assert!(lists.into_iter().all(|list| list.unwrap().len() == 21));
 }
