@@ -213,7 +213,7 @@ async fn serve(mut vpc: Vpc, mut inbox: mpsc::Receiver<Request>, mut events: Lin
                 None => return,
             },
             event = events.next() => match event {
-                Ok(event) => vpc.heed(event).await,
+                Ok(event) => vpc.handle(event).await,
                 Err(error) => {
                     tracing::warn!(error = %error.chain(), "the fabric listens anew for links that vanish");
                     match vpc.listen_again().await {

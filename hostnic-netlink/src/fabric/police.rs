@@ -14,7 +14,7 @@ use crate::nft::{
 
 const TABLE: &str = "police";
 /// The chain that every frame from a port comes to, and the map from ports to their own chains.
-const ENTRANCE: &str = "entrance";
+const ALL_FRAMES: &str = "prerouting";
 const PORTS: &str = "ports";
 /// Where `filter` is among the bridge's chains.
 const FILTER: i32 = -200;
@@ -78,12 +78,10 @@ pub(super) type Drops = BTreeMap<DropReason, u64>;
 
 /// Whom a port belongs to.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Beat<'a> {
-    /// The name of the port's link, which its chain has too.
-    pub(super) port: &'a str,
-    /// The NIC's address.
+pub(super) struct PortOwner {
+    /// The NIC's MAC address.
     pub(super) mac: MacAddr,
-    /// The router's address on the same bridge.
+    /// The router's MAC address on the same bridge.
     pub(super) router: MacAddr,
     /// The addresses of the subnet.
     pub(super) subnet: Ipv4Net,
@@ -100,30 +98,30 @@ impl Police {
     /// Makes a table in the VPC's namespace. It goes with the namespace.
     pub(super) async fn start(vpc: Netns) -> Result<Self> {
         let police = Self { nft: Nft::new(vpc), table: Table::new(Family::Bridge, TABLE) };
-        let entrance = BaseChain { hook: Hook::Prerouting, priority: FILTER, policy: Policy::Accept };
+        let base = BaseChain { hook: Hook::Prerouting, priority: FILTER, policy: Policy::Accept };
         let mut batch = Batch::new();
         batch
             .add_table(&police.table)
             .add_set(&police.table, &Set::new(PORTS, SetType::InterfaceVerdicts))
-            .add_base_chain(&police.table, ENTRANCE, entrance)
-            .add_rule(&police.table, ENTRANCE, &Rule::new().verdict_by(Field::IN_INTERFACE, PORTS));
+            .add_base_chain(&police.table, ALL_FRAMES, base)
+            .add_rule(&police.table, ALL_FRAMES, &Rule::new().verdict_by(Field::IN_INTERFACE, PORTS));
         police.nft.apply(batch).await?;
         Ok(police)
     }
 
-    /// Begins to police a port, whose link need not be there yet.
-    pub(super) async fn begin(&self, beat: Beat<'_>, sources: &[Ipv4Addr]) -> Result<()> {
+    /// Begins to police the port of that name, whose link need not be there yet.
+    pub(super) async fn add_port(&self, port: &str, owner: PortOwner, sources: &[Ipv4Addr]) -> Result<()> {
         let Self { nft, table } = self;
-        let set = source_set(beat.port);
+        let set = source_set(port);
         let mut batch = Batch::new();
         batch
             .add_set(table, &Set::new(set.as_str(), SetType::Ipv4Addresses))
             .add_elements(table, &set, &elements(sources))
-            .add_chain(table, beat.port);
-        for rule in rules(beat, &set) {
-            batch.add_rule(table, beat.port, &rule);
+            .add_chain(table, port);
+        for rule in rules(owner, &set) {
+            batch.add_rule(table, port, &rule);
         }
-        let jump = Element::interface(beat.port, Some(Verdict::Jump(beat.port.to_owned())));
+        let jump = Element::interface(port, Some(Verdict::Jump(port.to_owned())));
         batch.add_elements(table, PORTS, &[jump]);
         nft.apply(batch).await
     }
@@ -137,7 +135,7 @@ impl Police {
     }
 
     /// Forgets a port, whose link is gone.
-    pub(super) async fn end(&self, port: &str) -> Result<()> {
+    pub(super) async fn remove_port(&self, port: &str) -> Result<()> {
         let mut batch = Batch::new();
         batch
             .delete_elements(&self.table, PORTS, &[Element::interface(port, None)])
@@ -162,13 +160,13 @@ impl Police {
 
 /// The rules of one port, in order. A packet cut short matches no rule that looks at what it lacks, so each protocol
 /// ends with a rule that drops what no rule before found good.
-fn rules(beat: Beat<'_>, sources: &str) -> Vec<Rule> {
+fn rules(owner: PortOwner, sources: &str) -> Vec<Rule> {
     let drop_because =
         |rule: Rule, reason: DropReason| rule.counter().verdict(Verdict::Drop).comment(reason.as_str());
     let from_sources = Rule::new().is(Field::PROTOCOL, IPV4).in_set(Field::IPV4_SOURCE, sources);
     let dhcp_addresses = [Ipv4Addr::UNSPECIFIED.octets(), Ipv4Addr::BROADCAST.octets()].concat();
     vec![
-        drop_because(Rule::new().is_not(Field::ETHER_SOURCE, beat.mac.octets()), DropReason::SourceMac),
+        drop_because(Rule::new().is_not(Field::ETHER_SOURCE, owner.mac.octets()), DropReason::SourceMac),
         Rule::new()
             .is(Field::PROTOCOL, IPV4)
             .is(Field::IPV4_ADDRESSES, dhcp_addresses)
@@ -176,10 +174,10 @@ fn rules(beat: Beat<'_>, sources: &str) -> Vec<Rule> {
             .is(Field::PORTS, DHCP)
             .verdict(Verdict::Accept),
         drop_because(
-            from_sources.clone().is(Field::ETHER_DESTINATION, beat.router.octets()).outside(
+            from_sources.clone().is(Field::ETHER_DESTINATION, owner.router.octets()).outside(
                 Field::IPV4_SOURCE,
-                beat.subnet.network().octets(),
-                beat.subnet.netmask().octets(),
+                owner.subnet.network().octets(),
+                owner.subnet.netmask().octets(),
             ),
             DropReason::ForeignSource,
         ),
@@ -188,7 +186,7 @@ fn rules(beat: Beat<'_>, sources: &str) -> Vec<Rule> {
         Rule::new()
             .is(Field::PROTOCOL, ARP)
             .is(Field::ARP_FORMAT, ARP_IPV4)
-            .is(Field::ARP_SENDER_ETHER, beat.mac.octets())
+            .is(Field::ARP_SENDER_ETHER, owner.mac.octets())
             .in_set(Field::ARP_SENDER_IPV4, sources)
             .verdict(Verdict::Accept),
         drop_because(Rule::new().is(Field::PROTOCOL, ARP), DropReason::ArpSender),

@@ -20,11 +20,13 @@ use crate::link::LinkIndex;
 use crate::netns::Netns;
 
 /// Settings of the VPC's namespace that keep the rest of the kernel out of its bridges: frames do not go through the
-/// rules for IP, and the bridges and ports do not talk IPv6 themselves.
-const QUIET: [(&str, &str); 5] = [
+/// rules for IP, the router tells nobody of shorter ways, and bridges and ports do not talk IPv6 themselves.
+const QUIET: [(&str, &str); 7] = [
     ("net/bridge/bridge-nf-call-iptables", "0"),
     ("net/bridge/bridge-nf-call-ip6tables", "0"),
     ("net/bridge/bridge-nf-call-arptables", "0"),
+    ("net/ipv4/conf/all/send_redirects", "0"),
+    ("net/ipv4/conf/default/send_redirects", "0"),
     ("net/ipv6/conf/all/disable_ipv6", "1"),
     ("net/ipv6/conf/default/disable_ipv6", "1"),
 ];
@@ -68,7 +70,7 @@ pub(super) async fn add_bridge(
     Ok(index)
 }
 
-/// A bridge that forwards at once and floods what it does not know, as the kernel's defaults do not.
+/// A bridge that forwards from the first moment on, and all multicast to all ports.
 fn bridge(name: &str, mac: MacAddr) -> LinkMessage {
     let mut message = LinkMessage::default();
     let settings = vec![
@@ -90,6 +92,8 @@ fn bridge(name: &str, mac: MacAddr) -> LinkMessage {
 fn up_and_routing(index: LinkIndex) -> LinkMessage {
     let mut settings = InetDevConf::default();
     settings.forwarding = 1;
+    // On each bridge the router answers for its address there, not for those on the others.
+    settings.arp_ignore = 1;
     let mut message = LinkMessage::default();
     message.header.index = index.0;
     message.header.flags = LinkFlags::Up;

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use hostnic_core::cloud::Nic;
 use hostnic_core::id::{InstanceId, MacAddr, NicId, SubnetId};
 use hostnic_core::{Error, ErrorKind, Result};
 use ipnet::{IpNet, Ipv4Net};
 
-use super::police::{Beat, Drops, Police, PortDrops};
+use super::police::{Drops, Police, PortDrops, PortOwner};
 use super::router;
 use crate::connection::Connection;
 use crate::link::{LinkChange, LinkIndex, VethEnd};
@@ -18,6 +19,8 @@ use crate::watch::{LinkEvent, LinkEvents};
 
 /// What a NIC is called in its node: the kernel puts the lowest free number.
 const NIC_NAME: &str = "eth%d";
+/// A machine that runs a whole cloud may be busy, and a request given up halfway would leave links behind.
+const DEADLINE: Duration = Duration::from_secs(10);
 
 /// The VPC: its namespace, its subnets, the nodes around it and the NICs between them.
 #[derive(Debug)]
@@ -67,7 +70,7 @@ impl Vpc {
         let netns = named.open()?;
         router::quiet(&netns).await?;
         let events = LinkEvents::subscribe(&netns).await?;
-        let connection = Connection::open(&netns).await?;
+        let connection = Connection::open(&netns).await?.with_deadline(DEADLINE);
         let police = Police::start(netns).await?;
         let vpc = Self {
             folder,
@@ -159,10 +162,9 @@ impl Vpc {
         })?;
         let name = format!("p{}", self.next_port);
         self.next_port += 1;
-        let beat = Beat { port: &name, mac: nic.mac, router: subnet.mac, subnet: subnet.prefix };
-        let mut port =
-            Port { instance, subnet: nic.subnet.clone(), mac: nic.mac, name: name.clone(), link: None };
-        self.police.begin(beat, &sources).await?;
+        let owner = PortOwner { mac: nic.mac, router: subnet.mac, subnet: subnet.prefix };
+        self.police.add_port(&name, owner, &sources).await?;
+        let mut port = Port { instance, subnet: nic.subnet.clone(), mac: nic.mac, name, link: None };
         match self.connect(&port).await {
             Ok(link) => {
                 port.link = Some(link);
@@ -170,16 +172,27 @@ impl Vpc {
                 Ok(())
             }
             Err(error) => {
-                if let Err(error) = self.police.end(&name).await {
-                    tracing::warn!(port = name, error = %error.chain(), "rules of a port were left behind");
+                if let Err(error) = self.police.remove_port(&port.name).await {
+                    tracing::warn!(port = port.name, error = %error.chain(), "rules of a port were left behind");
                 }
                 Err(error)
             }
         }
     }
 
-    /// Makes a port's pair of links: one end on the bridge, the other in the node.
+    /// Makes a port's pair of links, or leaves none.
     async fn connect(&self, port: &Port) -> Result<LinkIndex> {
+        let made = self.make_pair(port).await;
+        if made.is_err()
+            && let Err(error) = self.disconnect(port).await
+        {
+            tracing::warn!(port = port.name, error = %error.chain(), "a port's pair of links was left behind");
+        }
+        made
+    }
+
+    /// One end of the pair is on the bridge, the other in the node.
+    async fn make_pair(&self, port: &Port) -> Result<LinkIndex> {
         let missing = |what: &dyn std::fmt::Display| {
             Error::new(ErrorKind::NotFound, "plug NIC into", what)
                 .detail("the fabric does not know it; add it first")
@@ -190,22 +203,24 @@ impl Vpc {
         let there = VethEnd { name: NIC_NAME, mac: Some(port.mac), netns: Some(&node.netns) };
         self.connection.create_veth(here, there).await?;
         let link = self.connection.link_by_name(&port.name).await?.index;
-        let joined =
-            self.connection.change_link(link, LinkChange::new().master(Some(subnet.link)).up()).await;
-        if let Err(error) = joined {
-            self.connection.delete_link(link).await?;
-            return Err(error);
-        }
+        self.connection.change_link(link, LinkChange::new().master(Some(subnet.link)).up()).await?;
         Ok(link)
+    }
+
+    /// Deletes a port's pair of links, wherever the NIC's end is. That it is gone already is success.
+    async fn disconnect(&self, port: &Port) -> Result<()> {
+        match self.connection.link_by_name(&port.name).await {
+            Ok(link) => self.connection.delete_link(link.index).await,
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     pub(super) async fn unplug(&mut self, instance: &InstanceId, nic: &NicId) -> Result<()> {
         let Some(port) = self.ports.get(nic).filter(|port| port.instance == *instance) else { return Ok(()) };
-        if let Some(link) = port.link {
-            self.connection.delete_link(link).await?;
-        }
+        self.disconnect(port).await?;
         let mut drops = self.police.drops().await?;
-        self.police.end(&port.name).await?;
+        self.police.remove_port(&port.name).await?;
         if let Some(drops) = drops.remove(&port.name) {
             add(self.history.entry(nic.clone()).or_default(), drops);
         }
@@ -235,7 +250,7 @@ impl Vpc {
     }
 
     /// Takes note of what became of a link: one that is gone although its NIC is plugged in is made anew.
-    pub(super) async fn heed(&mut self, event: LinkEvent) {
+    pub(super) async fn handle(&mut self, event: LinkEvent) {
         let lost: Vec<NicId> = match event {
             LinkEvent::Changed(_) => return,
             LinkEvent::Gone(index) => self.ports_where(|link| link == index),
@@ -273,15 +288,15 @@ impl Vpc {
     /// Listens for events after they broke off, and makes up for what was missed.
     pub(super) async fn listen_again(&mut self) -> Result<LinkEvents> {
         let events = LinkEvents::subscribe(&self.netns.open()?).await?;
-        self.heed(LinkEvent::Missed).await;
+        self.handle(LinkEvent::Missed).await;
         Ok(events)
     }
 
     /// Takes all NICs out and removes the namespaces that are ours.
     pub(super) async fn tear_down(self) -> Result<()> {
         let mut outcome = Ok(());
-        for link in self.ports.values().filter_map(|port| port.link) {
-            outcome = outcome.and(self.connection.delete_link(link).await);
+        for port in self.ports.values() {
+            outcome = outcome.and(self.disconnect(port).await);
         }
         self.connection.close().await;
         drop(self.police);

@@ -5,6 +5,7 @@ use std::time::Duration;
 use hostnic_core::ErrorKind;
 use hostnic_core::sim::Plug;
 use hostnic_netlink::link::Link;
+use hostnic_netlink::nft::{Family, Nft, Table};
 use hostnic_netlink::watch::{LinkEvent, LinkEvents};
 use hostnic_netlink::{Connection, NamedNetns, Netns};
 use libtest_mimic::Trial;
@@ -21,6 +22,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("unplugging_takes_the_link_out_of_the_pod_that_has_it", unplugged),
         trial("a_nic_comes_back_to_its_node_when_the_namespace_of_its_pod_ends", comes_back),
         trial("shutdown_leaves_no_link_and_no_namespace", shutdown),
+        trial("a_fabric_that_is_dropped_takes_its_links_and_namespaces_with_it", dropped),
     ]
 }
 
@@ -67,15 +69,18 @@ async fn plugged_twice() {
 async fn not_plugged() {
     let world = World::new().await;
     let vpc = Netns::open(world.fabric.vpc_path()).unwrap();
-    let before = names(&vpc).await;
+    let rules = Nft::new(vpc.try_clone().unwrap());
+    let police = Table::new(Family::Bridge, "police");
+    let before = (names(&vpc).await, rules.counters(&police).await.unwrap());
     let mut lost = nic("a", 11);
     lost.subnet = "nowhere".parse().unwrap();
     for (instance, nic) in [(instance(1), &lost), (instance(9), &nic("a", 11))] {
         let error = world.fabric.plug(&instance, nic, &[]).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
     }
-    assert_eq!(names(&vpc).await, before);
+    assert_eq!((names(&vpc).await, rules.counters(&police).await.unwrap()), before);
     world.plug(1, &nic("a", 11)).await;
+    assert_ne!(rules.counters(&police).await.unwrap(), []);
 }
 
 async fn unplugged() {
@@ -140,6 +145,20 @@ async fn shutdown() {
     let error = world.fabric.plug(&instance(3), &nic, &[]).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
     assert!(error.to_string().contains("shut down"), "{error}");
+}
+
+async fn dropped() {
+    let World { folder, fabric, .. } = World::new().await;
+    let mine = NamedNetns::create(folder.join("mine")).await.unwrap();
+    let netns = mine.open().unwrap();
+    fabric.adopt_node(instance(3), mine.open().unwrap()).await.unwrap();
+    let nic = nic("a", 13);
+    fabric.plug(&instance(3), &nic, &nic.addresses).await.unwrap();
+    let mut news = LinkEvents::subscribe(&netns).await.unwrap();
+    drop(fabric);
+    let gone = async { while !matches!(news.next().await.unwrap(), LinkEvent::Gone(_)) {} };
+    timeout(PATIENCE, gone).await.unwrap();
+    assert_eq!(std::fs::read_dir(folder.join("vpc")).unwrap().count(), 0);
 }
 
 /// The next link that appears or changes.

@@ -50,7 +50,7 @@ table bridge police {
     map ports {
         type ifname : verdict
     }
-    chain entrance {
+    chain prerouting {
         type filter hook prerouting priority filter; policy accept;
         iifname vmap @ports
     }
@@ -67,7 +67,7 @@ table bridge police {
         type ipv4_addr
         elements = { 10.1.0.11, 10.1.0.12 }
     }
-    chain entrance {
+    chain prerouting {
         type filter hook prerouting priority filter; policy accept;
         iifname vmap @ports
     }

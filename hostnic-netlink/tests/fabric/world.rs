@@ -148,7 +148,7 @@ fn gateway_of(nic: &Nic) -> IpAddr {
             let [a, b, c, _] = address.octets();
             IpAddr::from([a, b, c, 1])
         }
-        IpAddr::V6(_) => unreachable!("the NICs here have IPv4 addresses"),
+        IpAddr::V6(address) => panic!("{address} is of IPv6"),
     }
 }
 
