@@ -7,6 +7,8 @@ pub mod attachment;
 pub mod capability;
 pub mod clock;
 pub mod cloud;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod error;
 pub mod id;
 pub mod ipam;
