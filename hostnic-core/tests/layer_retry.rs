@@ -249,8 +249,22 @@ async fn a_lost_attach_that_was_carried_out_is_complete() {
     let mut cloud = MockNicProvider::new();
     cloud.expect_instance().returning(|| Ok(here()));
     cloud.expect_attach_nics().times(1).returning(|_| Err(lost_answer()));
-    cloud.expect_list_nics().times(1).returning(|_| Ok(vec![nic(1, Some("i-1"))]));
+    cloud.expect_list_nics().times(3).returning(|_| Ok(vec![nic(1, Some("i-1"))]));
     assert_eq!(Retry::new(cloud, config()).attach_nics(&[id(1)]).await.unwrap(), Submitted::Complete);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_detach_is_not_done_because_one_list_lags_behind() {
+    let mut cloud = MockNicProvider::new();
+    cloud.expect_instance().returning(|| Ok(here()));
+    cloud.expect_detach_nics().times(1).returning(|_| Err(lost_answer()));
+    // The first look still shows the time before the NIC was attached.
+    cloud.expect_list_nics().times(1).returning(|_| Ok(vec![nic(1, None)]));
+    cloud.expect_list_nics().times(1).returning(|_| Ok(vec![nic(1, Some("i-1"))]));
+    let job = Submitted::Job(JobId::new("j-1").unwrap());
+    let again = job.clone();
+    cloud.expect_detach_nics().with(eq([id(1)])).times(1).return_once(move |_| Ok(again));
+    assert_eq!(Retry::new(cloud, config()).detach_nics(&[id(1)]).await.unwrap(), job);
 }
 
 #[tokio::test(start_paused = true)]
@@ -265,7 +279,8 @@ async fn a_conflict_with_our_own_lost_attach_is_waited_out() {
         };
         let seen = move |_: &NicFilter| Ok(vec![nic(1, (kind == ErrorKind::Conflict).then_some("i-1"))]);
         cloud.expect_attach_nics().times(1).in_sequence(&mut order).returning(failure);
-        cloud.expect_list_nics().times(1).in_sequence(&mut order).returning(seen);
+        let looks = if kind == ErrorKind::Conflict { 3 } else { 1 };
+        cloud.expect_list_nics().times(looks).in_sequence(&mut order).returning(seen);
     }
     assert_eq!(Retry::new(cloud, config()).attach_nics(&[id(1)]).await.unwrap(), Submitted::Complete);
 }
@@ -283,7 +298,7 @@ async fn a_plain_conflict_is_told_at_once() {
 async fn a_lost_detach_of_what_is_detached_or_gone_is_complete() {
     let mut cloud = MockNicProvider::new();
     cloud.expect_detach_nics().times(1).returning(|_| Err(lost_answer()));
-    cloud.expect_list_nics().times(1).returning(|_| Ok(vec![nic(1, None)]));
+    cloud.expect_list_nics().times(3).returning(|_| Ok(vec![nic(1, None)]));
     let result = Retry::new(cloud, config()).detach_nics(&[id(1), id(2)]).await;
     assert_eq!(result.unwrap(), Submitted::Complete);
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::id::InvalidValue;
 use crate::layer::backoff::Backoff;
 
-/// How often and how long calls are tried again, and how a create whose answer was lost is looked up.
+/// How often and how long calls are tried again, and how a write whose answer was lost is looked up.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RetryConfig {
     backoff: Backoff,
@@ -38,8 +38,8 @@ impl RetryConfig {
         Ok(Self { longest_hint, ..self })
     }
 
-    /// What to do when nobody knows whether a write was carried out: look `looks` times, each after
-    /// `visibility_delay`, which is how long the cloud's lists lag behind.
+    /// What to do when nobody knows whether a write was carried out: look up to `looks` times, each after
+    /// `visibility_delay`. Together they must take longer than the cloud's lists ever lag behind.
     #[must_use]
     pub fn with_looks(self, looks: NonZeroU32, visibility_delay: Duration) -> Self {
         Self { looks, visibility_delay, ..self }
@@ -71,12 +71,12 @@ impl RetryConfig {
         self.longest_hint
     }
 
-    /// How long the cloud's lists may lag behind.
+    /// How long to wait before each look at what became of a write.
     pub fn visibility_delay(&self) -> Duration {
         self.visibility_delay
     }
 
-    /// How often a create whose answer was lost is looked up before it counts as not carried out.
+    /// How often to look before a create counts as not carried out, or a detach as done.
     pub fn looks(&self) -> NonZeroU32 {
         self.looks
     }

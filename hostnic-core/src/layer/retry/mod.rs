@@ -27,7 +27,7 @@ use plug::Goal;
 ///   answer. Some there: an error that says how many. None there: it is created again, under the same name. Should
 ///   the first request come true even later, its NICs carry the same token, and are found by it.
 /// - After an **attach** or **detach** whose effect is unknown the NICs are looked at, and only those that are not yet
-///   where they should be are asked for again. [`Submitted::Complete`] is the answer when all are.
+///   where they should be are asked for again. [`Submitted::Complete`] is the answer when every look finds all there.
 ///
 /// Once a write was in doubt, an error that this layer returns for it says
 /// [`Effect::Unknown`](crate::Effect::Unknown), even when its last attempt had no effect.

@@ -37,8 +37,7 @@ impl<P: NicProvider> Retry<P> {
                 pace.pause(error).await?;
                 continue;
             }
-            sleep(self.config.visibility_delay()).await;
-            pending = self.pending(nics, goal).await.map_err(Error::effect_unknown)?;
+            pending = self.look_at(nics, goal).await.map_err(Error::effect_unknown)?;
             if pending.is_empty() {
                 return Ok(Submitted::Complete);
             }
@@ -51,7 +50,21 @@ impl<P: NicProvider> Retry<P> {
         }
     }
 
-    /// Those of `nics` that are not yet where they should be.
+    /// Those of `nics` that are not yet where they should be; none where every look says so.
+    ///
+    /// One look is not enough: a list that lags may show where a NIC was before it came to where it is now.
+    async fn look_at(&self, nics: &[NicId], goal: Goal) -> Result<Vec<NicId>> {
+        for _ in 0..self.config.looks().get() {
+            sleep(self.config.visibility_delay()).await;
+            let pending = self.pending(nics, goal).await?;
+            if !pending.is_empty() {
+                return Ok(pending);
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    /// Those of `nics` that are listed elsewhere than where they should be.
     async fn pending(&self, nics: &[NicId], goal: Goal) -> Result<Vec<NicId>> {
         let filter = NicFilter { ids: Some(nics.to_vec()), ..NicFilter::default() };
         let listed = self.list_nics(&filter).await?;
