@@ -47,6 +47,10 @@ fn used(file: &[u8]) -> Vec<usize> {
 impl Spoil {
     fn apply(&self, file: &mut Vec<u8>) {
         let pages = used(file);
+        if pages.is_empty() {
+            // Truncated to nothing already.
+            return;
+        }
         let place = |at: &prop::sample::Index| {
             let at = at.index(pages.len() * 4096);
             pages[at / 4096] * 4096 + at % 4096
@@ -118,7 +122,7 @@ fn a_spoilt_file_is_read_exactly_or_kept_aside() {
                 match opened {
                     Opened::Existing => {
                         found.borrow_mut()[0] += 1;
-                        prop_assert_eq!(&loaded, &state);
+                        prop_assert!(loaded == state, "other records were read");
                     }
                     Opened::Damaged { kept_aside } => {
                         found.borrow_mut()[1] += 1;

@@ -105,6 +105,7 @@ pub(crate) fn lease(n: u32, state: LeaseState) -> LeaseRecord {
             routes: vec![Route { destination: "10.0.0.0/8".parse().unwrap(), next_hop: None }],
             mtu: Some(1450),
         },
+        started: at(n.into()),
         link: Some(PodLink { mac: nic.mac, mtu: 1450 }),
         since: at(n.into()),
     }
