@@ -32,7 +32,11 @@ pub(super) async fn run(
     while commits.recv_many(&mut batch, TOGETHER).await > 0 {
         let writes: Vec<Write> = batch.iter_mut().flat_map(|c| std::mem::take(&mut c.writes)).collect();
         match store.commit(&writes).await {
-            Ok(()) => batch.drain(..).for_each(|commit| drop(commit.done.send(Ok(())))),
+            Ok(()) => {
+                // Here and not in the transaction, whose future may be gone by now.
+                shared.changes.send_modify(|n| *n += 1);
+                batch.drain(..).for_each(|commit| drop(commit.done.send(Ok(()))));
+            }
             Err(error) => fall_back(&shared, store.as_ref(), &mut commits, &mut batch, &error).await,
         }
     }
