@@ -113,6 +113,12 @@ impl State {
             let step = format!("{} cannot become {}", now.state.word(), next.state.word());
             return Err(illegal("change NIC", &next.id, &step));
         }
+        for before in now.addresses.iter().filter(|a| matches!(a.state, AddressState::Leased { .. })) {
+            if !next.addresses.iter().any(|a| a.address == before.address) {
+                let step = format!("address {} is leased and cannot be left out", before.address);
+                return Err(illegal("change NIC", &next.id, &step));
+            }
+        }
         for address in &next.addresses {
             let before = now.addresses.iter().find(|a| a.address == address.address);
             if before.is_some_and(|b| !b.state.may_become(&address.state)) {
