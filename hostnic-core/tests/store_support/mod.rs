@@ -81,7 +81,7 @@ pub(crate) fn lease(n: u32, state: LeaseState) -> LeaseRecord {
     let nic = nic(n, AddressState::Claimed);
     let pod_address = format!("{}/16", address(n)).parse().unwrap();
     LeaseRecord {
-        started: BootTime::default(),
+        started: at(n.into()),
         mark: key(n).mark(),
         key: Some(key(n)),
         pod: Some(PodRef { namespace: "default".into(), name: format!("pod-{n}"), uid: None }),
@@ -105,7 +105,6 @@ pub(crate) fn lease(n: u32, state: LeaseState) -> LeaseRecord {
             routes: vec![Route { destination: "10.0.0.0/8".parse().unwrap(), next_hop: None }],
             mtu: Some(1450),
         },
-        started: at(n.into()),
         link: Some(PodLink { mac: nic.mac, mtu: 1450 }),
         since: at(n.into()),
     }
