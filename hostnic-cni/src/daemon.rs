@@ -63,12 +63,12 @@ impl Daemon {
         let left = self.limit.saturating_sub(SystemClock.now().since(self.started_at));
         let margin = (left / 4).min(Duration::from_secs(1));
         let call = Call { started_at: self.started_at, remaining: left - margin };
-        let asked = async {
+        let exchange = async {
             let mut client = Client::connect(&self.socket).await?;
             ask(&mut client, call).await
         };
-        // The timer needs the runtime when it is made, not only when it is awaited.
-        let answer = runtime.block_on(async { tokio::time::timeout(left, asked).await });
+        // The timer belongs to the runtime, so it is made within it.
+        let answer = runtime.block_on(async { tokio::time::timeout(left, exchange).await });
         match answer {
             Ok(answer) => answer.map_err(|error| self.failed(error)),
             Err(_) => Err(CniError::new(
