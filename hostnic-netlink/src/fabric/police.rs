@@ -134,20 +134,26 @@ impl Police {
         self.nft.apply(batch).await
     }
 
-    /// Forgets a port, whose link is gone.
-    pub(super) async fn remove_port(&self, port: &str) -> Result<()> {
+    /// Forgets a port, whose link is gone, and returns what was dropped there.
+    pub(super) async fn remove_port(&self, port: &str) -> Result<Drops> {
+        let mut dropped = self.drops_in(Some(port)).await?;
         let mut batch = Batch::new();
         batch
             .delete_elements(&self.table, PORTS, &[Element::interface(port, None)])
             .delete_chain(&self.table, port)
             .delete_set(&self.table, &source_set(port));
-        self.nft.apply(batch).await
+        self.nft.apply(batch).await?;
+        Ok(dropped.remove(port).unwrap_or_default())
     }
 
     /// What was dropped at each port, by the port's name. Zeros are left out.
     pub(super) async fn drops(&self) -> Result<BTreeMap<String, Drops>> {
+        self.drops_in(None).await
+    }
+
+    async fn drops_in(&self, chain: Option<&str>) -> Result<BTreeMap<String, Drops>> {
         let mut ports = BTreeMap::<String, Drops>::new();
-        for counter in self.nft.counters(&self.table).await? {
+        for counter in self.nft.counters(&self.table, chain).await? {
             if let Some(reason) = DropReason::parse(&counter.comment)
                 && counter.packets > 0
             {

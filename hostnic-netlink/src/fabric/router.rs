@@ -13,6 +13,7 @@ use netlink_packet_route::link::{
     AfSpecInet, AfSpecUnspec, BridgeStpState, InetDevConf, InfoBridge, InfoData, InfoKind, LinkAttribute,
     LinkFlags, LinkInfo, LinkMessage,
 };
+use nix::errno::Errno;
 
 use crate::address::Address;
 use crate::connection::Connection;
@@ -30,6 +31,9 @@ const QUIET: [(&str, &str); 7] = [
     ("net/ipv6/conf/all/disable_ipv6", "1"),
     ("net/ipv6/conf/default/disable_ipv6", "1"),
 ];
+
+/// The link group that all ports are in. The VPC's namespace has nothing of anybody else.
+const PORTS: u32 = 1;
 
 /// Quiets the namespace as far as it goes: where /proc/sys is read-only, or the kernel lacks a part, it works too, as
 /// the namespace has no rules for IP.
@@ -68,6 +72,27 @@ pub(super) async fn add_bridge(
     routing.map_err(|e| e.during("set up bridge", name))?;
     connection.add_address(&Address::new(index, IpNet::V4(gateway))).await?;
     Ok(index)
+}
+
+/// Makes a link a port of a bridge, up.
+pub(super) async fn add_port(connection: &Connection, port: LinkIndex, bridge: LinkIndex) -> Result<()> {
+    let mut message = LinkMessage::default();
+    message.header.index = port.0;
+    message.header.flags = LinkFlags::Up;
+    message.header.change_mask = LinkFlags::Up;
+    message.attributes = vec![LinkAttribute::Controller(bridge.0), LinkAttribute::Group(PORTS)];
+    let joined = connection.change(RouteNetlinkMessage::SetLink(message), 0).await;
+    joined.map_err(|e| e.during("add to bridge", port))
+}
+
+/// Deletes all ports at once: one after the other the kernel takes 50 ms for each.
+pub(super) async fn delete_ports(connection: &Connection) -> Result<()> {
+    let mut message = LinkMessage::default();
+    message.attributes = vec![LinkAttribute::Group(PORTS)];
+    match connection.change(RouteNetlinkMessage::DelLink(message), 0).await {
+        Err(e) if !e.is(Errno::ENODEV) => Err(e.during("delete", "all ports")),
+        _ => Ok(()),
+    }
 }
 
 /// A bridge that forwards from the first moment on, and all multicast to all ports.

@@ -13,7 +13,7 @@ use ipnet::{IpNet, Ipv4Net};
 use super::police::{Drops, Police, PortDrops, PortOwner};
 use super::router;
 use crate::connection::Connection;
-use crate::link::{LinkChange, LinkIndex, VethEnd};
+use crate::link::{LinkIndex, VethEnd};
 use crate::netns::{NamedNetns, Netns};
 use crate::watch::{LinkEvent, LinkEvents};
 
@@ -147,7 +147,10 @@ impl Vpc {
     pub(super) async fn plug(&mut self, instance: InstanceId, nic: &Nic, sources: &[IpAddr]) -> Result<()> {
         let refused = |kind| Error::new(kind, "plug in NIC", &nic.id);
         match self.ports.get(&nic.id) {
-            Some(port) if port.instance == instance => return self.set_sources(&nic.id, sources).await,
+            Some(port) if port.instance == instance => {
+                self.set_sources(&nic.id, sources).await?;
+                return self.renew(&nic.id).await;
+            }
             Some(port) => {
                 return Err(
                     refused(ErrorKind::Conflict).detail(format_args!("it is in instance {}", port.instance))
@@ -203,7 +206,7 @@ impl Vpc {
         let there = VethEnd { name: NIC_NAME, mac: Some(port.mac), netns: Some(&node.netns) };
         self.connection.create_veth(here, there).await?;
         let link = self.connection.link_by_name(&port.name).await?.index;
-        self.connection.change_link(link, LinkChange::new().master(Some(subnet.link)).up()).await?;
+        router::add_port(&self.connection, link, subnet.link).await?;
         Ok(link)
     }
 
@@ -219,9 +222,8 @@ impl Vpc {
     pub(super) async fn unplug(&mut self, instance: &InstanceId, nic: &NicId) -> Result<()> {
         let Some(port) = self.ports.get(nic).filter(|port| port.instance == *instance) else { return Ok(()) };
         self.disconnect(port).await?;
-        let mut drops = self.police.drops().await?;
-        self.police.remove_port(&port.name).await?;
-        if let Some(drops) = drops.remove(&port.name) {
+        let drops = self.police.remove_port(&port.name).await?;
+        if !drops.is_empty() {
             add(self.history.entry(nic.clone()).or_default(), drops);
         }
         self.ports.remove(nic);
@@ -294,10 +296,7 @@ impl Vpc {
 
     /// Takes all NICs out and removes the namespaces that are ours.
     pub(super) async fn tear_down(self) -> Result<()> {
-        let mut outcome = Ok(());
-        for port in self.ports.values() {
-            outcome = outcome.and(self.disconnect(port).await);
-        }
+        let mut outcome = router::delete_ports(&self.connection).await;
         self.connection.close().await;
         drop(self.police);
         for node in self.nodes.into_values() {

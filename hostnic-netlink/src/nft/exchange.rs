@@ -51,11 +51,11 @@ pub(super) fn apply(batch: &Batch) -> Result<()> {
     }
 }
 
-/// Reads the counters of a table's rules.
-pub(super) fn counters(table: &Table) -> Result<Vec<RuleCounter>> {
+/// Reads the counters of a table's rules, or of a chain's.
+pub(super) fn counters(table: &Table, chain: Option<&str>) -> Result<Vec<RuleCounter>> {
     let failed = |error: KernelError| error.during("read nftables counters", table);
     for _ in 0..DUMP_ATTEMPTS {
-        match dump(table) {
+        match dump(table, chain) {
             Err(KernelError::Interrupted(_)) => {}
             rules => return rules.map_err(failed),
         }
@@ -63,8 +63,9 @@ pub(super) fn counters(table: &Table) -> Result<Vec<RuleCounter>> {
     Err(failed(KernelError::Interrupted(DUMP_ATTEMPTS)))
 }
 
-fn dump(table: &Table) -> Result<Vec<RuleCounter>, KernelError> {
-    let attributes = vec![RuleAttribute::Table(table.name.clone())];
+fn dump(table: &Table, chain: Option<&str>) -> Result<Vec<RuleCounter>, KernelError> {
+    let mut attributes = vec![RuleAttribute::Table(table.name.clone())];
+    attributes.extend(chain.map(|chain| RuleAttribute::Chain(chain.to_owned())));
     let request = NfTablesMessage::GetRule(RuleMessage { attributes });
     let mut bytes = Vec::new();
     let header = NetfilterHeader::new(table.family.number(), 0, 0);

@@ -89,13 +89,13 @@ impl Nft {
         self.netns.run(move || exchange::apply(&batch)).await?
     }
 
-    /// What the rules of `table` have counted, in the order of the rules in their chains. Rules that count nothing
-    /// are left out; a table that does not exist has none.
+    /// What the rules of `table`, or of one of its chains, have counted, in the order of the rules in their chains.
+    /// Rules that count nothing are left out; what does not exist has none.
     ///
     /// # Errors
     /// `Unauthorised` without the capability NET_ADMIN, `Transient` when the rules changed all the while.
-    pub async fn counters(&self, table: &Table) -> Result<Vec<RuleCounter>> {
-        let table = table.clone();
-        self.netns.run(move || exchange::counters(&table)).await?
+    pub async fn counters(&self, table: &Table, chain: Option<&str>) -> Result<Vec<RuleCounter>> {
+        let (table, chain) = (table.clone(), chain.map(str::to_owned));
+        self.netns.run(move || exchange::counters(&table, chain.as_deref())).await?
     }
 }

@@ -71,16 +71,16 @@ async fn not_plugged() {
     let vpc = Netns::open(world.fabric.vpc_path()).unwrap();
     let rules = Nft::new(vpc.try_clone().unwrap());
     let police = Table::new(Family::Bridge, "police");
-    let before = (names(&vpc).await, rules.counters(&police).await.unwrap());
+    let before = (names(&vpc).await, rules.counters(&police, None).await.unwrap());
     let mut lost = nic("a", 11);
     lost.subnet = "nowhere".parse().unwrap();
     for (instance, nic) in [(instance(1), &lost), (instance(9), &nic("a", 11))] {
         let error = world.fabric.plug(&instance, nic, &[]).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
     }
-    assert_eq!((names(&vpc).await, rules.counters(&police).await.unwrap()), before);
+    assert_eq!((names(&vpc).await, rules.counters(&police, None).await.unwrap()), before);
     world.plug(1, &nic("a", 11)).await;
-    assert_ne!(rules.counters(&police).await.unwrap(), []);
+    assert_ne!(rules.counters(&police, None).await.unwrap(), []);
 }
 
 async fn unplugged() {

@@ -162,5 +162,5 @@ async fn refused() {
 async fn empty() {
     let (_named, nftables) = namespace("empty").await;
     nftables.apply(Batch::new()).await.unwrap();
-    assert_eq!(nftables.counters(&Table::new(Family::Bridge, "none")).await.unwrap(), []);
+    assert_eq!(nftables.counters(&Table::new(Family::Bridge, "none"), None).await.unwrap(), []);
 }
