@@ -36,7 +36,7 @@ macro_rules! text_type {
             #[doc = concat!("Checks and takes a ", $what, ".")]
             ///
             /// # Errors
-            #[doc = concat!("[`InvalidValue`] unless it is ", $rule, ".")]
+            #[doc = concat!("[`InvalidValue`](crate::id::InvalidValue) unless it is ", $rule, ".")]
             pub fn new(value: impl Into<String>) -> Result<Self, $crate::id::InvalidValue> {
                 let value = value.into();
                 let valid: fn(&str) -> bool = $valid;

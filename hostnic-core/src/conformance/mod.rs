@@ -2,7 +2,7 @@
 //!
 //! Give it a [`Harness`], which hands out [`World`]s: a provider, subnets to use, and whatever else there is to test
 //! with. What a world lacks, and what the provider's capabilities rule out, is skipped, and the report says so.
-//! [`run`] runs everything; [`cases`] are for runners that want each case as a test of its own, such as libtest-mimic.
+//! [`run`] runs everything; [`cases()`] are for runners that want each case as a test of its own, such as libtest-mimic.
 //!
 //! The suite creates NICs under names of its own and removes them after each case, also after one that failed.
 //!
