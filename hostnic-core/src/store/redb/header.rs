@@ -7,8 +7,8 @@ use super::identity::{BootId, HostId, Identity};
 
 /// The format that this version writes.
 ///
-/// A new field with a default needs no new number. A new kind of record or a new variant in a record does; when versions
-/// before it would misread such a store, [`READABLE_FROM`] goes up with it.
+/// A new field with a default needs no new number. A new kind of record or a new variant in a record does; when
+/// versions before it would misread such a store, [`READABLE_FROM`] goes up with it.
 pub(super) const FORMAT: u32 = 1;
 
 /// The lowest format whose versions may read what this version writes.
@@ -62,8 +62,8 @@ impl Header {
     /// Reads the header's text.
     ///
     /// # Errors
-    /// [`Failure::TooNew`] when only later versions may read the store, whatever else is in the text; `Damage` when it is no
-    /// header at all.
+    /// [`Failure::TooNew`] when only later versions may read the store, whatever else is in the text; `Damage` when
+    /// it is no header at all.
     pub(super) fn read(json: &[u8]) -> Result<Self, Failure> {
         let format: Format = serde_json::from_slice(json).map_err(Failure::unreadable("the first record"))?;
         if format.readable_from > FORMAT {

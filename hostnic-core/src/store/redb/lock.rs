@@ -1,9 +1,10 @@
 //! The file beside a store that says which process has it, and how many commits that process was told were durable.
 //!
-//! redb keeps two roots and falls back to the older one when the newer does not check. After a kill in the middle of a commit that is
-//! right; after damage it silently takes back a commit that was answered. Only something outside the file can tell the two
-//! apart. This count is written after the commit and before its answer, so it is never ahead of a sound store: not after a
-//! kill, because the page cache keeps the order, and not after a power cut, because redb has synced by then.
+//! redb keeps two roots and falls back to the older one when the newer does not check. After a kill in the middle of
+//! a commit that is right; after damage it silently takes back a commit that was answered. Only something outside the
+//! file can tell the two apart. This count is written after the commit and before its answer, so it is never ahead of
+//! a sound store: not after a kill, because the page cache keeps the order, and not after a power cut, because redb
+//! has synced by then.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Read;

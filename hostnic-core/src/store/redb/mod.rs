@@ -1,10 +1,10 @@
 //! A store that survives `kill -9` at any moment, on redb.
 //!
-//! Where it stands: on a tmpfs it lives as long as leases do, which is until the node's next boot; on a disk it also tells the
-//! next boot which NICs there are.
+//! Where it stands: on a tmpfs it lives as long as leases do, which is until the node's next boot; on a disk it also
+//! tells the next boot which NICs there are.
 //!
-//! How it is checked: redb's integrity check at open, a checksum in each record ([`record`]), and a count of commits in a
-//! second file ([`lock`]), because redb answers some damage by going back to an older commit.
+//! How it is checked: redb's integrity check at open, a checksum in each record ([`record`]), and a count of commits
+//! in a second file ([`lock`]), because redb answers some damage by going back to an older commit.
 
 mod aside;
 mod failure;
@@ -36,8 +36,8 @@ pub use identity::{BootId, HostId, Identity};
 
 /// What [`RedbStore::open`] found.
 ///
-/// After anything but [`Existing`](Self::Existing) there may be NICs and pods that no record knows: the agent compares
-/// with the cloud and the kernel before it gives anything away.
+/// After anything but [`Existing`](Self::Existing) there may be NICs and pods that no record knows: the agent
+/// compares with the cloud and the kernel before it gives anything away.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub enum Opened {
@@ -45,8 +45,8 @@ pub enum Opened {
     Existing,
     /// There was none; it begins empty.
     New,
-    /// Records of this host from before its last boot. Leases and tombstones are dropped, their addresses cool; NICs and
-    /// create intents are kept, and all their times begin again now.
+    /// Records of this host from before its last boot. Leases and tombstones are dropped, their addresses cool; NICs
+    /// and create intents are kept, and all their times begin again now.
     AnotherBoot,
     /// Records of another host (a copied disk, say); it begins empty.
     AnotherHost {
@@ -62,11 +62,11 @@ pub enum Opened {
 
 /// A [`StateStore`] in one redb file.
 ///
-/// It is the file's only user: a second one is refused. Beside `<path>` stand `<path>.lock`, with the daemon's pid, and the
-/// last few of `<path>.damaged-<n>` and `<path>.other-host-<n>`. All may be removed while no daemon runs.
+/// It is the file's only user: a second one is refused. Beside `<path>` stand `<path>.lock`, with the daemon's pid,
+/// and the last few of `<path>.damaged-<n>` and `<path>.other-host-<n>`. All may be removed while no daemon runs.
 ///
-/// redb blocks, so its work runs on tokio's blocking threads; a paused clock does not advance meanwhile. A commit whose
-/// future is dropped before it began is not made, and one that has begun is; the next one waits for it.
+/// redb blocks, so its work runs on tokio's blocking threads; a paused clock does not advance meanwhile. A commit
+/// whose future is dropped before it began is not made, and one that has begun is; the next one waits for it.
 ///
 /// The program must be built with unwinding panics: redb can panic on a damaged file.
 ///
@@ -87,7 +87,8 @@ pub enum Opened {
 /// ```
 #[derive(Debug)]
 pub struct RedbStore {
-    /// Handed to the blocking thread for each piece of work, so that works keep their order even when their futures are dropped.
+    /// Handed to the blocking thread for each piece of work, so that works keep their order even when their futures
+    /// are dropped.
     inner: Arc<Mutex<Inner>>,
 }
 
@@ -103,8 +104,8 @@ struct Inner {
 impl RedbStore {
     /// Opens the store at `path`, or begins one there. Its directory is made where it is missing, for its owner only.
     ///
-    /// `now` is the time that records of an earlier boot begin again with. Where the future is dropped, opening goes on
-    /// and what was opened is closed again.
+    /// `now` is the time that records of an earlier boot begin again with. Where the future is dropped, opening goes
+    /// on and what was opened is closed again.
     ///
     /// # Errors
     /// - `Conflict`: another daemon has it open; the error says its pid where that is known.

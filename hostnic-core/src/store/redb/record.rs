@@ -1,7 +1,7 @@
 //! How a record is written: its text as JSON, after a checksum that also covers where it stands.
 //!
-//! JSON, because a later version may add fields that this one passes over, because a person can read what is left of a
-//! damaged file, and because a node's records are a few hundred kilobytes at the most.
+//! JSON, because a later version may add fields that this one passes over, because a person can read what is left of
+//! a damaged file, and because a node's records are a few hundred kilobytes at the most.
 
 use redb::TableDefinition;
 use serde::Serialize;
