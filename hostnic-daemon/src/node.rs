@@ -8,7 +8,7 @@ use hostnic_cni::contract;
 use hostnic_core::agent::{Agent, AgentConfig, AgentParts};
 use hostnic_core::{Error, ErrorKind, Result};
 use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 
 use crate::service::Service;
 use crate::socket::Socket;
@@ -55,16 +55,13 @@ impl Node {
         &self.agent
     }
 
-    /// Waits for the server to fail; it does not end otherwise.
+    /// Waits until the node cannot go on: its server has ended, or its records are damaged. It should then be started
+    /// again.
     pub async fn failed(&mut self) -> Error {
-        let why = match (&mut self.server.0).await {
-            Ok(Err(error)) => error,
-            Ok(Ok(())) => std::io::Error::other("the server ended"),
-            Err(error) => std::io::Error::other(error),
-        };
-        Error::new(ErrorKind::Internal, "serve", "the plugin")
-            .detail("the server has stopped; start the daemon again")
-            .source(why)
+        tokio::select! {
+            ended = &mut self.server.0 => server_ended(ended),
+            error = self.agent.broken() => error,
+        }
     }
 
     /// Takes no more requests and finishes those that are under way, within `patience`. Pods keep their interfaces, and
@@ -78,4 +75,15 @@ impl Node {
         }
         drop(agent);
     }
+}
+
+fn server_ended(ended: std::result::Result<std::io::Result<()>, JoinError>) -> Error {
+    let why = match ended {
+        Ok(Err(error)) => error,
+        Ok(Ok(())) => std::io::Error::other("the server ended"),
+        Err(error) => std::io::Error::other(error),
+    };
+    Error::new(ErrorKind::Internal, "serve", "the plugin")
+        .detail("the server has stopped; start the daemon again")
+        .source(why)
 }

@@ -213,6 +213,12 @@ impl Agent {
         self.inner.ledger.changes()
     }
 
+    /// Waits until the agent can no longer work, which is when its records turn out to be damaged: the program should
+    /// then start again. See [`Ledger::broken`].
+    pub async fn broken(&self) -> Error {
+        self.inner.ledger.broken().await
+    }
+
     /// Compares records, cloud and kernel now, and mends what differs. Gives back what was found.
     ///
     /// # Errors

@@ -55,25 +55,36 @@ async fn fall_back(
         batch.push(commit);
     }
     tracing::error!(error = %error.chain(), transactions = batch.len(), "the state store cannot be written");
+    go_back(shared, store).await;
+    // Only now: whoever hears of the failure must find the old state, not the refused one.
+    for commit in batch.drain(..) {
+        let refused = Error::new(error.kind(), "write", "the state store").detail(format!(
+            "{error}; what was asked for is not done; free some disk space or look at the disk, then try again"
+        ));
+        drop(commit.done.send(Err(refused)));
+    }
+}
+
+/// Memory becomes what is durable, as soon as that can be read. Records that are damaged cannot be: the ledger then
+/// stays closed, and says so.
+async fn go_back(shared: &Shared, store: &dyn StateStore) {
     loop {
         match store.load().await {
             Ok(state) => {
                 let mut memory = shared.memory();
                 memory.state = state;
                 memory.failed = false;
-                break;
+                return;
+            }
+            Err(error) if error.kind() == ErrorKind::Damaged => {
+                tracing::error!(error = %error.chain(), "the state store is damaged; start again to rebuild it");
+                shared.broken.send_replace(true);
+                return;
             }
             Err(error) => {
                 tracing::error!(error = %error.chain(), "the state store cannot be read; trying again");
                 tokio::time::sleep(std::time::Duration::from_secs(1)).await;
             }
         }
-    }
-    // Only now: whoever hears of the failure must find the old state, not the refused one.
-    for commit in batch.drain(..) {
-        let refused = Error::new(error.kind(), "write", "the state store").detail(format!(
-            "{error}; nothing was changed; free some disk space or look at the disk, then try again"
-        ));
-        drop(commit.done.send(Err(refused)));
     }
 }

@@ -36,6 +36,8 @@ pub struct Ledger {
 struct Shared {
     memory: Mutex<Memory>,
     changes: watch::Sender<u64>,
+    /// Set for good when what is durable cannot be read any more.
+    broken: watch::Sender<bool>,
 }
 
 #[derive(Debug)]
@@ -62,6 +64,7 @@ impl Ledger {
         let shared = Arc::new(Shared {
             memory: Mutex::new(Memory { state, failed: false }),
             changes: watch::channel(0).0,
+            broken: watch::channel(false).0,
         });
         // Unbounded, because a transaction must be queued while the lock is held; each entry has its caller waiting, so
         // there are never more of them than operations under way.
@@ -104,6 +107,16 @@ impl Ledger {
         };
         durable.await.map_err(|_| committer::stopped())??;
         Ok(answer)
+    }
+
+    /// Waits until the records turn out to be damaged; every transaction fails from then on. Whoever opens the store
+    /// anew begins with what can be found in the cloud and the kernel.
+    pub async fn broken(&self) -> Error {
+        let mut broken = self.shared.broken.subscribe();
+        // The sender lives as long as the ledger, which this borrows.
+        let _ = broken.wait_for(|broken| *broken).await;
+        Error::new(ErrorKind::Damaged, "read", "the state store")
+            .detail("records are damaged; start again: they are kept aside, and pods and NICs are looked for")
     }
 
     /// Tells after every durable change; the value only counts them.
