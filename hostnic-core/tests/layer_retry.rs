@@ -272,15 +272,14 @@ async fn a_conflict_with_our_own_lost_attach_is_waited_out() {
     let mut order = Sequence::new();
     let mut cloud = MockNicProvider::new();
     cloud.expect_instance().returning(|| Ok(here()));
-    for kind in [ErrorKind::Transient, ErrorKind::Conflict] {
-        let failure = move |_: &[NicId]| {
-            let error = error(kind);
-            Err(if kind == ErrorKind::Transient { error.effect_unknown() } else { error })
-        };
-        let seen = move |_: &NicFilter| Ok(vec![nic(1, (kind == ErrorKind::Conflict).then_some("i-1"))]);
-        cloud.expect_attach_nics().times(1).in_sequence(&mut order).returning(failure);
-        let looks = if kind == ErrorKind::Conflict { 3 } else { 1 };
-        cloud.expect_list_nics().times(looks).in_sequence(&mut order).returning(seen);
+    let conflict = || error(ErrorKind::Conflict);
+    // The job of the lost call is still at work when the first conflict comes.
+    for (failure, looks, place) in
+        [(lost_answer as fn() -> Error, 1, None), (conflict, 1, None), (conflict, 3, Some("i-1"))]
+    {
+        cloud.expect_attach_nics().times(1).in_sequence(&mut order).returning(move |_| Err(failure()));
+        let listed = move |_: &NicFilter| Ok(vec![nic(1, place)]);
+        cloud.expect_list_nics().times(looks).in_sequence(&mut order).returning(listed);
     }
     assert_eq!(Retry::new(cloud, config()).attach_nics(&[id(1)]).await.unwrap(), Submitted::Complete);
 }
