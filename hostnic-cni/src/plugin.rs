@@ -4,7 +4,7 @@ use std::io::{self, Read};
 
 use hostnic_core::clock::BootTime;
 
-use crate::command::{add, check, del, gc, status, version};
+use crate::command::{Job, versions};
 use crate::config::{self, NetworkConfig};
 use crate::daemon::Daemon;
 use crate::environment::{Command, Environment, Lookup};
@@ -57,12 +57,25 @@ pub struct Outcome {
 ///
 /// Not to be called from within an asynchronous runtime: it starts one of its own where the daemon has to be asked.
 pub fn run(invocation: Invocation<'_>) -> Outcome {
+    outcome(invocation, |job, daemon| job.run(daemon))
+}
+
+/// Reads the environment and the configuration as [`run`] does and tells what is wrong with them, but does nothing:
+/// neither the node nor the daemon is looked at. Where nothing is wrong it prints nothing.
+pub fn dry_run(invocation: Invocation<'_>) -> Outcome {
+    outcome(invocation, |_, _| Ok(String::new()))
+}
+
+fn outcome(
+    invocation: Invocation<'_>,
+    act: impl FnOnce(Job, &Daemon) -> Result<String, CniError>,
+) -> Outcome {
     let environment = Environment::new(invocation.environment);
     if invocation.at_terminal && !environment.has_command() {
         return Outcome { stderr: ABOUT.to_owned(), success: true, ..Outcome::default() };
     }
     let mut version = Version::NEWEST;
-    match answer(&environment, invocation, &mut version) {
+    match answer(&environment, invocation, act, &mut version) {
         Ok(stdout) => Outcome { stdout, success: true, ..Outcome::default() },
         Err(error) => Outcome { stdout: error.to_json(version), ..Outcome::default() },
     }
@@ -72,6 +85,7 @@ pub fn run(invocation: Invocation<'_>) -> Outcome {
 fn answer(
     environment: &Environment<'_>,
     invocation: Invocation<'_>,
+    act: impl FnOnce(Job, &Daemon) -> Result<String, CniError>,
     version: &mut Version,
 ) -> Result<String, CniError> {
     let command = environment.command()?;
@@ -79,7 +93,7 @@ fn answer(
         let stdin = if invocation.at_terminal { Vec::new() } else { read(invocation.stdin)? };
         // Asked without a version, or in one that is unknown, the newest is what there is to say.
         let asked = config::decode(&stdin).and_then(|object| config::stated_version(&object));
-        return version::run(asked.ok().flatten().unwrap_or(*version));
+        return versions(asked.ok().flatten().unwrap_or(*version));
     }
     let object = read(invocation.stdin).and_then(|stdin| config::decode(&stdin));
     if let Ok(known) = object.as_ref().map_err(Clone::clone).and_then(config::version) {
@@ -89,15 +103,8 @@ fn answer(
     let object = object?;
     refuse_unknown_command(command, config::version(&object)?)?;
     let config = NetworkConfig::new(object)?;
-    let daemon = Daemon::new(command, invocation.started_at, &config);
-    match command {
-        Command::Add => add::run(environment, &config, &daemon),
-        Command::Del => del::run(environment, &config, &daemon),
-        Command::Check => check::run(environment, &config, &daemon),
-        Command::Gc => gc::run(&config, &daemon),
-        Command::Status => status::run(&daemon),
-        Command::Version => version::run(*version),
-    }
+    let job = Job::read(command, environment, &config)?;
+    act(job, &Daemon::new(command, invocation.started_at, &config))
 }
 
 /// A command that the configuration's version does not have yet.

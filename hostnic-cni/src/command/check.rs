@@ -5,40 +5,42 @@ use hostnic_core::attachment::AttachmentKey;
 use crate::config::NetworkConfig;
 use crate::contract::{Check, Interface, PreviousInterface};
 use crate::daemon::Daemon;
-use crate::environment::Environment;
+use crate::environment::{Attached, Environment};
 use crate::error::{CniError, Code};
 
-/// The daemon compares its record with the kernel; what is compared here is the runtime's record with the daemon's.
-pub(crate) fn run(
-    environment: &Environment<'_>,
-    config: &NetworkConfig,
-    daemon: &Daemon,
-) -> Result<String, CniError> {
-    let attached = environment.attached()?;
-    let Some(result) = config.previous()? else {
-        return Err(CniError::new(
-            Code::InvalidConfig,
-            "prevResult is missing in the network configuration; a CHECK needs what the ADD answered",
-        ));
-    };
-    let Some(previous) = result.interface(&attached.ifname, &attached.netns) else {
-        return Err(CniError::new(
-            Code::InvalidConfig,
-            format_args!(
-                "prevResult in the network configuration has no interface {} in sandbox {}",
-                attached.ifname, attached.netns
-            ),
-        ));
-    };
-    super::refuse_no_sandbox(&attached)?;
-    let key = super::key(config, &attached.container, &attached.ifname);
-    let check_key = key.clone();
-    let expected = previous.clone();
-    let present = daemon.ask(async |client, call| {
-        client.check(&Check { key: check_key, netns: attached.netns, previous, call }).await
-    })?;
-    compare(&key, &expected, &present)?;
-    Ok(String::new())
+#[derive(Debug)]
+pub(crate) struct CheckJob {
+    key: AttachmentKey,
+    attached: Attached,
+    previous: PreviousInterface,
+}
+
+impl CheckJob {
+    pub(super) fn read(environment: &Environment<'_>, config: &NetworkConfig) -> Result<Self, CniError> {
+        let attached = environment.attached()?;
+        let wrong = |what: &str| {
+            CniError::new(Code::InvalidConfig, format_args!("prevResult in the network configuration {what}"))
+        };
+        let result = config.previous()?.ok_or_else(|| {
+            wrong("is missing; a CHECK needs what the ADD and the plugins after it answered")
+        })?;
+        let previous = result.interface(&attached.ifname, &attached.netns).ok_or_else(|| {
+            wrong(&format!("has no interface {} in sandbox {}", attached.ifname, attached.netns))
+        })?;
+        Ok(Self { key: super::key(config, &attached.container, &attached.ifname), attached, previous })
+    }
+
+    /// The daemon compares its record with the kernel; the runtime's record is compared with the daemon's here.
+    pub(super) fn run(self, daemon: &Daemon) -> Result<String, CniError> {
+        let Self { key, attached, previous } = self;
+        super::refuse_no_sandbox(&attached)?;
+        let present = daemon.ask(async |client, call| {
+            let check = Check { key: key.clone(), netns: attached.netns, previous: previous.clone(), call };
+            client.check(&check).await
+        })?;
+        compare(&key, &previous, &present)?;
+        Ok(String::new())
+    }
 }
 
 /// Plugins later in the chain may have added addresses to the interface; what this one gave must still be among them.

@@ -1,18 +1,63 @@
-//! What the plugin does for each command.
+//! What the plugin does for each command: first everything is read, then somebody is asked.
 
-pub(crate) mod add;
-pub(crate) mod check;
-pub(crate) mod del;
-pub(crate) mod gc;
-pub(crate) mod status;
-pub(crate) mod version;
+mod add;
+mod check;
+mod del;
+mod gc;
+mod status;
+mod version;
 
 use hostnic_core::attachment::{AttachmentKey, ContainerId, IfName};
 
 use crate::config::NetworkConfig;
-use crate::environment::Attached;
+use crate::daemon::Daemon;
+use crate::environment::{Attached, Command, Environment};
 use crate::error::{CniError, Code};
 use crate::netns::{self, Named};
+use crate::version::Version;
+
+pub(crate) use version::versions;
+
+/// A command with all that it was told. Making one touches nothing but the input.
+#[derive(Debug)]
+pub(crate) enum Job {
+    Add(add::AddJob),
+    Del(del::DelJob),
+    Check(check::CheckJob),
+    Gc(gc::GcJob),
+    Status,
+    Version(Version),
+}
+
+impl Job {
+    /// Reads what the command needs, so that a mistake is found before anything is asked for.
+    pub(crate) fn read(
+        command: Command,
+        environment: &Environment<'_>,
+        config: &NetworkConfig,
+    ) -> Result<Self, CniError> {
+        Ok(match command {
+            Command::Add => Self::Add(add::AddJob::read(environment, config)?),
+            Command::Del => Self::Del(del::DelJob::read(environment, config)?),
+            Command::Check => Self::Check(check::CheckJob::read(environment, config)?),
+            Command::Gc => Self::Gc(gc::GcJob::read(config)?),
+            Command::Status => Self::Status,
+            Command::Version => Self::Version(config.version()),
+        })
+    }
+
+    /// Does it, and gives what is to be printed.
+    pub(crate) fn run(self, daemon: &Daemon) -> Result<String, CniError> {
+        match self {
+            Self::Add(job) => job.run(daemon),
+            Self::Del(job) => job.run(daemon),
+            Self::Check(job) => job.run(daemon),
+            Self::Gc(job) => job.run(daemon),
+            Self::Status => status::run(daemon),
+            Self::Version(version) => versions(version),
+        }
+    }
+}
 
 fn key(config: &NetworkConfig, container: &ContainerId, ifname: &IfName) -> AttachmentKey {
     AttachmentKey { network: config.name().clone(), container: container.clone(), ifname: ifname.clone() }

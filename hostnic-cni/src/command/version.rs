@@ -6,7 +6,7 @@ use crate::error::{CniError, Code};
 use crate::version::Version;
 
 /// Answers in the version that was asked in.
-pub(crate) fn run(version: Version) -> Result<String, CniError> {
+pub(crate) fn versions(version: Version) -> Result<String, CniError> {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
     struct Answer {

@@ -172,3 +172,15 @@ impl Client {
         Ok(self.node.version(v1::VersionRequest {}).await?.into_inner().daemon)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_daemon_that_does_not_know_a_call_is_told_from_one_that_went_away() {
+        assert!(matches!(CallError::from(tonic::Status::unimplemented("")), CallError::UnknownCall));
+        let gone = CallError::from(tonic::Status::unavailable("connection reset"));
+        assert_eq!(gone.to_string(), "the hostnic daemon did not answer: connection reset");
+    }
+}

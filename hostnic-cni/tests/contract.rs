@@ -1,0 +1,122 @@
+//! The client and the server of the contract, with each other.
+
+#![allow(clippy::unwrap_used, reason = "a test ends at what it did not expect")]
+
+mod support;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use hostnic_cni::contract::{
+    Add, Call, CallError, Check, Client, Del, Freed, Gc, Interface, NodeService, NodeStatus, serve, v1,
+};
+use hostnic_cni::error::CniError;
+use hostnic_core::clock::BootTime;
+use tokio::net::UnixListener;
+use tokio::sync::oneshot;
+
+use support::{Answers, FakeDaemon};
+
+fn add() -> Add {
+    Add {
+        key: hostnic_core::attachment::AttachmentKey {
+            network: "net".parse().unwrap(),
+            container: "c1".parse().unwrap(),
+            ifname: "eth0".parse().unwrap(),
+        },
+        netns: hostnic_core::attachment::NetnsPath::new("/run/netns/a").unwrap(),
+        pod: None,
+        routes: vec![],
+        mtu: None,
+        is_gateway: false,
+        ip_masq: false,
+        call: Call { started_at: BootTime::default(), remaining: Duration::from_secs(5) },
+    }
+}
+
+/// Never ends an ADD, and tells when one began and when its future was dropped.
+#[derive(Default)]
+struct Waiting {
+    began: Mutex<Option<oneshot::Sender<()>>>,
+    dropped: Mutex<Option<oneshot::Sender<()>>>,
+}
+
+#[async_trait]
+impl NodeService for Waiting {
+    async fn add(&self, _: Add) -> Result<Interface, CniError> {
+        // Its receiver learns of the drop.
+        let _guard = self.dropped.lock().unwrap().take();
+        self.began.lock().unwrap().take().map(|began| began.send(()));
+        std::future::pending().await
+    }
+    async fn del(&self, _: Del) -> Result<(), CniError> {
+        Ok(())
+    }
+    async fn check(&self, _: Check) -> Result<Interface, CniError> {
+        Ok(support::interface())
+    }
+    async fn gc(&self, _: Gc) -> Result<Freed, CniError> {
+        Ok(Freed::default())
+    }
+    async fn status(&self) -> NodeStatus {
+        NodeStatus::default()
+    }
+    async fn nics(&self) -> Result<Vec<v1::Nic>, CniError> {
+        Ok(vec![])
+    }
+    async fn pods(&self) -> Result<Vec<v1::PodAttachment>, CniError> {
+        Ok(vec![])
+    }
+    fn version(&self) -> String {
+        String::new()
+    }
+}
+
+#[tokio::test]
+async fn an_add_whose_caller_goes_away_is_dropped_in_the_daemon() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("s");
+    let (began, has_begun) = oneshot::channel();
+    let (dropped, was_dropped) = oneshot::channel();
+    let node = Waiting { began: Mutex::new(Some(began)), dropped: Mutex::new(Some(dropped)) };
+    let server =
+        tokio::spawn(serve(UnixListener::bind(&socket).unwrap(), Arc::new(node), std::future::pending()));
+    let caller = tokio::spawn(async move {
+        let mut client = Client::connect(&socket).await.unwrap();
+        client.add(&add()).await
+    });
+    has_begun.await.unwrap();
+    caller.abort();
+    // The sender goes with the ADD's future.
+    assert!(was_dropped.await.is_err());
+    server.abort();
+}
+
+#[tokio::test]
+async fn a_server_told_to_stop_ends_when_its_last_caller_has_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("s");
+    let (stop, stopped) = oneshot::channel::<()>();
+    let until = async { drop(stopped.await) };
+    let listener = UnixListener::bind(&socket).unwrap();
+    let server = tokio::spawn(serve(listener, Arc::new(Waiting::default()), until));
+    let mut client = Client::connect(&socket).await.unwrap();
+    client.status().await.unwrap();
+    stop.send(()).unwrap();
+    drop(client);
+    server.await.unwrap().unwrap();
+}
+
+#[test]
+fn listings_and_the_version_arrive_and_so_does_the_reason_of_a_refusal() {
+    let daemon = FakeDaemon::start(Answers::default());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut client = Client::connect(&daemon.socket()).await.unwrap();
+        assert_eq!(client.nics().await.unwrap()[0].id, "nic-1");
+        assert_eq!(client.version().await.unwrap(), "0.0.0-test");
+        let Err(CallError::Refused(reason)) = client.pods().await else { panic!("not refused") };
+        assert_eq!(reason.code.number(), 11);
+    });
+}
