@@ -1,1 +1,7 @@
-//! wip
+//! What the fuzz targets do, as functions, so that tests can replay their corpus without a fuzzer.
+//!
+//! Each function takes bytes that anybody may have sent and panics when a promise is broken.
+
+mod cni;
+
+pub use cni::cni_input;

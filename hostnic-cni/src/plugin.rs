@@ -61,7 +61,7 @@ pub fn run(invocation: Invocation<'_>) -> Outcome {
 }
 
 /// Reads the environment and the configuration as [`run`] does and tells what is wrong with them, but does nothing:
-/// neither the node nor the daemon is looked at. Where nothing is wrong it prints nothing.
+/// neither the node nor the daemon is looked at. Where nothing is wrong it prints nothing (but for a VERSION, its answer).
 pub fn dry_run(invocation: Invocation<'_>) -> Outcome {
     outcome(invocation, |_, _| Ok(String::new()))
 }
