@@ -97,7 +97,7 @@ impl Driver {
             capabilities.create_batch,
             capabilities.batch,
         );
-        inflight.begin(&plan);
+        inflight.begin(&plan, now);
         (plan, inflight.next_relief(now))
     }
 

@@ -30,7 +30,7 @@ pub(super) struct Inflight {
     /// Attachments that wait, by ticket: who came first is served first.
     pub(super) waiting: BTreeSet<u64>,
     next_ticket: u64,
-    /// Since when somebody waits for whom nothing was planned.
+    /// Since when addresses are short for which nothing was planned.
     pub(super) unmet_since: Option<BootTime>,
     /// Addresses promised to attachments whose lease is not recorded yet.
     pub(super) reserved: BTreeMap<AttachmentMark, Lease>,
@@ -82,25 +82,27 @@ impl Inflight {
         }
     }
 
-    pub(super) fn take_ticket(&mut self, now: BootTime) -> u64 {
+    pub(super) fn take_ticket(&mut self) -> u64 {
         let ticket = self.next_ticket;
         self.next_ticket += 1;
         self.waiting.insert(ticket);
-        self.unmet_since.get_or_insert(now);
         ticket
     }
 
     /// Takes note of what is begun now, before any of it can end.
-    pub(super) fn begin(&mut self, plan: &Plan) {
+    pub(super) fn begin(&mut self, plan: &Plan, now: BootTime) {
         self.policy = plan.policy.clone();
         self.unserved = plan.unserved.clone();
+        let creates = plan.actions.iter().any(|action| matches!(action, Action::Create { .. }));
+        // What comes after a create is gathered anew, as is what comes after a time of plenty.
+        self.unmet_since = if creates { None } else { self.unmet_since };
+        self.unmet_since = plan.short.then(|| self.unmet_since.unwrap_or(now));
         for action in &plan.actions {
             match action {
-                Action::Create { .. } => self.unmet_since = None,
                 Action::Attach(nics) | Action::Detach(nics) | Action::Delete(nics) => {
                     self.busy.extend(nics.iter().cloned());
                 }
-                Action::LookUp(_) | Action::Thaw(..) => {}
+                Action::Create { .. } | Action::LookUp(_) | Action::Thaw(..) => {}
             }
         }
     }

@@ -23,7 +23,7 @@ struct Ticket<'a> {
 
 impl<'a> Ticket<'a> {
     fn take(shared: &'a Shared) -> Self {
-        let number = shared.inflight().take_ticket(shared.now());
+        let number = shared.inflight().take_ticket();
         shared.wake.notify_one();
         Self { shared, number }
     }

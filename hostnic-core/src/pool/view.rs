@@ -18,7 +18,7 @@ pub struct PoolView {
     pub creates: Vec<CreateView>,
     /// How many attachments wait for an address.
     pub waiting: u32,
-    /// Since when the oldest of those waits whom no create has been planned for.
+    /// Since when addresses are short for which no create has been planned.
     pub unmet_since: Option<BootTime>,
     /// The subnets in the order of configuration.
     pub subnets: Vec<SubnetView>,

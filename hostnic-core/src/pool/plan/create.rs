@@ -7,7 +7,7 @@ use crate::policy::PoolPolicy;
 
 use super::super::config::PoolConfig;
 use super::super::view::{Hold, PoolView};
-use super::{Action, Plan, Shortage, Unserved};
+use super::{Action, Plan, Shortage, Unserved, given_up};
 
 pub(super) fn create(
     plan: &mut Plan,
@@ -19,13 +19,15 @@ pub(super) fn create(
     let per_nic = config.addresses_per_nic.max(1);
     let supply = supply(view, per_nic);
     let wanted = (view.waiting + config.low).saturating_sub(supply).div_ceil(per_nic);
-    if wanted == 0 || !gathered(plan, view, config) {
+    plan.short = wanted > 0;
+    if !plan.short || !gathered(plan, view, config) {
         return;
     }
     let (made, why) = match room(plan, view, config) {
         Err(shortage) => (0, shortage),
         Ok(room) => {
             let made = choose(plan, view, policy, wanted.min(room), create_batch);
+            plan.short = made < wanted;
             (
                 made,
                 if made < room {
@@ -51,7 +53,11 @@ fn supply(view: &PoolView, per_nic: u32) -> u32 {
         .filter(|nic| view.subnets.iter().any(|s| s.id == nic.subnet))
         .map(|nic| match nic.state {
             NicState::Ready => nic.free,
-            NicState::Attaching { .. } => nic.addresses,
+            // One that is plugged in again brings with it who holds its addresses.
+            NicState::Attaching { .. } if !given_up(nic) => {
+                let resting = u32::try_from(nic.cooling.len()).unwrap_or(u32::MAX);
+                nic.addresses.saturating_sub(nic.held).saturating_sub(resting)
+            }
             _ => 0,
         })
         .sum();
@@ -60,7 +66,7 @@ fn supply(view: &PoolView, per_nic: u32) -> u32 {
 
 /// Whether requests had time to come together, so that one call serves many.
 fn gathered(plan: &mut Plan, view: &PoolView, config: &PoolConfig) -> bool {
-    view.unmet_since.is_none_or(|since| plan.due(since.after(config.gather), view.now))
+    plan.due(view.unmet_since.unwrap_or(view.now).after(config.gather), view.now)
 }
 
 fn limit(view: &PoolView, config: &PoolConfig) -> u32 {

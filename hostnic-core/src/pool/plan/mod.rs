@@ -44,6 +44,8 @@ pub struct Plan {
     pub policy: PolicyState,
     /// When something becomes due though nothing happens; `None` when nothing does.
     pub wake: Option<BootTime>,
+    /// Whether more addresses are needed than are there or on their way, those that this plan makes included.
+    pub short: bool,
     /// How many of the attachments that wait nothing is on its way for, and why.
     pub unserved: Option<Unserved>,
 }
@@ -71,7 +73,7 @@ pub enum Shortage {
     OnHold,
 }
 
-/// How often an attach is tried before the NIC is given up.
+/// How often an attach is tried before the NIC is given up, unless a pod has it.
 const ATTACH_TRIES: u32 = 5;
 
 /// Plans the next actions of a pool.
@@ -139,9 +141,18 @@ fn look_up(plan: &mut Plan, view: &PoolView, config: &PoolConfig) {
     }
 }
 
-/// How long after its n-th failure an attach is tried again.
+/// Whether the NIC cannot be plugged in and is to go. One that a pod holds is tried again for as long as it is held.
+fn given_up(nic: &NicView) -> bool {
+    nic.held == 0
+        && matches!(nic.state, NicState::Attaching { job: None, failures } if failures >= ATTACH_TRIES)
+}
+
+/// How long after so many failures an attach is tried again: up to about a quarter of an hour.
 fn attach_pause(failures: u32) -> Duration {
-    Duration::from_secs(1 << failures.clamp(0, 5))
+    match failures {
+        0 => Duration::ZERO,
+        n => Duration::from_secs(1 << (n - 1).min(10)),
+    }
 }
 
 fn attach(plan: &mut Plan, view: &PoolView, config: &PoolConfig, batch: u32) {
@@ -149,11 +160,11 @@ fn attach(plan: &mut Plan, view: &PoolView, config: &PoolConfig, batch: u32) {
     let mut oldest = None::<BootTime>;
     for nic in view.nics.iter().filter(|n| !n.busy) {
         let NicState::Attaching { job: None, failures } = nic.state else { continue };
-        if failures >= ATTACH_TRIES {
+        if given_up(nic) {
             continue;
         }
-        let pause = if failures == 0 { Duration::ZERO } else { attach_pause(failures - 1) };
-        if plan.due(nic.since.after(pause), view.now) {
+        let from = nic.since.after(attach_pause(failures)).max(nic.not_before.unwrap_or_default());
+        if plan.due(from, view.now) {
             oldest = Some(oldest.map_or(nic.since, |o| o.min(nic.since)));
             ready.push(nic.id.clone());
         }
@@ -170,11 +181,7 @@ fn attach(plan: &mut Plan, view: &PoolView, config: &PoolConfig, batch: u32) {
 fn detach(plan: &mut Plan, view: &PoolView, config: &PoolConfig, batch: u32) {
     let mut out: Vec<NicId> = Vec::new();
     for nic in view.nics.iter().filter(|n| !n.busy) {
-        let wanted = match nic.state {
-            NicState::Detaching { job: None } => true,
-            NicState::Attaching { job: None, failures } => failures >= ATTACH_TRIES,
-            _ => false,
-        };
+        let wanted = nic.state == NicState::Detaching { job: None } || given_up(nic);
         if wanted && plan.due(nic.not_before.unwrap_or_default(), view.now) {
             out.push(nic.id.clone());
         }
@@ -194,8 +201,11 @@ fn surplus<'a>(view: &'a PoolView, config: &PoolConfig) -> Vec<&'a NicView> {
             && nic.cooling.is_empty()
             && nic.free == nic.addresses
     };
+    if view.hold == Hold::Unsettled {
+        return Vec::new();
+    }
     let mut surplus: Vec<&NicView> = view.nics.iter().filter(idle).filter(|n| !configured(n)).collect();
-    if (view.waiting > 0 && !view.draining) || view.hold == Hold::Unsettled {
+    if view.waiting > 0 && !view.draining {
         return surplus;
     }
     // One call for all, when the last of them has been thawed.
