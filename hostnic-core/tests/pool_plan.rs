@@ -1,0 +1,568 @@
+//! The planner, as a pure function: rules that hold for every view of a pool, and its choices in the usual cases, word
+//! for word.
+//!
+//! `HOSTNIC_BLESS=1 cargo test -p hostnic-core --test pool_plan` writes the golden files anew.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test says by panicking that it failed"
+)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use hostnic_core::clock::BootTime;
+use hostnic_core::id::{CreateToken, NicId, SubnetId};
+use hostnic_core::ledger::NicState;
+use hostnic_core::policy::{PolicyName, PolicyState, SubnetView};
+use hostnic_core::pool::{Action, CreateView, Hold, NicView, Plan, PoolConfig, PoolView, Shortage, plan};
+use proptest::prelude::*;
+
+const CREATE_BATCH: u32 = 252;
+const BATCH: u32 = 100;
+const NOW: u64 = 10_000;
+
+fn at(seconds: u64) -> BootTime {
+    BootTime::new(Duration::from_secs(seconds))
+}
+
+fn subnet_id(n: usize) -> SubnetId {
+    format!("vxnet-{n}").parse().unwrap()
+}
+
+fn nic_id(n: usize) -> NicId {
+    format!("nic-{n:03}").parse().unwrap()
+}
+
+fn config(subnets: usize) -> PoolConfig {
+    PoolConfig::new((1..=subnets).map(subnet_id).collect())
+}
+
+/// A pool without anything, in which everything may be made.
+fn empty(config: &PoolConfig) -> PoolView {
+    let subnet = |id: &SubnetId| SubnetView { id: id.clone(), room: Some(250), set_aside: false };
+    PoolView {
+        now: at(NOW),
+        nics: Vec::new(),
+        creates: Vec::new(),
+        waiting: 0,
+        unmet_since: Some(at(NOW - 1)),
+        subnets: config.subnets.iter().map(subnet).collect(),
+        nic_limit: Some(63),
+        hold: Hold::No,
+        draining: false,
+        policy: PolicyState { last: None, draw: 1 },
+    }
+}
+
+fn plan_of(view: &PoolView, config: &PoolConfig) -> Plan {
+    plan(view, config, config.policy.policy().as_ref(), CREATE_BATCH, BATCH)
+}
+
+/// What carrying out a plan makes of a view at once, before any answer has come.
+fn begun(view: &PoolView, plan: &Plan) -> PoolView {
+    let mut view = PoolView { policy: plan.policy.clone(), ..view.clone() };
+    let busy = |view: &mut PoolView, ids: &[NicId]| {
+        view.nics.iter_mut().filter(|nic| ids.contains(&nic.id)).for_each(|nic| nic.busy = true);
+    };
+    for action in &plan.actions {
+        match action {
+            Action::Create { subnet, count } => {
+                let number = view.creates.len();
+                view.creates.push(CreateView {
+                    token: format!("token{number:08}").parse().unwrap(),
+                    count: *count,
+                    running: true,
+                    since: view.now,
+                });
+                view.unmet_since = None;
+                let chosen = view.subnets.iter_mut().find(|s| s.id == *subnet).expect("a subnet of the pool");
+                chosen.room =
+                    chosen.room.map(|room| room.checked_sub(*count).expect("no more than the room"));
+            }
+            Action::LookUp(token) => {
+                view.creates.iter_mut().filter(|c| c.token == *token).for_each(|c| c.running = true);
+            }
+            Action::Attach(nics) | Action::Detach(nics) | Action::Delete(nics) => busy(&mut view, nics),
+            Action::Thaw(nic, address) => {
+                let nic = view.nics.iter_mut().find(|n| n.id == *nic).expect("a NIC of the pool");
+                nic.cooling.retain(|(cooling, _)| cooling != address);
+                nic.free += 1;
+                nic.free_since = view.now;
+            }
+        }
+    }
+    view
+}
+
+/// What each action is about, so that two of the same thing are seen.
+fn subjects(plan: &Plan) -> Vec<String> {
+    let mut subjects = Vec::new();
+    for action in &plan.actions {
+        match action {
+            Action::Create { .. } => subjects.push("create".to_owned()),
+            Action::LookUp(token) => subjects.push(token.to_string()),
+            Action::Attach(nics) | Action::Detach(nics) | Action::Delete(nics) => {
+                subjects.extend(nics.iter().map(ToString::to_string));
+            }
+            Action::Thaw(nic, address) => subjects.push(format!("{nic} {address}")),
+        }
+    }
+    subjects
+}
+
+fn created(plan: &Plan) -> BTreeMap<&SubnetId, u32> {
+    let mut created = BTreeMap::new();
+    for action in &plan.actions {
+        if let Action::Create { subnet, count } = action {
+            *created.entry(subnet).or_default() += count;
+        }
+    }
+    created
+}
+
+fn detached(plan: &Plan) -> BTreeSet<&NicId> {
+    plan.actions
+        .iter()
+        .filter_map(|a| if let Action::Detach(nics) = a { Some(nics) } else { None })
+        .flatten()
+        .collect()
+}
+
+prop_compose! {
+    fn any_nic()(
+        subnet in 1..=4usize,
+        state in 0..8u8,
+        failures in 0..7u32,
+        age in 0..400u64,
+        busy in prop::bool::weighted(0.2),
+        not_before in prop::option::weighted(0.2, 0..20u64),
+        addresses in prop::collection::vec((0..4u8, 0..100u64), 1..4),
+    ) -> NicView {
+        let job = Some("job-1".parse().unwrap());
+        let state = match state {
+            0 | 1 | 2 => NicState::Ready,
+            3 => NicState::Attaching { job: None, failures },
+            4 => NicState::Attaching { job, failures },
+            5 => NicState::Detaching { job: None },
+            6 => NicState::Deleting,
+            _ => NicState::Quarantined,
+        };
+        let mut nic = NicView {
+            id: nic_id(0),
+            subnet: subnet_id(subnet),
+            since: at(NOW - age),
+            busy,
+            not_before: not_before.map(|n| at(NOW - 10 + n)),
+            free: 0,
+            free_since: BootTime::default(),
+            held: 0,
+            addresses: u32::try_from(addresses.len()).unwrap(),
+            cooling: Vec::new(),
+            state: state.clone(),
+        };
+        let idle = matches!(state, NicState::Detaching { .. } | NicState::Deleting | NicState::Quarantined);
+        for (number, (what, since)) in addresses.into_iter().enumerate() {
+            match what {
+                _ if idle => {}
+                0 => nic.held += 1,
+                1 => nic.cooling.push((IpAddr::V4(Ipv4Addr::from_bits(u32::try_from(number).unwrap())), at(NOW - since))),
+                _ if state == NicState::Ready => {
+                    nic.free += 1;
+                    nic.free_since = nic.free_since.max(at(NOW - since));
+                }
+                _ => {}
+            }
+        }
+        nic
+    }
+}
+
+prop_compose! {
+    fn any_subnet()(room in prop::option::of(0..40u32), set_aside in prop::bool::weighted(0.2)) -> (Option<u32>, bool) {
+        (room, set_aside)
+    }
+}
+
+prop_compose! {
+    fn any_view()(
+        mut nics in prop::collection::vec(any_nic(), 0..40),
+        creates in prop::collection::vec((1..5u32, any::<bool>(), 0..20u64), 0..3),
+        waiting in 0..40u32,
+        unmet in prop::option::of(0..2u64),
+        subnets in prop::collection::vec(any_subnet(), 3),
+        nic_limit in prop::option::weighted(0.9, 1..64u32),
+        hold in 0..6u8,
+        draining in prop::bool::weighted(0.1),
+        draw in any::<u64>(),
+    ) -> PoolView {
+        nics.iter_mut().enumerate().for_each(|(n, nic)| nic.id = nic_id(n));
+        PoolView {
+            now: at(NOW),
+            nics,
+            creates: creates
+                .into_iter()
+                .enumerate()
+                .map(|(n, (count, running, age))| CreateView {
+                    token: CreateToken::from_bits([u8::try_from(n).unwrap(); 10]),
+                    count,
+                    running,
+                    since: at(NOW - age),
+                })
+                .collect(),
+            waiting,
+            unmet_since: unmet.map(|age| at(NOW - age)),
+            subnets: subnets
+                .into_iter()
+                .enumerate()
+                .map(|(n, (room, set_aside))| SubnetView { id: subnet_id(n + 1), room, set_aside })
+                .collect(),
+            nic_limit,
+            hold: match hold {
+                0 => Hold::Unsettled,
+                1 => Hold::Until(at(NOW + 5)),
+                _ => Hold::No,
+            },
+            draining,
+            policy: PolicyState { last: None, draw },
+        }
+    }
+}
+
+prop_compose! {
+    fn any_config()(
+        low in 0..6u32,
+        above in 0..6u32,
+        max_nics in 1..=63u32,
+        addresses_per_nic in 1..4u32,
+        policy in 0..3u8,
+    ) -> PoolConfig {
+        let policy = [PolicyName::FailRotate, PolicyName::RoundRotate, PolicyName::Random][usize::from(policy)];
+        PoolConfig { low, high: low + above, max_nics, addresses_per_nic, policy, ..config(3) }
+    }
+}
+
+/// Free addresses on ready NICs of configured subnets.
+fn free(view: &PoolView) -> u32 {
+    let configured = |nic: &&NicView| view.subnets.iter().any(|s| s.id == nic.subnet);
+    view.nics.iter().filter(configured).filter(|n| n.state == NicState::Ready).map(|n| n.free).sum()
+}
+
+/// Free addresses, and those that will be when what is under way has ended.
+fn supply(view: &PoolView, config: &PoolConfig) -> u32 {
+    let configured = |nic: &&NicView| view.subnets.iter().any(|s| s.id == nic.subnet);
+    let comes = |n: &&NicView| match n.state {
+        NicState::Attaching { job: None, failures } => failures < 5 || n.held > 0,
+        NicState::Attaching { .. } => true,
+        _ => false,
+    };
+    let coming = view.nics.iter().filter(configured).filter(comes);
+    let made: u32 = view.creates.iter().map(|c| c.count).sum();
+    free(view)
+        + coming.map(|n| n.addresses - n.held - u32::try_from(n.cooling.len()).unwrap()).sum::<u32>()
+        + made * config.addresses_per_nic
+}
+
+fn total(view: &PoolView) -> u32 {
+    u32::try_from(view.nics.len()).unwrap() + view.creates.iter().map(|c| c.count).sum::<u32>()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_plan_exceeds_the_limits_or_touches_what_is_not_its_to_touch(view in any_view(), config in any_config()) {
+        let plan = plan_of(&view, &config);
+        let created = created(&plan);
+        let sum: u32 = created.values().sum();
+        if sum > 0 {
+            let limit = config.max_nics.min(view.nic_limit.expect("nothing is made before the limit is known"));
+            prop_assert!(total(&view) + sum <= limit);
+            prop_assert_eq!(view.hold, Hold::No);
+            prop_assert!(!view.draining);
+        }
+        for (subnet, count) in created {
+            let subnet = view.subnets.iter().find(|s| s.id == *subnet).expect("configured");
+            prop_assert!(subnet.usable());
+            prop_assert!(subnet.room.is_none_or(|room| count <= room));
+        }
+        let all = subjects(&plan);
+        let nics: Vec<_> = view.nics.iter().filter(|n| all.contains(&n.id.to_string())).collect();
+        prop_assert!(nics.iter().all(|n| !n.busy), "a busy NIC is left alone");
+        let detached = detached(&plan);
+        for nic in nics.iter().filter(|n| detached.contains(&n.id)) {
+            prop_assert!(nic.held == 0, "{:?} is held", nic.id);
+            if nic.state == NicState::Ready {
+                prop_assert!(nic.cooling.is_empty(), "{:?} cools", nic.id);
+                prop_assert!(view.hold != Hold::Unsettled, "nothing is given back before the first comparison");
+            } else {
+                prop_assert!(nic.not_before.is_none_or(|at| at <= view.now), "{:?} is to be left alone", nic.id);
+            }
+        }
+        let attaches = plan.actions.iter().filter(|a| matches!(a, Action::Attach(_))).count();
+        prop_assert!(attaches <= 1, "one attach for all");
+        prop_assert!(plan.wake.is_none_or(|at| at > view.now), "a plan never asks to be made again at once");
+    }
+
+    #[test]
+    fn a_plan_that_was_begun_is_not_repeated(view in any_view(), config in any_config()) {
+        let mut view = view;
+        let mut seen = BTreeSet::new();
+        for round in 0.. {
+            let plan = plan_of(&view, &config);
+            if plan.actions.is_empty() {
+                break;
+            }
+            for subject in subjects(&plan).into_iter().collect::<BTreeSet<_>>() {
+                prop_assert!(seen.insert(subject.clone()), "{} again in round {}", subject, round);
+            }
+            view = begun(&view, &plan);
+        }
+    }
+
+    #[test]
+    fn what_is_short_is_made_and_no_more(view in any_view(), config in any_config()) {
+        let per_nic = config.addresses_per_nic;
+        let (wanted, had) = (view.waiting + config.low, supply(&view, &config));
+        let plan = plan_of(&view, &config);
+        let created: u32 = created(&plan).values().sum();
+        if created > 0 {
+            prop_assert!(had + (created - 1) * per_nic < wanted, "each NIC is needed");
+        }
+        let gathered = view.unmet_since.is_some_and(|since| since.after(config.gather) <= view.now);
+        let may = gathered && view.hold == Hold::No && !view.draining && view.nic_limit.is_some();
+        let full = |subnet: &SubnetView| {
+            !subnet.usable()
+                || subnet.room.is_some_and(|room| room <= plan_created_in(&plan, &subnet.id))
+        };
+        if may && had + created * per_nic < wanted {
+            let limit = config.max_nics.min(view.nic_limit.unwrap());
+            prop_assert!(
+                total(&view) + created >= limit || view.subnets.iter().all(full),
+                "{} made, {} wanted, {} there", created, wanted, had
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_given_back_leaves_the_low_watermark_and_takes_only_what_is_above_the_high_one(
+        view in any_view(), config in any_config(),
+    ) {
+        let view = PoolView { draining: false, ..view };
+        let plan = plan_of(&view, &config);
+        let gone = detached(&plan);
+        let surplus: Vec<_> = view.nics.iter().filter(|n| {
+            gone.contains(&n.id) && n.state == NicState::Ready && view.subnets.iter().any(|s| s.id == n.subnet)
+        }).collect();
+        if !surplus.is_empty() {
+            let given: u32 = surplus.iter().map(|n| n.free).sum();
+            let largest = surplus.iter().map(|n| n.free).max().unwrap();
+            prop_assert_eq!(view.waiting, 0);
+            prop_assert!(free(&view) - given >= config.low);
+            prop_assert!(free(&view) - given + largest > config.high);
+        }
+    }
+}
+
+fn plan_created_in(plan: &Plan, subnet: &SubnetId) -> u32 {
+    created(plan).get(subnet).copied().unwrap_or_default()
+}
+
+#[test]
+fn requests_are_gathered_before_nics_are_made_for_them() {
+    let config = config(1);
+    let view = PoolView { waiting: 1, unmet_since: None, ..empty(&config) };
+    let first = plan_of(&view, &config);
+    assert!(first.short && first.actions.is_empty(), "{first:?}");
+    assert_eq!(first.wake, Some(view.now.after(config.gather)));
+    let later = PoolView { unmet_since: Some(view.now), now: view.now.after(config.gather), ..view };
+    assert_eq!(plan_of(&later, &config).actions, [Action::Create { subnet: subnet_id(1), count: 4 }]);
+}
+
+#[test]
+fn nics_wait_a_little_for_others_that_are_being_made_and_no_longer() {
+    let config = config(1);
+    let mut view = PoolView { waiting: 2, ..empty(&config) };
+    view.nics = (0..3).map(|n| made(n, 1, view.now)).collect();
+    view.creates =
+        vec![CreateView { token: CreateToken::from_bits([1; 10]), count: 2, running: true, since: view.now }];
+    let waits = plan_of(&view, &config);
+    assert_eq!(waits.actions, []);
+    assert_eq!(waits.wake, Some(view.now.after(config.attach_gather)));
+    let late = PoolView { now: view.now.after(config.attach_gather), ..view };
+    assert_eq!(plan_of(&late, &config).actions, [Action::Attach((0..3).map(nic_id).collect())]);
+}
+
+#[test]
+fn a_nic_that_was_just_looked_at_is_left_alone_for_a_while() {
+    let config = config(1);
+    let later = at(NOW + 5);
+    for state in [
+        NicState::Attaching { job: None, failures: 0 },
+        NicState::Detaching { job: None },
+        NicState::Deleting,
+    ] {
+        let mut view = empty(&config);
+        view.nics = vec![NicView { state: state.clone(), not_before: Some(later), ..made(0, 1, view.now) }];
+        view.nic_limit = Some(1);
+        let plan = plan_of(&view, &config);
+        assert_eq!(plan.actions, [], "{state:?}");
+        assert_eq!(plan.wake, Some(later), "{state:?}");
+    }
+}
+
+/// A NIC that was just made.
+fn made(n: usize, subnet: usize, now: BootTime) -> NicView {
+    NicView {
+        id: nic_id(n),
+        subnet: subnet_id(subnet),
+        state: NicState::Attaching { job: None, failures: 0 },
+        since: now,
+        busy: false,
+        not_before: None,
+        free: 0,
+        free_since: BootTime::default(),
+        held: 0,
+        addresses: 1,
+        cooling: Vec::new(),
+    }
+}
+
+/// How a subnet answers creates.
+#[derive(Clone, Copy)]
+enum Subnet {
+    Roomy,
+    /// The cloud told that there is no room.
+    Full,
+    /// There is room for so many, but nobody was told.
+    FullSoon(u32),
+    Failing,
+}
+
+/// Carries plans out until nothing is left to do, and tells each step.
+fn story(config: &PoolConfig, subnets: &[Subnet], waiting: u32, draw: u64) -> String {
+    let mut view = PoolView { waiting, ..empty(config) };
+    view.policy.draw = draw;
+    for (seen, real) in view.subnets.iter_mut().zip(subnets) {
+        seen.room = match real {
+            Subnet::Full => Some(0),
+            Subnet::FullSoon(_) => None,
+            Subnet::Roomy | Subnet::Failing => Some(250),
+        };
+    }
+    let mut told = String::new();
+    loop {
+        let plan = plan_of(&view, config);
+        if plan.actions.is_empty() {
+            if let Some(unserved) = plan.unserved {
+                writeln!(told, "{} wait in vain: {:?}", unserved.count, unserved.reason).unwrap();
+            }
+            break;
+        }
+        view.policy = plan.policy.clone();
+        for action in &plan.actions {
+            carry_out(&mut view, subnets, action, &mut told);
+        }
+    }
+    told
+}
+
+fn carry_out(view: &mut PoolView, subnets: &[Subnet], action: &Action, told: &mut String) {
+    match action {
+        Action::Create { subnet, count } => {
+            let number = view.subnets.iter().position(|s| s.id == *subnet).unwrap();
+            let taken = view.nics.iter().filter(|n| n.subnet == *subnet).count();
+            let refused = match subnets[number] {
+                Subnet::Roomy => None,
+                Subnet::Full => panic!("it was known to be full"),
+                Subnet::FullSoon(room) => (taken + *count as usize > room as usize).then_some("full"),
+                Subnet::Failing => Some("failed"),
+            };
+            writeln!(told, "create {count} in {subnet}: {}", refused.unwrap_or("done")).unwrap();
+            if refused.is_some() {
+                view.subnets[number].set_aside = true;
+                return;
+            }
+            let next = view.nics.len();
+            view.nics.extend((next..next + *count as usize).map(|n| made(n, number + 1, view.now)));
+        }
+        Action::Attach(nics) => {
+            writeln!(told, "attach {}", nics.len()).unwrap();
+            for nic in view.nics.iter_mut().filter(|n| nics.contains(&n.id)) {
+                nic.state = NicState::Attaching { job: Some("job-1".parse().unwrap()), failures: 0 };
+            }
+        }
+        other => writeln!(told, "{other:?}").unwrap(),
+    }
+}
+
+fn golden(name: &str, text: &str) {
+    let path = format!("{}/tests/golden/{name}.txt", env!("CARGO_MANIFEST_DIR"));
+    if std::env::var_os("HOSTNIC_BLESS").is_some() {
+        std::fs::write(&path, text).unwrap();
+    }
+    let wanted = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(text, wanted, "{path} differs; if that is meant, write it anew with HOSTNIC_BLESS=1");
+}
+
+#[test]
+fn sixty_pods_over_three_subnets() {
+    use Subnet::{Failing, Full, FullSoon, Roomy};
+    let cases: [(&str, [Subnet; 3]); 5] = [
+        ("three roomy subnets", [Roomy, Roomy, Roomy]),
+        ("the first is full, as the cloud tells", [Full, Roomy, Roomy]),
+        ("the first takes 5, which nobody knows", [FullSoon(5), Roomy, Roomy]),
+        ("the first fails", [Failing, Roomy, Roomy]),
+        ("none can be used", [Full, Failing, FullSoon(0)]),
+    ];
+    for policy in [PolicyName::RoundRotate, PolicyName::FailRotate, PolicyName::Random] {
+        let config = PoolConfig { policy, low: 0, high: 0, ..config(3) };
+        let mut text = format!("{policy}\n");
+        for (name, subnets) in cases {
+            write!(text, "\n{name}:\n{}", story(&config, &subnets, 60, 7)).unwrap();
+        }
+        golden(&format!("sixty_pods_{policy}"), &text);
+    }
+}
+
+#[test]
+fn random_choices_are_even_within_three_sigma() {
+    let config = PoolConfig { policy: PolicyName::Random, low: 0, high: 0, ..config(3) };
+    let (mut sums, mut seen) = ([0u32; 3], BTreeSet::new());
+    let runs = 100;
+    for draw in 0..runs {
+        let mut view = PoolView { waiting: 60, ..empty(&config) };
+        view.policy.draw = draw;
+        let plan = plan_of(&view, &config);
+        let counts: Vec<u32> = (1..=3).map(|n| plan_created_in(&plan, &subnet_id(n))).collect();
+        assert_eq!(counts.iter().sum::<u32>(), 60);
+        assert_eq!(plan_of(&view, &config), plan, "the same seed gives the same plan");
+        sums.iter_mut().zip(&counts).for_each(|(sum, count)| *sum += count);
+        seen.insert(counts);
+    }
+    let draws = f64::from(u32::try_from(runs).unwrap()) * 60.0;
+    let sigma = (draws * (1.0 / 3.0) * (2.0 / 3.0)).sqrt();
+    for sum in sums {
+        assert!((f64::from(sum) - draws / 3.0).abs() < 3.0 * sigma, "{sums:?}, sigma {sigma}");
+    }
+    assert!(seen.len() > 10, "seeds differ");
+}
+
+#[test]
+fn who_waits_in_vain_is_told_why() {
+    let config = PoolConfig { max_nics: 2, low: 0, ..config(1) };
+    let view = PoolView { waiting: 5, ..empty(&config) };
+    let unserved = plan_of(&view, &config).unserved.unwrap();
+    assert_eq!((unserved.count, unserved.reason), (3, Shortage::NodeFull { limit: 2 }));
+    let mut aside = view.clone();
+    aside.subnets[0].set_aside = true;
+    let unserved = plan_of(&aside, &config).unserved.unwrap();
+    assert_eq!((unserved.count, unserved.reason), (5, Shortage::NoSubnet));
+    let held = PoolView { hold: Hold::Until(at(NOW + 1)), ..view };
+    let unserved = plan_of(&held, &config).unserved.unwrap();
+    assert_eq!((unserved.count, unserved.reason), (5, Shortage::OnHold));
+}
