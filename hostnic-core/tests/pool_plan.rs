@@ -246,10 +246,11 @@ prop_compose! {
     }
 }
 
-/// Free addresses on ready NICs of configured subnets.
+/// Free addresses on ready NICs of configured subnets that are not on their way out.
 fn free(view: &PoolView) -> u32 {
     let configured = |nic: &&NicView| view.subnets.iter().any(|s| s.id == nic.subnet);
-    view.nics.iter().filter(configured).filter(|n| n.state == NicState::Ready).map(|n| n.free).sum()
+    let stays = |nic: &&NicView| nic.state == NicState::Ready && !nic.busy;
+    view.nics.iter().filter(configured).filter(stays).map(|n| n.free).sum()
 }
 
 /// Free addresses, and those that will be when what is under way has ended.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::clock::BootTime;
 use crate::cloud::{Nic, NicFilter, NicName, Subnet};
 use crate::error::{Effect, Error, ErrorKind, Result};
 use crate::id::{CreateToken, SubnetId};
@@ -11,9 +12,35 @@ use crate::random::split_mix;
 
 use super::Shared;
 use super::driver::Done;
+use super::inflight::Inflight;
 
 /// The time between two tries to learn about instance and subnets.
 const SURVEY_PAUSE: Duration = Duration::from_secs(5);
+
+/// How often the pause between two surveys is doubled that are made because NICs are short and subnets are full.
+const SURVEY_DOUBLINGS: u32 = 4;
+
+/// When the subnets are described anew: others give room back, and the cloud does not say when.
+#[derive(Debug, Default)]
+pub(super) struct Surveys {
+    last: BootTime,
+    in_vain: u32,
+}
+
+impl Surveys {
+    /// When the next one is due because a full subnet keeps NICs from being made; `None` where that is not so.
+    pub(super) fn next(&self, inflight: &Inflight, short: bool, pause: Duration) -> Option<BootTime> {
+        let full = inflight.subnets.values().any(|subnet| subnet.room == Some(0));
+        (short && full).then(|| self.last.after(pause.saturating_mul(1 << self.in_vain)))
+    }
+
+    /// Takes note of one that has ended.
+    pub(super) fn ended(&mut self, inflight: &Inflight, now: BootTime) {
+        let full = inflight.subnets.values().all(|subnet| subnet.room == Some(0));
+        self.in_vain = if full { (self.in_vain + 1).min(SURVEY_DOUBLINGS) } else { 0 };
+        self.last = now;
+    }
+}
 
 /// Learns about the instance and the subnets.
 pub(super) async fn survey(shared: &Shared) -> Done {
@@ -26,11 +53,19 @@ pub(super) async fn survey(shared: &Shared) -> Done {
             }
             let mut inflight = shared.inflight();
             inflight.subnets = subnets.into_iter().map(|s| (s.id.clone(), s)).collect();
-            inflight.instance = Some(instance);
+            if inflight.instance.replace(instance).is_none() {
+                // Whatever kept the cloud from being reached is over.
+                inflight.reason = None;
+            }
         }
         (Err(error), _) | (_, Err(error)) => {
             tracing::warn!(error = %error.chain(), "the cloud does not describe this instance and its subnets; trying again");
-            shared.inflight().reason = Some((error.kind(), error.chain().to_string()));
+            {
+                let mut inflight = shared.inflight();
+                if inflight.instance.is_none() {
+                    inflight.reason = Some((error.kind(), error.chain().to_string()));
+                }
+            }
             shared.tell();
             tokio::time::sleep(SURVEY_PAUSE).await;
         }
@@ -95,9 +130,7 @@ async fn refused(shared: &Shared, intent: &CreateIntent, error: &Error) -> Resul
     {
         let (now, mut inflight) = (shared.now(), shared.inflight());
         inflight.create_failed(&intent.subnet, error, now, &shared.config);
-        if let Some(room) = inflight.subnets.get_mut(&intent.subnet).and_then(|s| s.room.as_mut()) {
-            *room += intent.count;
-        }
+        inflight.room_came(&intent.subnet, intent.count);
     }
     match error.effect() {
         // The NICs may exist: the intent stays until they were looked up.
@@ -131,6 +164,12 @@ async fn record(shared: &Shared, intent: &CreateIntent, subnet: &Subnet, nics: &
     shared.parts.ledger.transact(|_| Ok((writes, ()))).await
 }
 
+/// Counts the look-up as under way, so that it is not planned again.
+pub(super) fn looking_up(shared: &Shared, token: &CreateToken) {
+    let intent = shared.parts.ledger.read(|state| state.intents.get(token).cloned());
+    shared.inflight().creates.extend(intent.map(|intent| (token.clone(), intent)));
+}
+
 /// Finds out what became of a create whose answer was lost.
 pub(super) async fn look_up(shared: &Shared, token: &CreateToken) -> Result<()> {
     let result = find(shared, token).await;
@@ -143,8 +182,7 @@ async fn find(shared: &Shared, token: &CreateToken) -> Result<()> {
         return Ok(());
     };
     let (instance, subnet) = {
-        let mut inflight = shared.inflight();
-        inflight.creates.insert(token.clone(), intent.clone());
+        let inflight = shared.inflight();
         (inflight.instance.clone(), inflight.subnets.get(&intent.subnet).cloned())
     };
     let Some(instance) = instance else { return wait(shared, intent).await };

@@ -12,6 +12,7 @@ use crate::error::Result;
 use crate::id::NicId;
 use crate::ledger::{AddressRecord, AddressState, NicRecord};
 
+use super::create::Surveys;
 use super::jobs::JobPoll;
 use super::plan::{Action, Plan, plan};
 use super::{Change, Hold, Shared, arrive, create, remove};
@@ -38,13 +39,20 @@ struct Driver {
     arriving: BTreeMap<NicId, AbortHandle>,
     poll: JobPoll,
     surveying: bool,
+    surveys: Surveys,
 }
 
 /// Runs until it is dropped; its tasks are dropped with it.
 pub(super) async fn run(shared: Arc<Shared>) {
     let poll = JobPoll::new(shared.config.job_poll_first, shared.config.job_poll);
-    let mut driver =
-        Driver { shared, tasks: JoinSet::new(), arriving: BTreeMap::new(), poll, surveying: false };
+    let mut driver = Driver {
+        shared,
+        tasks: JoinSet::new(),
+        arriving: BTreeMap::new(),
+        poll,
+        surveying: false,
+        surveys: Surveys::default(),
+    };
     loop {
         let wake = driver.step();
         driver.wait(wake).await;
@@ -62,13 +70,8 @@ fn earliest(a: Option<BootTime>, b: Option<BootTime>) -> Option<BootTime> {
 impl Driver {
     /// Begins whatever is due. Says when to look again at the latest.
     fn step(&mut self) -> Option<BootTime> {
-        if !self.surveying && self.shared.inflight().instance.is_none() {
-            self.surveying = true;
-            let shared = self.shared.clone();
-            self.tasks.spawn(async move { create::survey(&shared).await });
-        }
         let (plan, relief) = self.plan();
-        let wake = earliest(plan.wake, relief);
+        let wake = earliest(plan.wake, earliest(relief, self.survey(plan.short)));
         for action in plan.actions {
             self.begin(action);
         }
@@ -79,6 +82,27 @@ impl Driver {
             self.spawn(move |shared| async move { arrive::give_up(&shared, &overdue).await });
         }
         earliest(wake, next)
+    }
+
+    /// Learns about this node and its subnets, at first and when it may help; says when it will be due.
+    fn survey(&mut self, short: bool) -> Option<BootTime> {
+        if self.surveying {
+            return None;
+        }
+        let due = {
+            let inflight = self.shared.inflight();
+            match inflight.instance {
+                None => BootTime::default(),
+                Some(_) => self.surveys.next(&inflight, short, self.shared.config.set_aside)?,
+            }
+        };
+        if due > self.shared.now() {
+            return Some(due);
+        }
+        self.surveying = true;
+        let shared = self.shared.clone();
+        self.tasks.spawn(async move { create::survey(&shared).await });
+        None
     }
 
     fn plan(&self) -> (Plan, Option<BootTime>) {
@@ -123,6 +147,7 @@ impl Driver {
                 self.spawn(move |shared| async move { create::create(&shared, &intent).await });
             }
             Action::LookUp(token) => {
+                create::looking_up(&self.shared, &token);
                 self.spawn(move |shared| async move { create::look_up(&shared, &token).await })
             }
             Action::Attach(nics) => {
@@ -181,6 +206,8 @@ impl Driver {
             None => Duration::from_secs(3600),
         };
         tokio::select! {
+            // In a fixed order, so that runs can be repeated. Whatever is passed over is still there next time.
+            biased;
             () = self.shared.wake.notified() => {}
             () = tokio::time::sleep(sleep) => {}
             Some(done) = self.tasks.join_next() => self.ended(done),
@@ -191,7 +218,10 @@ impl Driver {
         match done {
             Ok(Done::Arrival(nic)) => drop(self.arriving.remove(&nic)),
             Ok(Done::Poll { moved }) => self.poll.ended(self.shared.now(), moved),
-            Ok(Done::Survey) => self.surveying = false,
+            Ok(Done::Survey) => {
+                self.surveying = false;
+                self.surveys.ended(&self.shared.inflight(), self.shared.now());
+            }
             Ok(Done::Action) => {}
             Err(error) if error.is_cancelled() => {}
             Err(error) => {

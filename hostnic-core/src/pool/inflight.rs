@@ -89,6 +89,13 @@ impl Inflight {
         ticket
     }
 
+    /// A subnet can take so many NICs more than was thought.
+    pub(super) fn room_came(&mut self, subnet: &SubnetId, nics: u32) {
+        if let Some(room) = self.subnets.get_mut(subnet).and_then(|s| s.room.as_mut()) {
+            *room = room.saturating_add(nics);
+        }
+    }
+
     /// Takes note of what is begun now, before any of it can end.
     pub(super) fn begin(&mut self, plan: &Plan, now: BootTime) {
         self.policy = plan.policy.clone();

@@ -30,7 +30,7 @@ async fn begin_detach(shared: &Shared, nics: &[NicId]) -> Result<()> {
         match nic.state {
             // Nobody can have got an address since the plan, as no address of a busy NIC is given.
             NicState::Ready if nic.is_idle() => {}
-            NicState::Attaching { .. } => {}
+            NicState::Attaching { .. } if !nic.has_holder() => {}
             NicState::Detaching { .. } => {
                 leaving.push(nic.id.clone());
                 return None;
@@ -40,9 +40,7 @@ async fn begin_detach(shared: &Shared, nics: &[NicId]) -> Result<()> {
         leaving.push(nic.id.clone());
         let mut record = nic.clone().in_state(NicState::Detaching { job: None }, now);
         for address in &mut record.addresses {
-            if matches!(address.state, AddressState::Free { .. }) {
-                address.state = AddressState::Claimed;
-            }
+            address.state = AddressState::Claimed;
         }
         Some(Change::Put(record))
     };
@@ -73,11 +71,20 @@ async fn begin_detach(shared: &Shared, nics: &[NicId]) -> Result<()> {
 pub(super) async fn delete(shared: &Shared, nics: &[NicId]) -> Result<()> {
     let result = match shared.parts.provider.delete_nics(nics).await {
         Ok(()) => {
-            let dropped =
-                shared.change(nics, |nic| (nic.state == NicState::Deleting).then_some(Change::Drop)).await;
+            let mut freed = Vec::new();
+            let dropped = shared.change(nics, |nic| {
+                (nic.state == NicState::Deleting).then(|| {
+                    freed.push(nic.subnet.id.clone());
+                    Change::Drop
+                })
+            });
+            let dropped = dropped.await;
             let mut inflight = shared.inflight();
             for nic in nics {
                 inflight.not_before.remove(nic);
+            }
+            for subnet in freed {
+                inflight.room_came(&subnet, 1);
             }
             dropped
         }

@@ -52,7 +52,7 @@ fn supply(view: &PoolView, per_nic: u32) -> u32 {
         .iter()
         .filter(|nic| view.subnets.iter().any(|s| s.id == nic.subnet))
         .map(|nic| match nic.state {
-            NicState::Ready => nic.free,
+            NicState::Ready if !nic.busy => nic.free,
             // One that is plugged in again brings with it who holds its addresses.
             NicState::Attaching { .. } if !given_up(nic) => {
                 let resting = u32::try_from(nic.cooling.len()).unwrap_or(u32::MAX);

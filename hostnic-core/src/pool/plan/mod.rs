@@ -213,8 +213,9 @@ fn surplus<'a>(view: &'a PoolView, config: &PoolConfig) -> Vec<&'a NicView> {
         return surplus;
     }
     let (low, high) = if view.draining { (0, 0) } else { (config.low, config.high) };
-    let mut free: u32 =
-        view.nics.iter().filter(|n| n.state == NicState::Ready && configured(n)).map(|n| n.free).sum();
+    // A ready NIC that a call is about is on its way out: it must not be counted among those that stay.
+    let stays = |nic: &&NicView| nic.state == NicState::Ready && !nic.busy && configured(nic);
+    let mut free: u32 = view.nics.iter().filter(stays).map(|n| n.free).sum();
     let mut candidates: Vec<&NicView> = view.nics.iter().filter(idle).filter(|n| configured(n)).collect();
     candidates.sort_by(|a, b| b.free_since.cmp(&a.free_since).then_with(|| b.id.cmp(&a.id)));
     for nic in candidates {
