@@ -1,0 +1,388 @@
+//! One simulated node for the tests of the pool and of the agent: a cloud, a kernel, a store, and what must be true
+//! of the three of them whenever nothing is under way.
+
+#![allow(dead_code, reason = "each test binary uses a part")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "only tests use this")]
+
+pub(crate) mod fuse;
+pub(crate) mod store;
+
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hostnic_core::agent::{AddAnswer, AddRequest, Agent, AgentConfig, AgentParts, CheckRequest, DelRequest};
+use hostnic_core::attachment::{AttachmentKey, NetnsPath};
+use hostnic_core::clock::{Clock, TokioClock};
+use hostnic_core::cloud::{Nic, NicAttachment, NicName};
+use hostnic_core::id::{InstanceId, NicId};
+use hostnic_core::ledger::{AddressState, LeaseState, NicState, State};
+use hostnic_core::policy::PolicyName;
+use hostnic_core::pool::PoolConfig;
+use hostnic_core::sim::{Call, Cloud, CloudBuilder, Durations, Kernel, Operation};
+use hostnic_core::store::{MemoryStore, StateStore};
+use hostnic_core::{NicProvider, Result, RouteProgrammer};
+
+use fuse::Fuse;
+
+pub(crate) const fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+pub(crate) const fn millis(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
+
+/// How many of `all` to do: HOSTNIC_SCALE of them, a tenth unless told.
+pub(crate) fn scaled(all: u32) -> u32 {
+    let scale = std::env::var("HOSTNIC_SCALE").map_or(0.1, |v| v.parse().unwrap());
+    ((f64::from(all) * scale).ceil() as u32).max(1)
+}
+
+/// What lives on when an agent dies.
+pub(crate) struct World {
+    pub(crate) cloud: Cloud,
+    pub(crate) kernel: Kernel,
+    pub(crate) store: MemoryStore,
+    pub(crate) clock: TokioClock,
+    pub(crate) config: AgentConfig,
+    agents: Cell<u64>,
+}
+
+/// A pod, as a runtime sees it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Pod {
+    pub(crate) key: AttachmentKey,
+    pub(crate) netns: NetnsPath,
+}
+
+impl Pod {
+    /// Only the names: nothing is made.
+    pub(crate) fn named(name: &str) -> Self {
+        Self {
+            key: AttachmentKey {
+                network: "net".parse().unwrap(),
+                container: name.parse().unwrap(),
+                ifname: "eth0".parse().unwrap(),
+            },
+            netns: NetnsPath::new(format!("/run/netns/{name}")).unwrap(),
+        }
+    }
+}
+
+/// Three roomy subnets; every call takes 100 ms, attaching 5 s and detaching 3 s.
+pub(crate) fn usual_cloud(kernel: &Kernel) -> CloudBuilder {
+    [
+        Operation::Instance,
+        Operation::Subnets,
+        Operation::CreateNics,
+        Operation::AttachNics,
+        Operation::DetachNics,
+        Operation::DeleteNics,
+        Operation::ListNics,
+        Operation::Jobs,
+    ]
+    .into_iter()
+    .fold(Cloud::builder(), |builder, operation| builder.latency(operation, millis(100)))
+    .subnet("vxnet-1", "192.168.1.0/24")
+    .subnet("vxnet-2", "192.168.2.0/24")
+    .subnet("vxnet-3", "192.168.3.0/24")
+    .instance("i-1")
+    .durations(Durations { attach: secs(5), detach: secs(3), reserve: secs(1) })
+    .plug(Arc::new(kernel.clone()))
+}
+
+/// The usual pool over those subnets.
+pub(crate) fn usual_pool() -> PoolConfig {
+    PoolConfig::new((1..=3).map(|n| format!("vxnet-{n}").parse().unwrap()).collect())
+}
+
+impl World {
+    /// The usual cloud, and this pool.
+    pub(crate) fn new(pool: PoolConfig) -> Self {
+        Self::with_cloud(pool, |builder| builder)
+    }
+
+    /// A cloud that differs from the usual one.
+    pub(crate) fn with_cloud(pool: PoolConfig, change: impl FnOnce(CloudBuilder) -> CloudBuilder) -> Self {
+        let kernel = Kernel::new();
+        let cloud = change(usual_cloud(&kernel)).build().unwrap();
+        Self {
+            cloud,
+            kernel,
+            store: MemoryStore::default(),
+            clock: TokioClock::new(),
+            config: AgentConfig::new(pool),
+            agents: Cell::new(0),
+        }
+    }
+
+    pub(crate) fn instance() -> InstanceId {
+        "i-1".parse().unwrap()
+    }
+
+    pub(crate) fn provider(&self) -> Arc<dyn NicProvider> {
+        Arc::new(self.cloud.node(&Self::instance()))
+    }
+
+    /// The parts of the next agent.
+    pub(crate) fn parts(&self) -> AgentParts {
+        self.agents.set(self.agents.get() + 1);
+        AgentParts {
+            provider: self.provider(),
+            programmer: Arc::new(self.kernel.clone()),
+            store: Arc::new(self.store.clone()),
+            clock: Arc::new(self.clock),
+            seed: self.agents.get(),
+        }
+    }
+
+    /// Starts an agent.
+    pub(crate) async fn agent(&self) -> Agent {
+        Agent::start(self.parts(), self.config.clone()).await.unwrap()
+    }
+
+    /// Starts an agent that reaches the world through a fuse.
+    pub(crate) async fn agent_behind(&self, fuse: &Fuse) -> Result<Agent> {
+        let parts = self.parts();
+        let parts = AgentParts {
+            provider: Arc::new(fuse.provider(parts.provider)),
+            programmer: Arc::new(fuse.programmer(parts.programmer)),
+            store: Arc::new(fuse.store(parts.store)),
+            ..parts
+        };
+        Agent::start(parts, self.config.clone()).await
+    }
+
+    /// Starts an agent and waits until its pool has what it wants.
+    pub(crate) async fn warm_agent(&self) -> Agent {
+        let agent = self.agent().await;
+        agent.ready().await;
+        self.until(&agent, |state| free(state) >= self.config.pool.low).await;
+        agent
+    }
+
+    /// Makes a pod's namespace.
+    pub(crate) fn pod(&self, name: &str) -> Pod {
+        let pod = Pod::named(name);
+        self.kernel.add_sandbox(&pod.netns);
+        pod
+    }
+
+    pub(crate) fn pods(&self, prefix: &str, count: usize) -> Vec<Pod> {
+        (0..count).map(|n| self.pod(&format!("{prefix}{n}"))).collect()
+    }
+
+    pub(crate) fn add_request(&self, pod: &Pod) -> AddRequest {
+        AddRequest {
+            key: pod.key.clone(),
+            netns: pod.netns.clone(),
+            pod: None,
+            routes: Vec::new(),
+            mtu: None,
+            started: self.clock.now(),
+            patience: secs(60),
+        }
+    }
+
+    pub(crate) async fn add(&self, agent: &Agent, pod: &Pod) -> Result<AddAnswer> {
+        agent.add(self.add_request(pod)).await
+    }
+
+    /// All at once.
+    pub(crate) async fn add_all(&self, agent: &Agent, pods: &[Pod]) -> Vec<AddAnswer> {
+        let answers = pods.iter().map(|pod| self.add(agent, pod));
+        futures::future::join_all(answers).await.into_iter().map(Result::unwrap).collect()
+    }
+
+    pub(crate) fn del_request(&self, pod: &Pod) -> DelRequest {
+        DelRequest { key: pod.key.clone(), netns: Some(pod.netns.clone()), started: self.clock.now() }
+    }
+
+    pub(crate) async fn del(&self, agent: &Agent, pod: &Pod) -> Result<()> {
+        agent.del(self.del_request(pod)).await
+    }
+
+    pub(crate) async fn del_all(&self, agent: &Agent, pods: &[Pod]) {
+        let answers = pods.iter().map(|pod| self.del(agent, pod));
+        futures::future::join_all(answers).await.into_iter().for_each(Result::unwrap);
+    }
+
+    pub(crate) async fn check(&self, agent: &Agent, pod: &Pod) -> Result<()> {
+        agent.check(CheckRequest { key: pod.key.clone(), netns: pod.netns.clone() }).await.map(drop)
+    }
+
+    /// What the store holds.
+    pub(crate) async fn state(&self) -> State {
+        self.store.load().await.unwrap()
+    }
+
+    /// Waits, at most a quarter of an hour, until the store's state is as `wanted`.
+    pub(crate) async fn until(&self, agent: &Agent, wanted: impl Fn(&State) -> bool) {
+        let mut changes = agent.changes();
+        let came = async {
+            while !wanted(&self.state().await) {
+                changes.changed().await.unwrap();
+            }
+        };
+        if tokio::time::timeout(secs(900), came).await.is_err() {
+            panic!("it did not come to that: {}", told(&self.state().await));
+        }
+    }
+
+    /// Waits until nothing is under way.
+    pub(crate) async fn quiet(&self, agent: &Agent) {
+        self.until(agent, is_quiet).await;
+    }
+
+    /// Our NICs in the cloud, as they are.
+    pub(crate) fn nics(&self) -> BTreeMap<NicId, Nic> {
+        let mut nics = self.cloud.snapshot();
+        nics.retain(|_, nic| NicName::parse(&nic.name).is_some_and(|name| name.instance == Self::instance()));
+        nics
+    }
+
+    /// How many of our NICs are in each subnet.
+    pub(crate) fn by_subnet(&self) -> Vec<usize> {
+        let nics = self.nics();
+        let count =
+            |n: usize| nics.values().filter(|nic| nic.subnet.as_str() == format!("vxnet-{n}")).count();
+        (1..=3).map(count).collect()
+    }
+
+    /// The calls so far, as a table.
+    pub(crate) fn calls(&self) -> Vec<Call> {
+        let calls = self.cloud.history();
+        for call in &calls {
+            println!(
+                "{:>8.3} s  {:<18} {:>3}  {:?}",
+                call.at.as_secs_f64(),
+                call.operation.verb(),
+                call.items,
+                call.outcome
+            );
+        }
+        calls
+    }
+
+    pub(crate) fn count(&self, operation: Operation) -> u64 {
+        self.cloud.calls().get(&operation).copied().unwrap_or_default()
+    }
+
+    /// Records, cloud and kernel agree, and nothing is under way.
+    pub(crate) async fn agree(&self) {
+        let state = self.state().await;
+        let wrong = self.disagreements(&state).await;
+        assert!(
+            wrong.is_empty(),
+            "records, cloud and kernel disagree:\n{}\n{}",
+            wrong.join("\n"),
+            told(&state)
+        );
+    }
+
+    async fn disagreements(&self, state: &State) -> Vec<String> {
+        let mut wrong = Vec::new();
+        let mut note = |text: String| wrong.push(text);
+        if !is_quiet(state) {
+            note("something is under way".to_owned());
+        }
+        let cloud = self.nics();
+        for nic in cloud.values().filter(|nic| !state.nics.contains_key(&nic.id)) {
+            note(format!("{} is in the cloud ({:?}) and not in the records", nic.id, nic.attachment));
+        }
+        let here = NicAttachment::Attached { instance: Self::instance(), primary: false };
+        let kernel = self.kernel.observe().await.unwrap();
+        let mut addresses = BTreeSet::new();
+        for nic in state.nics.values() {
+            match cloud.get(&nic.id) {
+                None => note(format!("{} is in the records and not in the cloud", nic.id)),
+                Some(real) if real.attachment != here => note(format!("{} is {:?}", nic.id, real.attachment)),
+                Some(real) if real.mac != nic.mac => note(format!("{} has another MAC", nic.id)),
+                Some(_) => {}
+            }
+            for address in &nic.addresses {
+                if !addresses.insert(address.address) {
+                    note(format!("{} is on two NICs", address.address));
+                }
+                if let AddressState::Leased { mark } = &address.state
+                    && !state.leases.get(mark).is_some_and(|l| l.lease.address.addr() == address.address)
+                {
+                    note(format!("{} is leased to {mark}, which has no such lease", address.address));
+                }
+            }
+            let links = kernel.host.iter().filter(|l| l.mac == nic.mac).count()
+                + kernel.pods.iter().filter(|l| l.mac == nic.mac).count();
+            if links != 1 {
+                note(format!("{} has {links} links in the kernel", nic.id));
+            }
+        }
+        let mut held = BTreeSet::new();
+        for lease in state.leases.values() {
+            let address = lease.lease.address.addr();
+            if !held.insert(address) {
+                note(format!("{address} is leased twice"));
+            }
+            let leased = AddressState::Leased { mark: lease.mark.clone() };
+            let carries = |r: &hostnic_core::ledger::NicRecord| {
+                r.addresses.iter().any(|a| a.address == address && a.state == leased)
+            };
+            if !state.nics.get(&lease.lease.nic).is_some_and(carries) {
+                note(format!("the NIC of {} does not know of it", lease.mark));
+            }
+            for drift in self.kernel.check_pod(&lease.plan).await.unwrap() {
+                note(format!("pod {}: {drift}", lease.mark));
+            }
+        }
+        for link in kernel.pods.iter().filter(|link| !state.leases.contains_key(&link.mark)) {
+            note(format!("{} has a link and no lease", link.netns));
+        }
+        wrong
+    }
+}
+
+/// Whether no NIC is on its way anywhere and no lease is half-way.
+pub(crate) fn is_quiet(state: &State) -> bool {
+    state.intents.is_empty()
+        && state.nics.values().all(|nic| nic.state == NicState::Ready)
+        && state.leases.values().all(|lease| lease.state == LeaseState::Active)
+}
+
+/// How many addresses are free.
+pub(crate) fn free(state: &State) -> u32 {
+    let ready = state.nics.values().filter(|nic| nic.state == NicState::Ready);
+    let free = ready.flat_map(|nic| &nic.addresses).filter(|a| matches!(a.state, AddressState::Free { .. }));
+    u32::try_from(free.count()).unwrap()
+}
+
+/// The state of an address, wherever it is.
+pub(crate) fn address_state(state: &State, answer: &AddAnswer) -> AddressState {
+    let address = answer.lease.address.addr();
+    let mut all = state.nics.values().flat_map(|nic| &nic.addresses);
+    all.find(|a| a.address == address).unwrap().state.clone()
+}
+
+/// The records in short.
+pub(crate) fn told(state: &State) -> String {
+    let mut text = String::new();
+    for nic in state.nics.values() {
+        let addresses: Vec<_> =
+            nic.addresses.iter().map(|a| format!("{} {}", a.address, a.state.word())).collect();
+        writeln!(text, "  NIC {} {:?} {}", nic.id, nic.state, addresses.join(", ")).unwrap();
+    }
+    for lease in state.leases.values() {
+        let key = lease.key.as_ref().map_or_else(|| "?".to_owned(), ToString::to_string);
+        writeln!(text, "  lease {} {key} {} {}", lease.mark, lease.state.word(), lease.lease.address)
+            .unwrap();
+    }
+    for intent in state.intents.values() {
+        writeln!(text, "  intent {intent:?}").unwrap();
+    }
+    text
+}
+
+/// All three policies.
+pub(crate) const POLICIES: [PolicyName; 3] =
+    [PolicyName::FailRotate, PolicyName::RoundRotate, PolicyName::Random];
