@@ -2,36 +2,40 @@
 
 use super::report::{Ping, Pod};
 
+/// The width of a node's column.
+const COLUMN: usize = 34;
+
 /// A picture of the nodes, their pods and the VPC between them, and a table of the pods.
 pub fn picture(subnets: &[String], pods: &[Pod]) -> String {
-    let mut lines = vec![
-        format!("      +----------- VPC: router of {} -----------+", subnets.join(" and ")),
-        "      |                                                       |".to_owned(),
-    ];
     let mut nodes: Vec<&str> = pods.iter().map(|pod| pod.node.as_str()).collect();
     nodes.dedup();
-    let of = |node: &str| pods.iter().filter(|pod| pod.node == node).collect::<Vec<_>>();
-    let columns: Vec<Vec<String>> = nodes
-        .iter()
-        .map(|node| {
-            let mut column = vec![format!("[{node}]")];
-            column.extend(of(node).iter().map(|pod| format!("  +-- {:<6} {:<14}", pod.name, pod.address)));
-            column
-        })
-        .collect();
-    let height = columns.iter().map(Vec::len).max().unwrap_or(0);
-    for row in 0..height {
-        let cells = columns.iter().map(|c| format!("{:<48}", c.get(row).map_or("", String::as_str)));
-        lines.push(format!("   {}", cells.collect::<String>().trim_end()));
+    let row = |cells: Vec<String>| {
+        let padded: String = cells.iter().map(|cell| format!("{cell:<COLUMN$}")).collect();
+        format!("   {}", padded.trim_end())
+    };
+    let of = |node: &str| -> Vec<&Pod> { pods.iter().filter(|pod| pod.node == node).collect() };
+    let mut lines = vec![
+        format!("   VPC: {}", subnets.join(", ")),
+        format!("   {:=^1$}", " router ", COLUMN * nodes.len()),
+        row(nodes.iter().map(|_| "    |".to_owned()).collect()),
+        row(nodes.iter().map(|node| format!("  [{node}]")).collect()),
+    ];
+    let height = nodes.iter().map(|node| of(node).len()).max().unwrap_or(0);
+    for index in 0..height {
+        let cell = |node: &&str| match of(node).get(index) {
+            Some(pod) => format!("    +-- {} {}", pod.name, pod.address),
+            None => String::new(),
+        };
+        lines.push(row(nodes.iter().map(cell).collect()));
     }
     lines.push(String::new());
     lines.push(format!("   {:<7} {:<9} {:<18} {:<15} {:<9} ADD", "POD", "NODE", "NIC", "ADDRESS", "SUBNET"));
-    for pod in pods {
-        lines.push(format!(
+    lines.extend(pods.iter().map(|pod| {
+        format!(
             "   {:<7} {:<9} {:<18} {:<15} {:<9} {:.0} ms",
             pod.name, pod.node, pod.mac, pod.address, pod.subnet, pod.add_ms
-        ));
-    }
+        )
+    }));
     lines.join("\n")
 }
 
