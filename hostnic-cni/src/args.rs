@@ -1,4 +1,6 @@
 //! `CNI_ARGS`: pairs that a runtime passes beside the configuration.
+//!
+//! They are read for an ADD only: it alone needs the pod, and what is wrong in them must not keep a DEL from freeing.
 
 use hostnic_core::attachment::PodRef;
 
