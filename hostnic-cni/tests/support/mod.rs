@@ -36,7 +36,7 @@ pub struct Answers {
     pub check: Result<Interface, CniError>,
     pub gc: Result<Freed, CniError>,
     pub status: NodeStatus,
-    /// Whether a DEL is never answered.
+    /// Whether a DEL and a STATUS are never answered.
     pub silent: bool,
 }
 
@@ -105,6 +105,9 @@ impl NodeService for FakeNode {
 
     async fn status(&self) -> NodeStatus {
         self.note(Asked::Status);
+        if self.answers.silent {
+            std::future::pending().await
+        }
         self.answers.status.clone()
     }
 
