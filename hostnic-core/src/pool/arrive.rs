@@ -86,7 +86,9 @@ pub(super) async fn await_link(shared: &Shared, nic: &NicId, mac: MacAddr) {
     };
     match arrived {
         Ok(()) => {
-            shared.inflight().plugged.remove(nic);
+            let mut inflight = shared.inflight();
+            inflight.plugged.remove(nic);
+            inflight.went_well(std::slice::from_ref(nic));
         }
         Err(error) => {
             tracing::warn!(%nic, error = %error.chain(), "the link of a NIC could not be awaited; it is awaited again");

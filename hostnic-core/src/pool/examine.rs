@@ -22,12 +22,11 @@ pub(super) async fn examine(shared: &Shared, nics: &[NicId]) -> Result<()> {
         return Ok(());
     }
     let filter = NicFilter { ids: Some(nics.to_vec()), ..NicFilter::default() };
-    let later = shared.now().after(shared.config.visibility);
     let listed = match shared.parts.provider.list_nics(&filter).await {
         Ok(listed) => listed,
         Err(error) => {
             tracing::warn!(error = %error.chain(), "NICs could not be looked at; they are looked at again");
-            shared.inflight().not_before.extend(nics.iter().map(|nic| (nic.clone(), later)));
+            shared.inflight().set_back(nics, shared.now(), shared.config.visibility);
             return Ok(());
         }
     };
@@ -42,20 +41,21 @@ pub(super) async fn examine(shared: &Shared, nics: &[NicId]) -> Result<()> {
         }
         Some(_) => Found::Here,
     };
-    let mut plugged = Vec::new();
-    let changed = shared.change(nics, |nic| {
-        let found = found(&nic.id);
-        if matches!((&nic.state, &found), (NicState::Attaching { .. }, Found::Here)) {
-            plugged.push(nic.id.clone());
-        }
-        next(shared, nic, &found)
+    let plugged: Vec<NicId> = shared.parts.ledger.read(|state| {
+        let here = nics
+            .iter()
+            .filter_map(|id| state.nics.get(id))
+            .filter(|nic| matches!((&nic.state, found(&nic.id)), (NicState::Attaching { .. }, Found::Here)));
+        here.map(|nic| nic.id.clone()).collect()
     });
-    changed.await?;
-    let now = shared.now();
-    let mut inflight = shared.inflight();
-    inflight.plugged.extend(plugged.into_iter().map(|nic| (nic, now)));
-    inflight.not_before.extend(nics.iter().map(|nic| (nic.clone(), later)));
-    Ok(())
+    {
+        // Before the records are written: a link that is seen meanwhile takes its NIC out again.
+        let now = shared.now();
+        let mut inflight = shared.inflight();
+        inflight.plugged.extend(plugged.into_iter().map(|nic| (nic, now)));
+        inflight.set_back(nics, now, shared.config.visibility);
+    }
+    shared.change(nics, |nic| next(shared, nic, &found(&nic.id))).await
 }
 
 fn next(shared: &Shared, nic: &NicRecord, found: &Found) -> Option<Change> {
@@ -74,6 +74,10 @@ fn next(shared: &Shared, nic: &NicRecord, found: &Found) -> Option<Change> {
             put(NicState::Detaching { job: None })
         }
         (NicState::Detaching { .. } | NicState::Deleting, Found::Nowhere) => Some(Change::Drop),
+        // Its pod's lease stays until the DEL, whatever becomes of the NIC.
+        (NicState::Attaching { failures, .. }, Found::Nowhere) if nic.has_holder() => {
+            put(NicState::Attaching { job: None, failures: failures.saturating_add(1) })
+        }
         // A list may lag behind a create: only what has been missing for long enough is gone.
         (NicState::Attaching { .. }, Found::Nowhere) if now.since(nic.since) > shared.config.visibility => {
             Some(Change::Drop)

@@ -26,7 +26,7 @@ pub(super) struct Inflight {
     /// NICs that the cloud says are plugged in, and when it said so; their link is awaited.
     pub(super) plugged: BTreeMap<NicId, BootTime>,
     /// NICs that are left alone for a while after an error.
-    pub(super) not_before: BTreeMap<NicId, BootTime>,
+    setbacks: BTreeMap<NicId, Setback>,
     /// Attachments that wait, by ticket: who came first is served first.
     pub(super) waiting: BTreeSet<u64>,
     next_ticket: u64,
@@ -48,6 +48,16 @@ pub(super) struct Inflight {
     pub(super) subnets: BTreeMap<SubnetId, Subnet>,
 }
 
+/// That something could not be done with a NIC.
+#[derive(Debug)]
+struct Setback {
+    until: BootTime,
+    times: u32,
+}
+
+/// How often the time is doubled for which a NIC is left alone.
+const SETBACK_DOUBLINGS: u32 = 7;
+
 /// How a subnet fares that failed.
 #[derive(Debug)]
 struct Trouble {
@@ -66,7 +76,7 @@ impl Inflight {
             creates: BTreeMap::new(),
             busy: BTreeSet::new(),
             plugged: BTreeMap::new(),
-            not_before: BTreeMap::new(),
+            setbacks: BTreeMap::new(),
             waiting: BTreeSet::new(),
             next_ticket: 0,
             unmet_since: None,
@@ -87,6 +97,21 @@ impl Inflight {
         self.next_ticket += 1;
         self.waiting.insert(ticket);
         ticket
+    }
+
+    /// Leaves NICs alone for a while, at first for `pause`; for longer and longer when nothing comes of it.
+    pub(super) fn set_back(&mut self, nics: &[NicId], now: BootTime, pause: Duration) {
+        for nic in nics {
+            let times = self.setbacks.get(nic).map_or(0, |setback| setback.times);
+            let until = now.after(pause.saturating_mul(1 << times));
+            let times = (times + 1).min(SETBACK_DOUBLINGS);
+            self.setbacks.insert(nic.clone(), Setback { until, times });
+        }
+    }
+
+    /// Forgets what went wrong with NICs: something went right.
+    pub(super) fn went_well(&mut self, nics: &[NicId]) {
+        self.setbacks.retain(|nic, _| !nics.contains(nic));
     }
 
     /// A subnet can take so many NICs more than was thought.
@@ -206,7 +231,7 @@ impl Inflight {
             state: nic.state.clone(),
             since: nic.since,
             busy: self.busy.contains(&nic.id) || self.plugged.contains_key(&nic.id),
-            not_before: self.not_before.get(&nic.id).copied(),
+            not_before: self.setbacks.get(&nic.id).map(|setback| setback.until),
             free: 0,
             free_since: BootTime::default(),
             held: 0,

@@ -50,6 +50,7 @@ async fn begin_detach(shared: &Shared, nics: &[NicId]) -> Result<()> {
     }
     match shared.parts.provider.detach_nics(&leaving).await {
         Ok(Submitted::Job(job)) => {
+            shared.inflight().went_well(&leaving);
             let now = shared.now();
             let waits = |nic: &NicRecord| {
                 let state = NicState::Detaching { job: Some(job.clone()) };
@@ -80,9 +81,7 @@ pub(super) async fn delete(shared: &Shared, nics: &[NicId]) -> Result<()> {
             });
             let dropped = dropped.await;
             let mut inflight = shared.inflight();
-            for nic in nics {
-                inflight.not_before.remove(nic);
-            }
+            inflight.went_well(nics);
             for subnet in freed {
                 inflight.room_came(&subnet, 1);
             }
@@ -116,6 +115,6 @@ async fn refused(shared: &Shared, nics: &[NicId], error: &Error) -> Result<()> {
             shared.config.visibility
         }
     };
-    shared.inflight().not_before.extend(nics.iter().map(|nic| (nic.clone(), now.after(pause))));
+    shared.inflight().set_back(nics, now, pause);
     Ok(())
 }
