@@ -17,13 +17,15 @@ use super::{Inner, step, undo};
 /// Serves the request. `cancel` is heeded at each step that lasts.
 pub(super) async fn add(
     inner: Arc<Inner>,
-    request: AddRequest,
+    mut request: AddRequest,
     cancel: CancellationToken,
 ) -> Result<AddAnswer> {
     let mark = request.key.mark();
+    let begun = tokio::time::Instant::now();
     let _pass = inner.gates.enter_add(&mark, request.started, &cancel).await;
     refuse_overtaken(&inner, &request, &mark)?;
     inner.until_recovered(&cancel, &request).await?;
+    request.patience = request.patience.saturating_sub(begun.elapsed());
     let sandbox = inner.kernel(inner.programmer.sandbox(&request.netns)).await?;
     if let Some(record) = inner.ledger.read(|state| state.leases.get(&mark).cloned()) {
         match record.state {
@@ -60,15 +62,29 @@ fn called_off(request: &AddRequest) -> Error {
 async fn again(
     inner: &Inner,
     request: &AddRequest,
-    record: LeaseRecord,
+    mut record: LeaseRecord,
     sandbox: Sandbox,
 ) -> Result<AddAnswer> {
     if record.plan.sandbox != sandbox {
         return Err(Error::new(ErrorKind::Conflict, "add", &request.key)
             .detail("the attachment is active in another network namespace; DEL it first"));
     }
+    let rebuilt = record.key.is_none();
+    if rebuilt {
+        record.key = Some(request.key.clone());
+        record.pod = request.pod.clone();
+        record.started = request.started;
+        record.plan.routes.clone_from(&request.routes);
+        record.plan.mtu = request.mtu;
+    }
     let link = inner.kernel(inner.programmer.setup_pod(&record.plan)).await?;
-    Ok(AddAnswer { lease: record.lease, link, routes: record.plan.routes })
+    let answer =
+        AddAnswer { lease: record.lease.clone(), link: link.clone(), routes: record.plan.routes.clone() };
+    if rebuilt {
+        record.link = Some(link);
+        inner.ledger.transact(|state| Ok((step::complete(state, record), ()))).await?;
+    }
+    Ok(answer)
 }
 
 async fn allocate(inner: &Inner, request: &AddRequest, cancel: &CancellationToken) -> Result<Lease> {

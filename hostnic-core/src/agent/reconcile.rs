@@ -8,10 +8,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
 use crate::attachment::AttachmentMark;
-use crate::cloud::NicFilter;
+use crate::cloud::{Nic, NicFilter, NicName, Subnet};
 use crate::error::{Error, ErrorKind, Result};
-use crate::id::NicId;
-use crate::ledger::{AddressState, LeaseState, NicRecord, NicState, SubnetRange, Write};
+use crate::id::{InstanceId, NicId, SubnetId};
+use crate::ledger::{AddressState, LeaseRecord, LeaseState, NicRecord, NicState, SubnetRange, Write};
 
 use super::compare::{Evidence, Finding, Observation, Suspicions, compare};
 use super::{Inner, step, undo};
@@ -44,6 +44,8 @@ pub(super) async fn run(inner: Arc<Inner>, mut requests: mpsc::Receiver<Request>
             tracing::warn!(error = %error.chain(), "records, cloud and kernel could not be compared; trying again");
         }
         tokio::select! {
+            // In a fixed order, so that runs can be repeated.
+            biased;
             () = inner.nudge.notified() => pace.next = Instant::now(),
             () = sleep_until(wait) => {}
             Some(request) = requests.recv() => asked = Some(request),
@@ -72,6 +74,7 @@ async fn compare_once(
     with_cloud: bool,
 ) -> Result<Vec<Finding>> {
     let evidence = if with_cloud { gather(inner).await } else { Ok(None) };
+    let looked = inner.now();
     let kernel = inner.kernel(inner.programmer.observe()).await?;
     let busy_nics: BTreeSet<NicId> = inner.pool.busy().into_iter().collect();
     let (cloud, failed) = match evidence {
@@ -79,8 +82,9 @@ async fn compare_once(
         Err(error) => (None, Some(error)),
     };
     let findings = inner.ledger.read(|state| {
-        let busy_leases: BTreeSet<AttachmentMark> =
-            state.leases.keys().filter(|mark| !inner.gates.is_open(mark)).cloned().collect();
+        // What has changed since we looked at the kernel is not what we saw.
+        let moved = state.leases.values().filter(|l| l.since >= looked || !inner.gates.is_open(&l.mark));
+        let busy_leases: BTreeSet<AttachmentMark> = moved.map(|lease| lease.mark.clone()).collect();
         let seen = Observation {
             now: inner.now(),
             state,
@@ -124,7 +128,8 @@ async fn gather(inner: &Inner) -> Result<Option<Evidence>> {
     let available = NicFilter { subnets: Some(ids), available: true, ..NicFilter::default() };
     let (attached, available) =
         tokio::try_join!(inner.provider.list_nics(&attached), inner.provider.list_nics(&available))?;
-    let ranges = subnets.into_iter().map(|s| {
+    let strange = strange_subnets(inner, &instance.id, &attached, &subnets).await?;
+    let ranges = subnets.into_iter().chain(strange).map(|s| {
         let range = SubnetRange { id: s.id.clone(), prefix: s.prefix, gateway: s.gateway };
         (s.id, range)
     });
@@ -138,26 +143,35 @@ async fn gather(inner: &Inner) -> Result<Option<Evidence>> {
     }))
 }
 
+/// The subnets of unrecorded NICs of ours that are attached here though their subnet is configured no more.
+async fn strange_subnets(
+    inner: &Inner,
+    instance: &InstanceId,
+    attached: &[Nic],
+    known: &[Subnet],
+) -> Result<Vec<Subnet>> {
+    let ours = |nic: &&Nic| NicName::parse(&nic.name).is_some_and(|name| name.instance == *instance);
+    let strange: BTreeSet<SubnetId> = inner.ledger.read(|state| {
+        let unrecorded = attached.iter().filter(|nic| !state.nics.contains_key(&nic.id)).filter(ours);
+        unrecorded.map(|nic| nic.subnet.clone()).filter(|id| !known.iter().any(|s| s.id == *id)).collect()
+    });
+    if strange.is_empty() {
+        return Ok(Vec::new());
+    }
+    inner.provider.subnets(&strange.into_iter().collect::<Vec<_>>()).await
+}
+
 async fn mend(inner: &Arc<Inner>, finding: &Finding) -> Result<()> {
     match finding {
         Finding::Forget(nic) => forget(inner, nic).await,
         Finding::Adopt(record) | Finding::Quarantine(record) | Finding::Expel(record) => {
             put_new(inner, record).await
         }
-        Finding::Rebuild(nic, lease) => {
-            let writes = vec![Write::PutNic(*nic.clone()), Write::PutLease(lease.clone())];
-            inner
-                .ledger
-                .transact(|state| {
-                    let new = !state.nics.contains_key(&nic.id) && !state.leases.contains_key(&lease.mark);
-                    Ok((if new { writes } else { Vec::new() }, ()))
-                })
-                .await
-        }
+        Finding::Rebuild(nic, lease) => rebuild(inner, nic, lease).await,
         Finding::Unplugged(nic) => unplugged(inner, nic).await,
         Finding::Lose(nic) => {
             tracing::error!(%nic, "a NIC of ours is in another instance; it is never touched again");
-            to_state(inner, nic, |_| NicState::Lost).await
+            to_lost(inner, nic).await
         }
         Finding::Unfinished(mark) => finish(inner, mark).await,
         Finding::CameBack(mark) => came_back(inner, mark).await,
@@ -187,7 +201,7 @@ async fn forget(inner: &Inner, nic: &NicId) -> Result<()> {
     let exact = NicFilter { ids: Some(vec![nic.clone()]), ..NicFilter::default() };
     if !inner.provider.list_nics(&exact).await?.is_empty() {
         tracing::error!(%nic, "a NIC of ours is neither attached here nor available; it is never touched again");
-        return to_state(inner, nic, |_| NicState::Lost).await;
+        return to_lost(inner, nic).await;
     }
     inner
         .ledger
@@ -198,13 +212,27 @@ async fn forget(inner: &Inner, nic: &NicId) -> Result<()> {
         .await
 }
 
-async fn to_state(inner: &Inner, nic: &NicId, next: impl Fn(&NicRecord) -> NicState) -> Result<()> {
+async fn to_lost(inner: &Inner, nic: &NicId) -> Result<()> {
     let now = inner.now();
     inner
         .ledger
         .transact(|state| {
-            let changed = state.nics.get(nic).map(|r| Write::PutNic(r.clone().in_state(next(r), now)));
-            Ok((changed.into_iter().collect(), ()))
+            let lost = state.nics.get(nic).map(|r| Write::PutNic(r.clone().in_state(NicState::Lost, now)));
+            Ok((lost.into_iter().collect(), ()))
+        })
+        .await
+}
+
+/// A pod's NIC and lease, as the kernel has them, unless a DEL has come since they were seen.
+async fn rebuild(inner: &Inner, nic: &NicRecord, lease: &LeaseRecord) -> Result<()> {
+    let _pass = inner.gates.enter(&lease.mark).await;
+    inner
+        .ledger
+        .transact(|state| {
+            let known = state.nics.contains_key(&nic.id) || state.leases.contains_key(&lease.mark);
+            let new = !known && !state.tombstones.contains_key(&lease.mark);
+            let writes = || vec![Write::PutNic(nic.clone()), Write::PutLease(Box::new(lease.clone()))];
+            Ok((if new { writes() } else { Vec::new() }, ()))
         })
         .await
 }
@@ -215,7 +243,9 @@ async fn unplugged(inner: &Inner, nic: &NicId) -> Result<()> {
     inner
         .ledger
         .transact(|state| {
-            let Some(record) = state.nics.get(nic) else { return Ok((Vec::new(), ())) };
+            // The pool may have begun to move it since.
+            let still = state.nics.get(nic).filter(|record| record.state == NicState::Ready);
+            let Some(record) = still else { return Ok((Vec::new(), ())) };
             let mut next = record.clone();
             if record.has_holder() {
                 tracing::error!(%nic, "a pod's NIC was detached behind our back; it is attached again");
@@ -266,9 +296,8 @@ async fn repair_pods(inner: &Inner) {
     let marks: Vec<AttachmentMark> = inner.ledger.read(|state| {
         let active = state.leases.values().filter(|l| l.state == LeaseState::Active);
         // A NIC on its way back in has no link to set up yet.
-        let there = |l: &&crate::ledger::LeaseRecord| {
-            state.nics.get(&l.lease.nic).is_none_or(|nic| nic.state == NicState::Ready)
-        };
+        let there =
+            |l: &&LeaseRecord| state.nics.get(&l.lease.nic).is_none_or(|nic| nic.state == NicState::Ready);
         active.filter(there).map(|l| l.mark.clone()).collect()
     });
     for mark in marks {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::attachment::AttachmentMark;
 use crate::clock::BootTime;
 use crate::error::{Error, ErrorKind, Result};
-use crate::ledger::{AddressState, LeaseRecord, LeaseState, NicRecord, State, Write};
+use crate::ledger::{AddressState, LeaseRecord, LeaseState, NicRecord, NicState, State, Write};
 use crate::route::PodLink;
 
 /// How long a DEL is remembered, so that an ADD that was started before it is refused though it arrives after it.
@@ -15,6 +15,10 @@ const TOMBSTONE_LIFE: Duration = Duration::from_secs(600);
 pub(super) fn prepare(state: &State, record: LeaseRecord) -> Result<Vec<Write>> {
     let mut writes = Vec::new();
     if let Some(nic) = state.nics.get(&record.lease.nic) {
+        if nic.state != NicState::Ready {
+            return Err(Error::new(ErrorKind::Transient, "lease address on NIC", &nic.id)
+                .detail(format!("it is {} since a moment ago; try again", nic.state.word())));
+        }
         let address = record.lease.address.addr();
         let holder = nic.addresses.iter().find(|a| a.address == address).map(|a| &a.state);
         if let Some(AddressState::Leased { mark }) = holder
@@ -53,12 +57,20 @@ pub(super) fn begin_release(
 ) -> Vec<Write> {
     let expired = state.tombstones.iter().filter(|(_, at)| now.since(**at) > TOMBSTONE_LIFE);
     let mut writes: Vec<Write> = expired.map(|(mark, _)| Write::DropTombstone(mark.clone())).collect();
-    writes.push(Write::PutTombstone(mark.clone(), started));
+    // DELs may arrive in another order than they were started in: the latest counts.
+    let latest = state.tombstones.get(mark).map_or(started, |at| started.max(*at));
+    writes.push(Write::PutTombstone(mark.clone(), latest));
     if let Some(record) = state.leases.get(mark) {
         let releasing = LeaseRecord { state: LeaseState::Releasing, since: now, ..record.clone() };
         writes.push(Write::PutLease(Box::new(releasing)));
     }
     writes
+}
+
+/// A lease that was rebuilt from the kernel, with what only its runtime knows.
+pub(super) fn complete(state: &State, record: LeaseRecord) -> Vec<Write> {
+    let same = state.leases.get(&record.mark).is_some_and(|now| now.state == LeaseState::Active);
+    if same { vec![Write::PutLease(Box::new(record))] } else { Vec::new() }
 }
 
 /// The lease is over. An address that anybody may have seen in use rests before the next pod has it.

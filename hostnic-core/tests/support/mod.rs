@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use hostnic_core::agent::{AddAnswer, AddRequest, Agent, AgentConfig, AgentParts, CheckRequest, DelRequest};
 use hostnic_core::attachment::{AttachmentKey, NetnsPath};
-use hostnic_core::clock::{Clock, TokioClock};
+use hostnic_core::clock::{BootTime, Clock, TokioClock};
 use hostnic_core::cloud::{Nic, NicAttachment, NicName};
 use hostnic_core::id::{InstanceId, NicId};
 use hostnic_core::ledger::{AddressState, LeaseState, NicState, State};
@@ -173,6 +173,11 @@ impl World {
 
     pub(crate) fn pods(&self, prefix: &str, count: usize) -> Vec<Pod> {
         (0..count).map(|n| self.pod(&format!("{prefix}{n}"))).collect()
+    }
+
+    /// What a runtime's clock says.
+    pub(crate) fn now(&self) -> BootTime {
+        self.clock.now()
     }
 
     pub(crate) fn add_request(&self, pod: &Pod) -> AddRequest {
@@ -386,3 +391,7 @@ pub(crate) fn told(state: &State) -> String {
 /// All three policies.
 pub(crate) const POLICIES: [PolicyName; 3] =
     [PolicyName::FailRotate, PolicyName::RoundRotate, PolicyName::Random];
+
+pub(crate) fn netns(path: &str) -> NetnsPath {
+    NetnsPath::new(path).unwrap()
+}
