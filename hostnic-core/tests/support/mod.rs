@@ -219,6 +219,14 @@ impl World {
         agent.check(CheckRequest { key: pod.key.clone(), netns: pod.netns.clone() }).await.map(drop)
     }
 
+    /// The pod has its link, with the NIC and the address that it was told, whatever any agent says.
+    pub(crate) async fn check_kernel(&self, pod: &Pod, answer: &AddAnswer) {
+        let kernel = self.kernel.observe().await.unwrap();
+        let link = kernel.pods.iter().find(|link| link.netns == pod.netns && link.ifname == pod.key.ifname);
+        let link = link.unwrap_or_else(|| panic!("{} has no link", pod.key));
+        assert_eq!((link.mac, &link.addresses), (answer.lease.mac, &vec![answer.lease.address]));
+    }
+
     /// What the store holds.
     pub(crate) async fn state(&self) -> State {
         self.store.load().await.unwrap()
