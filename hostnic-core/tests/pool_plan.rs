@@ -145,7 +145,7 @@ prop_compose! {
     ) -> NicView {
         let job = Some("job-1".parse().unwrap());
         let state = match state {
-            0 | 1 | 2 => NicState::Ready,
+            0..=2 => NicState::Ready,
             3 => NicState::Attaching { job: None, failures },
             4 => NicState::Attaching { job, failures },
             5 => NicState::Detaching { job: None },
