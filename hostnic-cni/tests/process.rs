@@ -106,13 +106,13 @@ fn a_result_that_nobody_can_read_is_no_success() {
 
 #[test]
 #[ignore = "a measurement, not a test: cargo test --release -p hostnic-cni --test process -- --ignored --nocapture"]
-fn measure_what_an_add_costs() {
+fn measure_what_a_call_costs() {
     use hostnic_core::clock::{Clock, SystemClock};
-    use nix::sys::resource::{UsageWho, getrusage};
 
     const RUNS: u32 = 500;
     let daemon = FakeDaemon::start(Answers::default());
-    let measure = |name: &str, call: PluginCall| {
+    for command in ["VERSION", "ADD"] {
+        let call = daemon.call(command);
         let mut took: Vec<_> = (0..RUNS)
             .map(|_| {
                 let before = SystemClock.now();
@@ -122,10 +122,25 @@ fn measure_what_an_add_costs() {
             .collect();
         took.sort();
         let at = |share: usize| took[took.len() * share / 100];
-        println!("{name}: p50 {:?}, p99 {:?}, from fork to exit, {RUNS} runs", at(50), at(99));
-    };
-    measure("VERSION (no daemon)", daemon.call("VERSION"));
-    println!("peak so far {} KiB", getrusage(UsageWho::RUSAGE_CHILDREN).unwrap().max_rss());
-    measure("ADD", daemon.call("ADD"));
-    println!("peak {} KiB", getrusage(UsageWho::RUSAGE_CHILDREN).unwrap().max_rss());
+        println!("{command}: p50 {:?}, p99 {:?} from fork to exit, {RUNS} runs", at(50), at(99));
+    }
+    println!("memory while a DEL waits for its answer: {}", memory_while_waiting());
+}
+
+/// The most memory that a plugin has had when its request has reached the daemon. What `wait4` tells after its end would
+/// count the memory of the process that started it.
+fn memory_while_waiting() -> String {
+    let daemon = FakeDaemon::start(Answers { silent: true, ..Answers::default() });
+    let call = daemon.call("DEL");
+    let mut child =
+        Command::new(PLUGIN).env_clear().envs(&call.environment).stdin(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(&call.input()).unwrap();
+    while daemon.asked().is_empty() {
+        std::thread::yield_now();
+    }
+    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    peak.unwrap().trim().to_owned()
 }
