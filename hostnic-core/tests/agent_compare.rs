@@ -1,0 +1,381 @@
+//! The comparison, row by row: what differs between records, cloud and kernel, and what is to be done about it.
+//!
+//! Rows about NICs on their way in or out, and about creates, are the pool's: it looks at each of them by itself
+//! (`agent_lost.rs`), and the comparison must leave them alone.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test says by panicking that it failed")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use hostnic_core::agent::{Evidence, Finding, Observation, Suspicions, compare};
+use hostnic_core::attachment::{AttachmentKey, AttachmentMark, NetnsPath, Sandbox};
+use hostnic_core::clock::BootTime;
+use hostnic_core::cloud::{Nic, NicAttachment};
+use hostnic_core::id::{MacAddr, NicId};
+use hostnic_core::ipam::Lease;
+use hostnic_core::ledger::{
+    AddressRecord, AddressState, CreateIntent, LeaseRecord, LeaseState, NicRecord, NicState, State,
+    SubnetRange, Write,
+};
+use hostnic_core::route::{Datapath, HostLink, KernelView, MarkedLink, PodLink, PodPlan};
+
+const GRACE: Duration = Duration::from_secs(60);
+
+/// All that is about NIC `n`, pod `n` and address `n`.
+fn mac(n: u8) -> MacAddr {
+    MacAddr::new([0x52, 0x54, 0, 0, 0, n]).unwrap()
+}
+
+fn id(n: u8) -> NicId {
+    mac(n).to_string().parse().unwrap()
+}
+
+fn address(n: u8) -> IpAddr {
+    IpAddr::from([192, 168, 1, n])
+}
+
+fn mark(n: u8) -> AttachmentMark {
+    key(n).mark()
+}
+
+fn key(n: u8) -> AttachmentKey {
+    AttachmentKey {
+        network: "net".parse().unwrap(),
+        container: format!("c{n}").parse().unwrap(),
+        ifname: "eth0".parse().unwrap(),
+    }
+}
+
+fn range() -> SubnetRange {
+    SubnetRange {
+        id: "vxnet-1".parse().unwrap(),
+        prefix: "192.168.1.0/24".parse().unwrap(),
+        gateway: address(1),
+    }
+}
+
+fn at(seconds: u64) -> BootTime {
+    BootTime::new(Duration::from_secs(seconds))
+}
+
+/// What is seen, before a row adds to it.
+#[derive(Default)]
+struct Scene {
+    state: State,
+    nics: Vec<Nic>,
+    kernel: KernelView,
+    busy_nics: BTreeSet<NicId>,
+    busy_leases: BTreeSet<AttachmentMark>,
+}
+
+impl Scene {
+    fn record(mut self, n: u8, state: NicState, address_state: AddressState) -> Self {
+        let record = NicRecord {
+            id: id(n),
+            mac: mac(n),
+            subnet: range(),
+            token: None,
+            state,
+            since: at(1),
+            addresses: vec![AddressRecord { address: address(n), state: address_state }],
+        };
+        self.state.apply(&[Write::PutNic(record)]);
+        self
+    }
+
+    /// A ready NIC whose address is free.
+    fn free(self, n: u8) -> Self {
+        self.record(n, NicState::Ready, AddressState::Free { since: at(1) })
+    }
+
+    /// A ready NIC with a pod.
+    fn leased(mut self, n: u8, state: LeaseState) -> Self {
+        self.state.apply(&[Write::PutLease(Box::new(lease(n, state)))]);
+        self.record(n, NicState::Ready, AddressState::Leased { mark: mark(n) })
+    }
+
+    fn cloud(mut self, n: u8, name: &str, attachment: NicAttachment) -> Self {
+        self.nics.push(Nic {
+            id: id(n),
+            mac: mac(n),
+            name: name.to_owned(),
+            subnet: range().id,
+            addresses: vec![address(n)],
+            attachment,
+        });
+        self
+    }
+
+    /// In the cloud and attached here.
+    fn here(self, n: u8) -> Self {
+        self.cloud(n, OURS, here())
+    }
+
+    fn available(self, n: u8) -> Self {
+        self.cloud(n, OURS, NicAttachment::Available)
+    }
+
+    fn host(mut self, n: u8, in_use: bool) -> Self {
+        self.kernel.host.push(HostLink { mac: mac(n), name: format!("ens{n}"), in_use });
+        self
+    }
+
+    fn in_pod(mut self, n: u8) -> Self {
+        self.kernel.pods.push(MarkedLink {
+            mark: mark(n),
+            mac: mac(n),
+            ifname: "eth0".parse().unwrap(),
+            netns: netns(n),
+            sandbox: sandbox(n),
+            addresses: vec![
+                "192.168.1.0/24"
+                    .parse::<ipnet::IpNet>()
+                    .map(|net| ipnet::IpNet::new(address(n), net.prefix_len()).unwrap())
+                    .unwrap(),
+            ],
+        });
+        self
+    }
+
+    /// What is found, comparison by comparison, each so many seconds after the one before; each finding in short.
+    fn findings(&self, comparisons: usize, apart: u64) -> Vec<Vec<String>> {
+        let mut suspicions = Suspicions::default();
+        let evidence = Evidence {
+            instance: "i-1".parse().unwrap(),
+            nics: self.nics.clone(),
+            subnets: BTreeMap::from([(range().id, range())]),
+        };
+        let compared = (0..comparisons).map(|n| {
+            let seen = Observation {
+                now: at(1000 + n as u64 * apart),
+                state: &self.state,
+                kernel: &self.kernel,
+                cloud: Some(&evidence),
+                busy_nics: &self.busy_nics,
+                busy_leases: &self.busy_leases,
+            };
+            compare(&seen, &mut suspicions, GRACE).iter().map(short).collect()
+        });
+        compared.collect()
+    }
+}
+
+const OURS: &str = "hostnic_i-1.token0000000001";
+
+fn here() -> NicAttachment {
+    NicAttachment::Attached { instance: "i-1".parse().unwrap(), primary: false }
+}
+
+fn elsewhere() -> NicAttachment {
+    NicAttachment::Attached { instance: "i-2".parse().unwrap(), primary: false }
+}
+
+fn netns(n: u8) -> NetnsPath {
+    NetnsPath::new(format!("/run/netns/c{n}")).unwrap()
+}
+
+fn sandbox(n: u8) -> Sandbox {
+    Sandbox { device: 4, inode: n.into() }
+}
+
+fn lease(n: u8, state: LeaseState) -> LeaseRecord {
+    let net = ipnet::IpNet::new(address(n), 24).unwrap();
+    LeaseRecord {
+        mark: mark(n),
+        key: Some(key(n)),
+        pod: None,
+        started: at(1),
+        state,
+        lease: Lease { nic: id(n), mac: mac(n), subnet: range().id, address: net, gateway: address(1) },
+        plan: PodPlan {
+            datapath: Datapath::Passthrough,
+            mark: mark(n),
+            netns: netns(n),
+            sandbox: sandbox(n),
+            ifname: "eth0".parse().unwrap(),
+            mac: mac(n),
+            address: net,
+            gateway: address(1),
+            routes: Vec::new(),
+            mtu: None,
+        },
+        link: (state == LeaseState::Active).then(|| PodLink { mac: mac(n), mtu: 1500 }),
+        since: at(1),
+    }
+}
+
+fn short(finding: &Finding) -> String {
+    let number = |nic: &NicId| nic.as_str().rsplit(':').next().unwrap().to_owned();
+    let whose = |found: &AttachmentMark| (0..=255).find(|n| mark(*n) == *found).unwrap();
+    let address =
+        |nic: &NicRecord| nic.addresses.iter().map(|a| a.state.word()).collect::<Vec<_>>().join(",");
+    match finding {
+        Finding::Forget(nic) => format!("forget {}", number(nic)),
+        Finding::Adopt(nic) => format!("adopt {} {} {}", number(&nic.id), nic.state.word(), address(nic)),
+        Finding::Rebuild(nic, lease) => {
+            let state = lease.state.word();
+            format!(
+                "rebuild {} {} {} for {} {state}",
+                number(&nic.id),
+                nic.state.word(),
+                address(nic),
+                whose(&lease.mark)
+            )
+        }
+        Finding::Quarantine(nic) => format!("{} {}", nic.state.word(), number(&nic.id)),
+        Finding::Expel(nic) => format!("expel {} {}", number(&nic.id), nic.state.word()),
+        Finding::Unplugged(nic) => format!("unplugged {}", number(nic)),
+        Finding::Lose(nic) => format!("lose {}", number(nic)),
+        Finding::Unfinished(mark) => format!("unfinished {}", whose(mark)),
+        Finding::CameBack(mark) => format!("came back {}", whose(mark)),
+        Finding::BlindToSandboxes(count) => format!("blind to {count}"),
+    }
+}
+
+/// One row: nothing is found in the comparisons before the last, and `found` in that.
+fn row(name: &str, scene: &Scene, comparisons: usize, apart: u64, found: &[&str]) {
+    let all = scene.findings(comparisons, apart);
+    let (last, before) = all.split_last().unwrap();
+    assert!(before.iter().all(Vec::is_empty), "{name}: found too early: {before:?}");
+    assert_eq!(last, found, "{name}");
+    // Where nothing is left to be seen, nothing is found: doubts are about what is seen in a row.
+    let busy = scene.nics.iter().map(|nic| nic.id.clone()).chain(scene.state.nics.keys().cloned()).collect();
+    let still = Scene {
+        state: scene.state.clone(),
+        nics: scene.nics.clone(),
+        kernel: scene.kernel.clone(),
+        busy_nics: busy,
+        busy_leases: scene.state.leases.keys().cloned().collect(),
+    };
+    assert!(
+        still.findings(6, 60).iter().all(Vec::is_empty),
+        "{name}: what something happens to is left alone"
+    );
+}
+
+fn scene() -> Scene {
+    Scene::default()
+}
+
+#[test]
+fn the_recovery_table() {
+    use AddressState::Claimed;
+    use LeaseState::{Active, Preparing, Releasing};
+    let job = || Some("job-1".parse().unwrap());
+    let attaching = |job| NicState::Attaching { job, failures: 0 };
+
+    // Nothing differs.
+    row("ready and here", &scene().free(2).here(2).host(2, false), 6, 60, &[]);
+    row("leased and here", &scene().leased(2, Active).here(2).in_pod(2), 6, 60, &[]);
+
+    // On their way: the pool's.
+    for attachment in [here(), NicAttachment::Available] {
+        for state in
+            [attaching(None), attaching(job()), NicState::Detaching { job: job() }, NicState::Deleting]
+        {
+            let moving = scene().record(2, state.clone(), Claimed).cloud(2, OURS, attachment.clone());
+            row(&format!("{state:?} and {attachment:?}"), &moving, 6, 60, &[]);
+        }
+    }
+    row("attaching and gone", &scene().record(2, attaching(job()), Claimed), 6, 60, &[]);
+    let mut created = scene().available(2);
+    let token = "token0000000001".parse().unwrap();
+    let intent = CreateIntent { token, subnet: range().id, count: 1, since: at(1) };
+    created.state.apply(&[Write::PutIntent(intent)]);
+    row("made by a create whose answer is awaited", &created, 6, 60, &[]);
+
+    // In another instance: never touched again.
+    row("ready, elsewhere", &scene().free(2).cloud(2, OURS, elsewhere()), 2, 0, &["lose 02"]);
+    row("leased, elsewhere", &scene().leased(2, Active).cloud(2, OURS, elsewhere()), 2, 0, &["lose 02"]);
+    let moving = scene().record(2, attaching(None), Claimed).cloud(2, OURS, elsewhere());
+    row("attaching, elsewhere", &moving, 2, 0, &["lose 02"]);
+
+    // Gone, or unplugged.
+    row("ready, gone, no link", &scene().free(2), 2, 0, &["forget 02"]);
+    row("ready, gone, link there", &scene().free(2).host(2, false), 5, 0, &["forget 02"]);
+    row("leased, gone", &scene().leased(2, Active), 6, 60, &[]);
+    row("leased, detached", &scene().leased(2, Active).available(2), 2, 0, &["unplugged 02"]);
+    row("ready, detached", &scene().free(2).available(2), 2, 0, &["unplugged 02"]);
+    row("quarantined, gone", &scene().record(2, NicState::Quarantined, Claimed), 2, 0, &["forget 02"]);
+
+    // Half-way leases and lost sandboxes.
+    row("preparing", &scene().leased(2, Preparing).here(2).in_pod(2), 1, 0, &["unfinished 2"]);
+    row("releasing", &scene().leased(2, Releasing).here(2).host(2, false), 1, 0, &["unfinished 2"]);
+    row("active, sandbox gone", &scene().leased(2, Active).here(2).host(2, false), 1, 0, &["came back 2"]);
+
+    // Unrecorded.
+    row("unused, here", &scene().here(2).host(2, false), 1, 0, &["adopt 02 ready cooling"]);
+    row("in a pod of ours", &scene().here(2).in_pod(2), 1, 0, &["rebuild 02 ready leased for 2 active"]);
+    row("used by nobody knows whom", &scene().here(2).host(2, true), 1, 0, &["quarantined 02"]);
+    row("in a namespace that cannot be seen", &scene().here(2), 2, 0, &["quarantined 02"]);
+    row("attached nowhere, old", &scene().available(2), 2, 60, &["expel 02 deleting"]);
+    row("attached nowhere, young", &scene().available(2), 6, 11, &[]);
+    let go = scene().cloud(2, "hostnic_i-1", NicAttachment::Available);
+    row("the Go version's, attached nowhere", &go, 2, 60, &["expel 02 deleting"]);
+    row("another instance's", &scene().cloud(2, "hostnic_i-2.token0000000001", here()), 6, 60, &[]);
+    row(
+        "another instance's, nowhere",
+        &scene().cloud(2, "hostnic_i-2", NicAttachment::Available),
+        6,
+        60,
+        &[],
+    );
+    row("not ours", &scene().cloud(2, "my NIC", here()).host(2, false), 6, 60, &[]);
+    let primary = NicAttachment::Attached { instance: "i-1".parse().unwrap(), primary: true };
+    row("the primary one, named like ours", &scene().cloud(2, OURS, primary).host(2, true), 6, 60, &[]);
+}
+
+#[test]
+fn when_many_sandboxes_look_gone_none_is_released() {
+    let many = |gone: u8, all: u8| {
+        (2..2 + all).fold(scene(), |scene, n| {
+            let scene = scene.leased(n, LeaseState::Active).here(n);
+            if n < 2 + gone { scene.host(n, false) } else { scene.in_pod(n) }
+        })
+    };
+    assert_eq!(many(3, 3).findings(1, 0)[0].len(), 3, "three may go at once");
+    assert_eq!(many(4, 4).findings(1, 0), [["blind to 4"]]);
+    assert_eq!(many(4, 15).findings(1, 0), [["blind to 4"]]);
+    assert_eq!(many(4, 16).findings(1, 0)[0].len(), 4, "a quarter of all may");
+}
+
+#[test]
+fn what_is_not_seen_in_a_row_is_not_acted_on() {
+    let (gone, there) = (scene().free(2), scene().free(2).here(2));
+    let mut suspicions = Suspicions::default();
+    for (n, scene) in [&gone, &there, &gone, &there, &gone].into_iter().enumerate() {
+        let evidence = Evidence {
+            instance: "i-1".parse().unwrap(),
+            nics: scene.nics.clone(),
+            subnets: BTreeMap::from([(range().id, range())]),
+        };
+        let mut seen = Observation {
+            now: at(1000 + n as u64 * 60),
+            state: &scene.state,
+            kernel: &scene.kernel,
+            cloud: Some(&evidence),
+            busy_nics: &BTreeSet::new(),
+            busy_leases: &BTreeSet::new(),
+        };
+        assert_eq!(compare(&seen, &mut suspicions, GRACE), []);
+        // A comparison without the cloud says nothing about NICs.
+        seen.cloud = None;
+        assert_eq!(compare(&seen, &mut suspicions, GRACE), []);
+    }
+    let evidence = Evidence { instance: "i-1".parse().unwrap(), nics: Vec::new(), subnets: BTreeMap::new() };
+    let seen = Observation {
+        now: at(1300),
+        state: &gone.state,
+        kernel: &gone.kernel,
+        cloud: Some(&evidence),
+        busy_nics: &BTreeSet::new(),
+        busy_leases: &BTreeSet::new(),
+    };
+    assert_eq!(
+        compare(&seen, &mut suspicions, GRACE),
+        [Finding::Forget(id(2))],
+        "nor does it take a doubt away"
+    );
+}
