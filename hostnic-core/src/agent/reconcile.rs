@@ -16,7 +16,7 @@ use crate::ledger::{AddressState, LeaseRecord, LeaseState, NicRecord, NicState, 
 use super::compare::{Evidence, Finding, Observation, Suspicions, compare};
 use super::{Inner, step, undo};
 
-/// The time between two tries of a comparison that failed.
+/// The time after which a comparison that failed is tried again; doubled from then on, unless ADDs wait for it.
 const RETRY: Duration = Duration::from_secs(5);
 
 /// Who asks for a comparison now, to be told what was found.
@@ -26,12 +26,13 @@ pub(super) type Request = oneshot::Sender<Result<Vec<Finding>>>;
 struct Pace {
     pause: Duration,
     next: Instant,
+    retry: Duration,
 }
 
 /// Runs until it is dropped.
 pub(super) async fn run(inner: Arc<Inner>, mut requests: mpsc::Receiver<Request>) {
     let mut suspicions = Suspicions::default();
-    let mut pace = Pace { pause: inner.config.node_sync, next: Instant::now() };
+    let mut pace = Pace { pause: inner.config.node_sync, next: Instant::now(), retry: RETRY };
     let mut asked: Option<Request> = None;
     loop {
         let with_cloud = asked.is_some() || Instant::now() >= pace.next || !*inner.recovered.borrow();
@@ -55,7 +56,12 @@ pub(super) async fn run(inner: Arc<Inner>, mut requests: mpsc::Receiver<Request>
 
 fn next(inner: &Inner, pace: &mut Pace, with_cloud: bool, result: &Result<Vec<Finding>>) -> Instant {
     let now = Instant::now();
-    let Ok(findings) = result else { return now + RETRY };
+    let Ok(findings) = result else {
+        let retry = if *inner.recovered.borrow() { pace.retry } else { RETRY };
+        pace.retry = (retry * 2).min(inner.config.node_sync);
+        return now + retry;
+    };
+    pace.retry = RETRY;
     if with_cloud {
         pace.pause = if findings.is_empty() {
             (pace.pause * 2).min(inner.config.cloud_sync)
