@@ -217,6 +217,23 @@ async fn an_unreachable_cloud_is_not_asked_without_pause() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn nics_that_can_be_neither_attached_nor_looked_at_are_tried_with_pauses() {
+    let world = World::new(three());
+    let agent = world.agent().await;
+    agent.ready().await;
+    world.cloud.inject(Operation::AttachNics, When::Always, Fault::LoseRequest);
+    world.cloud.inject(Operation::ListNics, When::Always, Fault::LoseRequest);
+    sleep(secs(600)).await;
+    let calls = world.calls().len();
+    assert!(calls < 100, "{calls} calls in ten minutes");
+    world.cloud.clear_faults();
+    sleep(secs(700)).await;
+    world.quiet(&agent).await;
+    assert_eq!(world.nics().len(), 3);
+    world.agree().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_leased_nic_that_vanishes_keeps_its_lease_until_the_del() {
     let world = World::new(three());
     let agent = world.warm_agent().await;
@@ -275,7 +292,10 @@ async fn a_pods_nic_that_cannot_come_back_goes_after_the_del() {
     // It is gone altogether before it is plugged in again.
     world.cloud.vanish(&answer.lease.nic).unwrap();
     sleep(secs(600)).await;
-    assert!(world.state().await.leases.contains_key(&pod.key.mark()), "the lease stays until the DEL");
+    let state = world.state().await;
+    assert!(state.leases.contains_key(&pod.key.mark()), "the lease stays until the DEL");
+    let nic = &state.nics[&answer.lease.nic];
+    assert!(matches!(nic.state, NicState::Attaching { failures: 2.., .. }), "it is tried on: {nic:?}");
     world.cloud.clear_faults();
     world.del(&agent, &pod).await.unwrap();
     sleep(secs(900)).await;

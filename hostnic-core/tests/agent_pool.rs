@@ -55,7 +55,16 @@ async fn a_burst_after_a_single_pod_is_gathered_like_the_first() {
     world.add_all(&agent, &world.pods("first", 1)).await;
     sleep(secs(30)).await;
     world.cloud.clear_history();
-    world.add_all(&agent, &world.pods("p", 50)).await;
+    let pods = world.pods("p", 50);
+    // A runtime does not start them all in one instant.
+    let burst = (0..15).zip(pods.chunks(4)).map(|(turn, pods)| {
+        let (world, agent) = (&world, &agent);
+        async move {
+            sleep(millis(turn)).await;
+            world.add_all(agent, pods).await
+        }
+    });
+    futures::future::join_all(burst).await;
     world.calls();
     assert_eq!(world.count(Operation::CreateNics), 1);
     assert_eq!(world.count(Operation::AttachNics), 1);
