@@ -4,6 +4,7 @@
 //! Each seed cuts at another moment; `HOSTNIC_CUT=<seed>` runs just one.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says by panicking that it failed")]
+#![allow(clippy::print_stdout, reason = "a failed test tells its seed")]
 
 mod support;
 

@@ -2,7 +2,7 @@
 //! of the three of them whenever nothing is under way.
 
 #![allow(dead_code, reason = "each test binary uses a part")]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "only tests use this")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "only tests use this")]
 
 pub(crate) mod fuse;
 pub(crate) mod store;
@@ -321,7 +321,7 @@ impl World {
                     note(format!("{} is on two NICs", address.address));
                 }
                 if let AddressState::Leased { mark } = &address.state
-                    && !state.leases.get(mark).is_some_and(|l| l.lease.address.addr() == address.address)
+                    && state.leases.get(mark).is_none_or(|l| l.lease.address.addr() != address.address)
                 {
                     note(format!("{} is leased to {mark}, which has no such lease", address.address));
                 }
