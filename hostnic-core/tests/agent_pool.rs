@@ -5,16 +5,19 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
-use hostnic_core::ErrorKind;
-use hostnic_core::ledger::{AddressState, NicState};
-use hostnic_core::pool::PoolConfig;
+use hostnic_core::agent::AgentParts;
+use hostnic_core::ipam::LeaseRequest;
+use hostnic_core::ledger::{AddressState, Ledger, NicState};
+use hostnic_core::pool::{Pool, PoolConfig, PoolParts};
 use hostnic_core::provider::Capabilities;
 use hostnic_core::sim::{Operation, Quotas};
+use hostnic_core::{ErrorKind, Ipam};
 use tokio::time::{Instant, sleep, timeout};
 
-use support::{POLICIES, World, address_state, free, millis, secs, usual_pool};
+use support::{POLICIES, Pod, World, address_state, free, millis, secs, usual_pool};
 
 /// As many NICs as pods, and none beside.
 fn exact(pool: PoolConfig) -> PoolConfig {
@@ -74,7 +77,7 @@ async fn a_burst_after_a_single_pod_is_gathered_like_the_first() {
 async fn sixty_warm_pods_need_no_call() {
     let world = World::new(PoolConfig { low: 60, high: 60, ..usual_pool() });
     let agent = world.warm_agent().await;
-    // Nothing may be made in their place: 60 and the 3 that are left are all that a node may have.
+    // What is made in their place is gathered first, and is nothing that they wait for.
     world.cloud.clear_history();
     let start = Instant::now();
     let pods = world.pods("p", 60);
@@ -92,14 +95,24 @@ async fn a_cloud_with_eight_addresses_on_a_nic_runs_through_the_same_pool() {
         fixed_addresses: true,
         bare_nics: true,
     };
-    let pool = PoolConfig { addresses_per_nic: 8, ..usual_pool() };
-    let world = World::with_cloud(pool, |cloud| cloud.capabilities(eight));
-    let agent = world.agent().await;
-    agent.ready().await;
-    world.quiet(&agent).await;
-    let made = agent.nics();
-    assert!(made.iter().all(|nic| nic.addresses.len() == 8));
-    assert_eq!(made.len(), 1, "one NIC has the three addresses that are to be free");
+    let config = PoolConfig { addresses_per_nic: 8, ..usual_pool() };
+    let world = World::with_cloud(config.clone(), |cloud| cloud.capabilities(eight));
+    let AgentParts { provider, programmer, store, clock, seed } = world.parts();
+    let ledger = Arc::new(Ledger::open(store).await.unwrap());
+    let pool = Pool::start(PoolParts { provider, programmer, ledger, clock, seed }, config).unwrap();
+    pool.settle();
+    let request = |n| LeaseRequest { key: Pod::named(&format!("p{n}")).key, pod: None, patience: secs(60) };
+    let requests: Vec<_> = (0..20).map(request).collect();
+    let leases = futures::future::join_all(requests.iter().map(|request| pool.allocate(request))).await;
+    let leases: Vec<_> = leases.into_iter().map(Result::unwrap).collect();
+    let addresses: BTreeSet<_> = leases.iter().map(|lease| lease.address).collect();
+    let nics: BTreeSet<_> = leases.iter().map(|lease| &lease.nic).collect();
+    assert_eq!((addresses.len(), nics.len()), (20, 3));
+    assert_eq!(world.nics().len(), 3, "they have three addresses more, as many as are to be free");
+    assert_eq!((world.count(Operation::CreateNics), world.count(Operation::AttachNics)), (1, 1));
+    for (request, lease) in requests.iter().zip(&leases) {
+        assert_eq!(pool.allocate(request).await.unwrap(), *lease, "the same again");
+    }
 }
 
 #[tokio::test(start_paused = true)]
