@@ -1,11 +1,12 @@
 //! `cargo demo`: pods on two nodes get NICs of a simulated cloud and talk to each other; then all is given back.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 use clap::Parser;
 use hostnic_core::Chain;
 use hostnic_examples::demo::{self, Report, Teller};
+use hostnic_examples::programs::PLUGIN;
 use hostnic_netlink::isolation::enter_private_world;
 
 /// Shows the main job: pods on two nodes get NICs of a cloud, talk through its VPC, and give everything back.
@@ -40,7 +41,7 @@ fn main() -> ExitCode {
 fn run(options: &Options) -> Result<bool, String> {
     let plugin = match &options.plugin {
         Some(plugin) => plugin.clone(),
-        None => build_plugin()?,
+        None => PLUGIN.built()?,
     };
     // Before any thread is started: see there.
     enter_private_world().map_err(|error| error.chain().to_string())?;
@@ -69,25 +70,4 @@ fn run(options: &Options) -> Result<bool, String> {
 fn print_json(report: &Report) -> Result<(), String> {
     println!("{}", serde_json::to_string_pretty(report).map_err(|error| error.to_string())?);
     Ok(())
-}
-
-/// Builds the plugin beside this program, in the same profile.
-fn build_plugin() -> Result<PathBuf, String> {
-    let own = std::env::current_exe().map_err(|error| format!("this program cannot be found: {error}"))?;
-    let plugin = own.with_file_name("hostnic");
-    let Some(cargo) = std::env::var_os("CARGO") else {
-        // Not started by cargo: whoever built this program has built the plugin too, or names one.
-        return if plugin.exists() {
-            Ok(plugin)
-        } else {
-            Err(format!("there is no plugin at {}; name one with --plugin", plugin.display()))
-        };
-    };
-    let mut build = Command::new(cargo);
-    build.args(["build", "--quiet", "--package", "hostnic-cni", "--bin", "hostnic"]);
-    if !cfg!(debug_assertions) {
-        build.arg("--release");
-    }
-    let status = build.status().map_err(|error| format!("cargo could not be run: {error}"))?;
-    if status.success() { Ok(plugin) } else { Err("the plugin could not be built: see above".to_owned()) }
 }
