@@ -1,5 +1,6 @@
 //! A pod's namespace, open for the length of one operation.
 
+use futures::future::join_all;
 use hostnic_core::attachment::{NetnsPath, Sandbox};
 use hostnic_core::id::MacAddr;
 use hostnic_core::route::PodPlan;
@@ -14,6 +15,9 @@ use crate::route::MAIN_TABLE;
 
 /// What a NIC is called when it is back in the node's namespace: the kernel puts the lowest free number in.
 const FREED_NAME: &str = "eth%d";
+
+/// How many requests are sent before their answers are awaited. `join_all` keeps the order of so few.
+const TOGETHER: usize = 16;
 
 /// Opens the namespace that a path names, away from the runtime's threads.
 pub(super) async fn open(path: &NetnsPath) -> Result<Netns> {
@@ -68,7 +72,8 @@ impl Pod {
         Ok(PodState { loopback_up: loopback_up(links), link, addresses, routes })
     }
 
-    /// Puts differences right, in their order, up to the first that cannot be.
+    /// Puts differences right, in their order; answers the first that cannot be. Some after it may be right all the
+    /// same: they are sent together, as waiting for each answer costs more than what the kernel does.
     pub(super) async fn put_right(
         &self,
         plan: &PodPlan,
@@ -76,21 +81,31 @@ impl Pod {
         differences: &[Difference],
     ) -> Result<()> {
         let alias = plan.mark.alias();
-        for difference in differences {
-            match difference {
-                Difference::LoopbackDown => {
-                    self.connection.change_link(LinkIndex::LOOPBACK, LinkChange::new().up()).await?;
-                }
-                Difference::Address(address) => self.connection.add_address(address).await?,
-                Difference::Route(route) => self.connection.add_route(route).await?,
-                other => {
-                    if let Some(change) = other.change(plan, &alias) {
-                        self.connection.change_link(link, change).await?;
-                    }
-                }
-            }
+        for some in differences.chunks(TOGETHER) {
+            let sent = some.iter().map(|difference| self.put_one_right(plan, &alias, link, difference));
+            join_all(sent).await.into_iter().collect::<Result<()>>()?;
         }
         Ok(())
+    }
+
+    async fn put_one_right(
+        &self,
+        plan: &PodPlan,
+        alias: &str,
+        link: LinkIndex,
+        difference: &Difference,
+    ) -> Result<()> {
+        match difference {
+            Difference::LoopbackDown => {
+                self.connection.change_link(LinkIndex::LOOPBACK, LinkChange::new().up()).await
+            }
+            Difference::Address(address) => self.connection.add_address(address).await,
+            Difference::Route(route) => self.connection.add_route(route).await,
+            other => match other.change(plan, alias) {
+                Some(change) => self.connection.change_link(link, change).await,
+                None => Ok(()),
+            },
+        }
     }
 
     /// Takes back what [`Pod::put_right`] may have added.
