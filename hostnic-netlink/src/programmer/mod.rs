@@ -76,7 +76,7 @@ impl NetlinkProgrammer {
     }
 
     async fn move_in(&self, plan: &PodPlan, pod: &Pod, loopback_up: bool) -> Result<PodLink> {
-        let nic = self.node.nic(plan.mac).await?;
+        let nic = self.node.nic(plan.mac, self.arrivals.hint(plan.mac)).await?;
         let alias = plan.mark.alias();
         let change = LinkChange::new().move_to(&pod.netns).rename(plan.ifname.as_str()).alias(&alias);
         let change = plan.mtu.into_iter().fold(change.announce_addresses(), LinkChange::mtu);

@@ -63,13 +63,22 @@ impl Node {
         self.connection().await?.change_link(link, change).await
     }
 
-    /// The NIC with this MAC.
+    /// The NIC with this MAC. It is looked for at `hint` first: the list of a full node's links takes the kernel and us
+    /// longer than all else that is done to them.
     ///
     /// # Errors
     /// `NotFound` when it is not in the node's namespace, `Conflict` when two links have that MAC.
-    pub(super) async fn nic(&self, mac: MacAddr) -> Result<Link> {
-        let mut links = self.connection().await?.links().await?;
-        links.retain(|link| link.mac == Some(mac) && link.can_be_nic());
+    pub(super) async fn nic(&self, mac: MacAddr, hint: Option<LinkIndex>) -> Result<Link> {
+        let is_the_nic = |link: &Link| link.mac == Some(mac) && link.can_be_nic();
+        let connection = self.connection().await?;
+        if let Some(index) = hint
+            && let Ok(link) = connection.link(index).await
+            && is_the_nic(&link)
+        {
+            return Ok(link);
+        }
+        let mut links = connection.links().await?;
+        links.retain(is_the_nic);
         let failed = |kind| Error::new(kind, "find NIC", mac);
         match links.len() {
             0 => Err(failed(ErrorKind::NotFound).detail("no link of the node has this MAC address")),
@@ -111,6 +120,13 @@ impl Arrivals {
         let mut task = JoinSet::new();
         task.spawn(follow(node, events, sender));
         Ok(Self { macs, _task: task })
+    }
+
+    /// Where the link with this MAC was by the latest news; `None` without news of it, or of more than one.
+    pub(super) fn hint(&self, mac: MacAddr) -> Option<LinkIndex> {
+        let macs = self.macs.borrow();
+        let mut found = macs.iter().filter(|(_, m)| **m == mac).map(|(index, _)| *index);
+        found.next().filter(|_| found.next().is_none())
     }
 
     /// Waits until a link with this MAC is in the node, and tells of it.
