@@ -64,8 +64,8 @@ impl Node {
         }
     }
 
-    /// Takes no more requests and finishes those that are under way, within `patience`. Pods keep their interfaces, and
-    /// the pool its NICs, for the next start.
+    /// Takes no more requests, finishes those that are under way, within `patience`, and lets go of the store, within as
+    /// long again. Pods keep their interfaces, and the pool its NICs, for the next start.
     pub async fn stop(self, patience: Duration) {
         let Self { agent, stop, mut server, _socket } = self;
         // The server may be gone already.
@@ -73,7 +73,13 @@ impl Node {
         if tokio::time::timeout(patience, &mut server.0).await.is_err() {
             tracing::warn!(?patience, "requests are still under way; they are finished at the next start");
         }
-        drop(agent);
+        // Whoever starts again must find the store closed. What keeps it from closing is not worth more patience.
+        if tokio::time::timeout(patience, agent.stop()).await.is_err() {
+            tracing::warn!(
+                ?patience,
+                "the state store does not close; it is left as it is, which loses nothing"
+            );
+        }
     }
 }
 

@@ -60,7 +60,7 @@ pub struct AgentParts {
 pub struct Agent {
     inner: Arc<Inner>,
     tasks: Owned,
-    reconciler: JoinHandle<()>,
+    reconciler: tokio::sync::Mutex<JoinHandle<()>>,
     requests: mpsc::Sender<reconcile::Request>,
 }
 
@@ -130,7 +130,7 @@ impl Agent {
         inner.ipam.restore(&leases).await?;
         let (requests, asked) = mpsc::channel(1);
         let reconciler = tokio::spawn(reconcile::run(inner.clone(), asked));
-        Ok(Self { inner, tasks: Owned::default(), reconciler, requests })
+        Ok(Self { inner, tasks: Owned::default(), reconciler: reconciler.into(), requests })
     }
 
     /// Gives a pod an interface. The same request again gives the same answer.
@@ -198,6 +198,23 @@ impl Agent {
         self.inner.pool.drain(patience).await
     }
 
+    /// Stops all that the agent does, at its next await, and lets go of the store, so that another agent can be started
+    /// over it. Pods keep their interfaces, and the pool its NICs. Every later request fails. Stopping again is fine, and
+    /// dropping the future does not matter as long as the agent is dropped as well.
+    pub async fn stop(&self) {
+        {
+            let mut reconciler = self.reconciler.lock().await;
+            reconciler.abort();
+            if !reconciler.is_finished() {
+                // It has just been told to end.
+                let _ = (&mut *reconciler).await;
+            }
+        }
+        self.tasks.stop().await;
+        self.inner.pool.stop().await;
+        self.inner.ledger.close().await;
+    }
+
     /// All NICs, as recorded.
     pub fn nics(&self) -> Vec<NicRecord> {
         self.inner.ledger.read(|state| state.nics.values().cloned().collect())
@@ -236,7 +253,7 @@ impl Agent {
 
 impl Drop for Agent {
     fn drop(&mut self) {
-        self.reconciler.abort();
+        self.reconciler.get_mut().abort();
     }
 }
 

@@ -29,4 +29,10 @@ impl Owned {
                 .detail("the node agent is stopping; try again"))
         })
     }
+
+    /// Stops the operations that run, and waits until they have.
+    pub(super) async fn stop(&self) {
+        let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        tasks.shutdown().await;
+    }
 }

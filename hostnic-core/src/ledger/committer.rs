@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::StateStore;
@@ -27,9 +28,10 @@ pub(super) async fn run(
     shared: Arc<Shared>,
     store: Arc<dyn StateStore>,
     mut commits: mpsc::UnboundedReceiver<Commit>,
+    closing: CancellationToken,
 ) {
     let mut batch = Vec::new();
-    while commits.recv_many(&mut batch, TOGETHER).await > 0 {
+    while next(&mut commits, &mut batch, &closing).await > 0 {
         let writes: Vec<Write> = batch.iter_mut().flat_map(|c| std::mem::take(&mut c.writes)).collect();
         match store.commit(&writes).await {
             Ok(()) => {
@@ -40,6 +42,19 @@ pub(super) async fn run(
             Err(error) => fall_back(&shared, store.as_ref(), &mut commits, &mut batch, &error).await,
         }
     }
+}
+
+/// Waits for transactions. Once the ledger is closing only those come that were queued before.
+async fn next(
+    commits: &mut mpsc::UnboundedReceiver<Commit>,
+    batch: &mut Vec<Commit>,
+    closing: &CancellationToken,
+) -> usize {
+    tokio::select! {
+        count = commits.recv_many(batch, TOGETHER) => return count,
+        () = closing.cancelled() => commits.close(),
+    }
+    commits.recv_many(batch, TOGETHER).await
 }
 
 /// Memory is ahead of the store: refuses what was queued on top of the failed write, then goes back to what is durable.

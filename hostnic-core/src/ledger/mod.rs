@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::StateStore;
@@ -29,7 +30,8 @@ use committer::Commit;
 pub struct Ledger {
     shared: Arc<Shared>,
     queue: mpsc::UnboundedSender<Commit>,
-    committer: JoinHandle<()>,
+    closing: CancellationToken,
+    committer: tokio::sync::Mutex<JoinHandle<()>>,
 }
 
 #[derive(Debug)]
@@ -69,8 +71,9 @@ impl Ledger {
         // Unbounded, because a transaction must be queued while the lock is held; each entry has its caller waiting, so
         // there are never more of them than operations under way.
         let (queue, commits) = mpsc::unbounded_channel();
-        let committer = tokio::spawn(committer::run(shared.clone(), store, commits));
-        Ok(Self { shared, queue, committer })
+        let closing = CancellationToken::new();
+        let committer = tokio::spawn(committer::run(shared.clone(), store, commits, closing.clone()));
+        Ok(Self { shared, queue, closing, committer: committer.into() })
     }
 
     /// Looks at the state. `look` runs under a lock: it must be short and must not wait.
@@ -119,6 +122,17 @@ impl Ledger {
             .detail("records are damaged; start again: they are kept aside, and pods and NICs are looked for")
     }
 
+    /// Takes no more transactions, makes those that were begun durable, and lets go of the store, so that it can be opened
+    /// again. Closing again is fine. Dropping the future does not call it off.
+    pub async fn close(&self) {
+        self.closing.cancel();
+        let mut committer = self.committer.lock().await;
+        if !committer.is_finished() {
+            // However it ended, it has let go of the store.
+            let _ = (&mut *committer).await;
+        }
+    }
+
     /// Tells after every durable change; the value only counts them.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.shared.changes.subscribe()
@@ -127,6 +141,6 @@ impl Ledger {
 
 impl Drop for Ledger {
     fn drop(&mut self) {
-        self.committer.abort();
+        self.committer.get_mut().abort();
     }
 }

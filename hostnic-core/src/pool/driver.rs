@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::{AbortHandle, JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
 
 use crate::clock::BootTime;
 use crate::error::Result;
@@ -42,8 +43,8 @@ struct Driver {
     surveys: Surveys,
 }
 
-/// Runs until it is dropped; its tasks are dropped with it.
-pub(super) async fn run(shared: Arc<Shared>) {
+/// Runs until it is told to stop or dropped; its tasks end with it.
+pub(super) async fn run(shared: Arc<Shared>, stopping: CancellationToken) {
     let poll = JobPoll::new(shared.config.job_poll_first, shared.config.job_poll);
     let mut driver = Driver {
         shared,
@@ -53,11 +54,14 @@ pub(super) async fn run(shared: Arc<Shared>) {
         surveying: false,
         surveys: Surveys::default(),
     };
-    loop {
+    while !stopping.is_cancelled() {
         let wake = driver.step();
-        driver.wait(wake).await;
-        driver.shared.tell();
+        tokio::select! {
+            () = stopping.cancelled() => break,
+            () = driver.wait(wake) => driver.shared.tell(),
+        }
     }
+    driver.tasks.shutdown().await;
 }
 
 fn earliest(a: Option<BootTime>, b: Option<BootTime>) -> Option<BootTime> {

@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::clock::{BootTime, Clock};
 use crate::cloud::{Instance, Subnet};
@@ -59,7 +60,8 @@ pub struct PoolParts {
 /// begun is found in the ledger and in the cloud by the next pool.
 pub struct Pool {
     shared: Arc<Shared>,
-    driver: JoinHandle<()>,
+    stopping: CancellationToken,
+    driver: tokio::sync::Mutex<JoinHandle<()>>,
 }
 
 impl fmt::Debug for Pool {
@@ -86,8 +88,9 @@ impl Pool {
             config,
             parts,
         });
-        let driver = tokio::spawn(driver::run(shared.clone()));
-        Ok(Self { shared, driver })
+        let stopping = CancellationToken::new();
+        let driver = tokio::spawn(driver::run(shared.clone(), stopping.clone()));
+        Ok(Self { shared, stopping, driver: driver.into() })
     }
 
     /// Says that the records agree with the cloud and the kernel, so that NICs may be made and given back.
@@ -130,6 +133,17 @@ impl Pool {
         self.shared.wake.notify_one();
     }
 
+    /// Stops all that the pool does, and waits until nothing of it is under way. Its NICs stay, for the next pool over the
+    /// same records. Dropping the future does not call it off.
+    pub async fn stop(&self) {
+        self.stopping.cancel();
+        let mut driver = self.driver.lock().await;
+        if !driver.is_finished() {
+            // However it ended, it has ended.
+            let _ = (&mut *driver).await;
+        }
+    }
+
     /// Says that the records were changed by somebody else, so that the pool looks at them.
     pub fn look(&self) {
         self.shared.wake.notify_one();
@@ -169,7 +183,7 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        self.driver.abort();
+        self.driver.get_mut().abort();
     }
 }
 
