@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use hostnic_core::agent::{Evidence, Finding, Observation, Suspicions, compare};
+use hostnic_core::agent::{Evidence, Finding, Observation, Patience, Suspicions, compare};
 use hostnic_core::attachment::{AttachmentKey, AttachmentMark, NetnsPath, Sandbox};
 use hostnic_core::clock::BootTime;
 use hostnic_core::cloud::{Nic, NicAttachment};
@@ -21,7 +21,7 @@ use hostnic_core::ledger::{
 };
 use hostnic_core::route::{Datapath, HostLink, KernelView, MarkedLink, PodLink, PodPlan};
 
-const GRACE: Duration = Duration::from_secs(60);
+const PATIENCE: Patience = Patience { list_lag: Duration::from_secs(5), grace: Duration::from_secs(60) };
 
 /// All that is about NIC `n`, pod `n` and address `n`.
 fn mac(n: u8) -> MacAddr {
@@ -156,7 +156,7 @@ impl Scene {
                 busy_nics: &self.busy_nics,
                 busy_leases: &self.busy_leases,
             };
-            compare(&seen, &mut suspicions, GRACE).iter().map(short).collect()
+            compare(&seen, &mut suspicions, PATIENCE).iter().map(short).collect()
         });
         compared.collect()
     }
@@ -287,18 +287,19 @@ fn the_recovery_table() {
     row("made by a create whose answer is awaited", &created, 6, 60, &[]);
 
     // In another instance: never touched again.
-    row("ready, elsewhere", &scene().free(2).cloud(2, OURS, elsewhere()), 2, 0, &["lose 02"]);
-    row("leased, elsewhere", &scene().leased(2, Active).cloud(2, OURS, elsewhere()), 2, 0, &["lose 02"]);
+    row("ready, elsewhere", &scene().free(2).cloud(2, OURS, elsewhere()), 2, 5, &["lose 02"]);
+    row("leased, elsewhere", &scene().leased(2, Active).cloud(2, OURS, elsewhere()), 2, 5, &["lose 02"]);
     let moving = scene().record(2, attaching(None), Claimed).cloud(2, OURS, elsewhere());
-    row("attaching, elsewhere", &moving, 2, 0, &["lose 02"]);
+    row("attaching, elsewhere", &moving, 2, 5, &["lose 02"]);
 
     // Gone, or unplugged.
-    row("ready, gone, no link", &scene().free(2), 2, 0, &["forget 02"]);
-    row("ready, gone, link there", &scene().free(2).host(2, false), 5, 0, &["forget 02"]);
+    row("ready, gone, within the lists' lag", &scene().free(2), 2, 4, &[]);
+    row("ready, gone, no link", &scene().free(2), 2, 5, &["forget 02"]);
+    row("ready, gone, link there", &scene().free(2).host(2, false), 5, 2, &["forget 02"]);
     row("leased, gone", &scene().leased(2, Active), 6, 60, &[]);
-    row("leased, detached", &scene().leased(2, Active).available(2), 2, 0, &["unplugged 02"]);
-    row("ready, detached", &scene().free(2).available(2), 2, 0, &["unplugged 02"]);
-    row("quarantined, gone", &scene().record(2, NicState::Quarantined, Claimed), 2, 0, &["forget 02"]);
+    row("leased, detached", &scene().leased(2, Active).available(2), 2, 5, &["unplugged 02"]);
+    row("ready, detached", &scene().free(2).available(2), 2, 5, &["unplugged 02"]);
+    row("quarantined, gone", &scene().record(2, NicState::Quarantined, Claimed), 2, 5, &["forget 02"]);
 
     // Half-way leases and lost sandboxes.
     row("preparing", &scene().leased(2, Preparing).here(2).in_pod(2), 1, 0, &["unfinished 2"]);
@@ -309,7 +310,7 @@ fn the_recovery_table() {
     row("unused, here", &scene().here(2).host(2, false), 1, 0, &["adopt 02 ready cooling"]);
     row("in a pod of ours", &scene().here(2).in_pod(2), 1, 0, &["rebuild 02 ready leased for 2 active"]);
     row("used by nobody knows whom", &scene().here(2).host(2, true), 1, 0, &["quarantined 02"]);
-    row("in a namespace that cannot be seen", &scene().here(2), 2, 0, &["quarantined 02"]);
+    row("in a namespace that cannot be seen", &scene().here(2), 2, 5, &["quarantined 02"]);
     row("attached nowhere, old", &scene().available(2), 2, 60, &["expel 02 deleting"]);
     row("attached nowhere, young", &scene().available(2), 6, 11, &[]);
     let go = scene().cloud(2, "hostnic_i-1", NicAttachment::Available);
@@ -359,10 +360,10 @@ fn what_is_not_seen_in_a_row_is_not_acted_on() {
             busy_nics: &BTreeSet::new(),
             busy_leases: &BTreeSet::new(),
         };
-        assert_eq!(compare(&seen, &mut suspicions, GRACE), []);
+        assert_eq!(compare(&seen, &mut suspicions, PATIENCE), []);
         // A comparison without the cloud says nothing about NICs.
         seen.cloud = None;
-        assert_eq!(compare(&seen, &mut suspicions, GRACE), []);
+        assert_eq!(compare(&seen, &mut suspicions, PATIENCE), []);
     }
     let evidence = Evidence { instance: "i-1".parse().unwrap(), nics: Vec::new(), subnets: BTreeMap::new() };
     let seen = Observation {
@@ -374,7 +375,7 @@ fn what_is_not_seen_in_a_row_is_not_acted_on() {
         busy_leases: &BTreeSet::new(),
     };
     assert_eq!(
-        compare(&seen, &mut suspicions, GRACE),
+        compare(&seen, &mut suspicions, PATIENCE),
         [Finding::Forget(id(2))],
         "nor does it take a doubt away"
     );

@@ -66,18 +66,42 @@ pub enum Finding {
     BlindToSandboxes(usize),
 }
 
+/// What must be seen more than once before it is believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Suspicion {
+    Unplugged,
+    Elsewhere,
+    Stray,
+    Ownerless,
+    Missing,
+}
+
+/// How long what was seen must have been so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// How long the cloud's lists may lag behind the truth.
+    pub list_lag: Duration,
+    /// The age from which a NIC that nobody knows is deleted.
+    pub grace: Duration,
+}
+
 /// What was seen once and is acted on only when it is seen again: the cloud's lists lag.
 #[derive(Debug, Default)]
 pub struct Suspicions {
-    seen: BTreeMap<(&'static str, NicId), (u32, BootTime)>,
+    seen: BTreeMap<(Suspicion, NicId), (u32, BootTime)>,
 }
 
 impl Suspicions {
+    /// Whether there is nothing to be looked at again.
+    pub fn is_empty(&self) -> bool {
+        self.seen.is_empty()
+    }
+
     /// Whether it was seen at least `times` times in a row, this one included, over at least `age`.
     fn confirm(
         &mut self,
         fresh: &mut Self,
-        what: &'static str,
+        what: Suspicion,
         nic: &NicId,
         now: BootTime,
         times: u32,
@@ -93,16 +117,15 @@ impl Suspicions {
 /// How often a NIC must be missing from the cloud before that is believed though its link is there.
 const DOUBTS: u32 = 5;
 
-/// Compares, and says what to do. `suspicions` carries what was seen from one comparison to the next; `grace` is the age
-/// from which a NIC that nobody knows is deleted.
-pub fn compare(seen: &Observation<'_>, suspicions: &mut Suspicions, grace: Duration) -> Vec<Finding> {
+/// Compares, and says what to do. `suspicions` carries what was seen from one comparison to the next.
+pub fn compare(seen: &Observation<'_>, suspicions: &mut Suspicions, patience: Patience) -> Vec<Finding> {
     let mut findings = Vec::new();
     if let Some(cloud) = seen.cloud {
         let mut fresh = Suspicions::default();
         for nic in &cloud.nics {
-            findings.extend(compare_nic(seen, cloud, nic, suspicions, &mut fresh, grace));
+            findings.extend(compare_nic(seen, cloud, nic, suspicions, &mut fresh, patience));
         }
-        findings.extend(missing(seen, cloud, suspicions, &mut fresh));
+        findings.extend(missing(seen, cloud, suspicions, &mut fresh, patience.list_lag));
         *suspicions = fresh;
     }
     findings.extend(leases(seen));
@@ -116,7 +139,7 @@ fn compare_nic(
     nic: &Nic,
     suspicions: &mut Suspicions,
     fresh: &mut Suspicions,
-    grace: Duration,
+    patience: Patience,
 ) -> Option<Finding> {
     if seen.busy_nics.contains(&nic.id) {
         return None;
@@ -125,11 +148,11 @@ fn compare_nic(
     if let Some(record) = seen.state.nics.get(&nic.id) {
         return match (&record.state, &nic.attachment) {
             (NicState::Ready, NicAttachment::Available) => suspicions
-                .confirm(fresh, "unplugged", &nic.id, seen.now, 2, Duration::ZERO)
+                .confirm(fresh, Suspicion::Unplugged, &nic.id, seen.now, 2, patience.list_lag)
                 .then(|| Finding::Unplugged(nic.id.clone())),
             (NicState::Ready | NicState::Attaching { .. }, NicAttachment::Attached { .. }) if !here => {
                 suspicions
-                    .confirm(fresh, "elsewhere", &nic.id, seen.now, 2, Duration::ZERO)
+                    .confirm(fresh, Suspicion::Elsewhere, &nic.id, seen.now, 2, patience.list_lag)
                     .then(|| Finding::Lose(nic.id.clone()))
             }
             _ => None,
@@ -142,12 +165,12 @@ fn compare_nic(
     }
     let range = cloud.subnets.get(&nic.subnet)?;
     if here {
-        return unrecorded(seen, nic, &name, range, suspicions, fresh);
+        return unrecorded(seen, nic, &name, range, suspicions, fresh, patience.list_lag);
     }
     let intended = name.token.as_ref().is_some_and(|token| seen.state.intents.contains_key(token));
     let confirmed = nic.attachment == NicAttachment::Available
         && !intended
-        && suspicions.confirm(fresh, "stray", &nic.id, seen.now, 2, grace);
+        && suspicions.confirm(fresh, Suspicion::Stray, &nic.id, seen.now, 2, patience.grace);
     confirmed.then(|| {
         Finding::Expel(Box::new(record(
             nic,
@@ -168,6 +191,7 @@ fn unrecorded(
     range: &SubnetRange,
     suspicions: &mut Suspicions,
     fresh: &mut Suspicions,
+    list_lag: Duration,
 ) -> Option<Finding> {
     let in_pod = seen.kernel.pods.iter().find(|link| link.mac == nic.mac);
     if let Some(link) = in_pod {
@@ -185,8 +209,8 @@ fn unrecorded(
         }
         // Up, or with an address: somebody uses it. Nowhere: it is in a namespace that cannot be seen, or on its way.
         other => {
-            let wanted = if other.is_some() { 1 } else { 2 };
-            let confirmed = suspicions.confirm(fresh, "ownerless", &nic.id, seen.now, wanted, Duration::ZERO);
+            let (times, age) = if other.is_some() { (1, Duration::ZERO) } else { (2, list_lag) };
+            let confirmed = suspicions.confirm(fresh, Suspicion::Ownerless, &nic.id, seen.now, times, age);
             confirmed.then(|| {
                 let quarantined =
                     record(nic, name, range, NicState::Quarantined, AddressState::Claimed, seen.now);
@@ -260,6 +284,7 @@ fn missing(
     cloud: &Evidence,
     suspicions: &mut Suspicions,
     fresh: &mut Suspicions,
+    list_lag: Duration,
 ) -> Vec<Finding> {
     let told: BTreeSet<&NicId> = cloud.nics.iter().map(|nic| &nic.id).collect();
     let mut findings = Vec::new();
@@ -271,7 +296,7 @@ fn missing(
         }
         let link = seen.kernel.host.iter().any(|link| link.mac == record.mac);
         let times = if link { DOUBTS } else { 2 };
-        if suspicions.confirm(fresh, "missing", &record.id, seen.now, times, Duration::ZERO) {
+        if suspicions.confirm(fresh, Suspicion::Missing, &record.id, seen.now, times, list_lag) {
             findings.push(Finding::Forget(record.id.clone()));
         }
     }

@@ -30,7 +30,7 @@ use crate::provider::NicProvider;
 use crate::route::{NodePlan, RouteProgrammer};
 use crate::store::StateStore;
 
-pub use compare::{Evidence, Finding, Observation, Suspicions, compare};
+pub use compare::{Evidence, Finding, Observation, Patience, Suspicions, compare};
 pub use config::AgentConfig;
 pub use request::{AddAnswer, AddRequest, CheckRequest, DelRequest, GcReport, GcRequest};
 
@@ -74,6 +74,7 @@ struct Inner {
     pool: Arc<Pool>,
     ipam: Arc<dyn Ipam>,
     gates: Gates,
+    seed: u64,
     /// Whether the records are known to agree with the kernel, so that ADDs may be served.
     recovered: watch::Sender<bool>,
     nudge: Notify,
@@ -116,6 +117,7 @@ impl Agent {
             pool,
             ledger,
             gates: Gates::default(),
+            seed: parts.seed,
             recovered: watch::channel(false).0,
             nudge: Notify::new(),
         });

@@ -12,8 +12,9 @@ use crate::cloud::{Nic, NicFilter, NicName, Subnet};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{InstanceId, NicId, SubnetId};
 use crate::ledger::{AddressState, LeaseRecord, LeaseState, NicRecord, NicState, SubnetRange, Write};
+use crate::random::split_mix;
 
-use super::compare::{Evidence, Finding, Observation, Suspicions, compare};
+use super::compare::{Evidence, Finding, Observation, Patience, Suspicions, compare};
 use super::{Inner, step, undo};
 
 /// The time after which a comparison that failed is tried again; doubled from then on, unless ADDs wait for it.
@@ -27,17 +28,29 @@ struct Pace {
     pause: Duration,
     next: Instant,
     retry: Duration,
+    draw: u64,
+}
+
+impl Pace {
+    /// The pause, a tenth more or less, so that the nodes of an account do not ask all at once.
+    fn jittered(&mut self) -> Duration {
+        let (value, draw) = split_mix(self.draw);
+        self.draw = draw;
+        self.pause.mul_f64(0.9 + 0.2 * (value % 1000) as f64 / 1000.0)
+    }
 }
 
 /// Runs until it is dropped.
 pub(super) async fn run(inner: Arc<Inner>, mut requests: mpsc::Receiver<Request>) {
     let mut suspicions = Suspicions::default();
-    let mut pace = Pace { pause: inner.config.node_sync, next: Instant::now(), retry: RETRY };
+    let mut pace =
+        Pace { pause: inner.config.node_sync, next: Instant::now(), retry: RETRY, draw: inner.seed };
     let mut asked: Option<Request> = None;
     loop {
         let with_cloud = asked.is_some() || Instant::now() >= pace.next || !*inner.recovered.borrow();
         let result = compare_once(&inner, &mut suspicions, with_cloud).await;
-        let wait = next(&inner, &mut pace, with_cloud, &result);
+        let quiet = result.as_ref().is_ok_and(Vec::is_empty) && suspicions.is_empty();
+        let wait = next(&inner, &mut pace, with_cloud, &result, quiet);
         if let Some(asked) = asked.take() {
             // Who asked may have gone.
             drop(asked.send(result));
@@ -54,21 +67,25 @@ pub(super) async fn run(inner: Arc<Inner>, mut requests: mpsc::Receiver<Request>
     }
 }
 
-fn next(inner: &Inner, pace: &mut Pace, with_cloud: bool, result: &Result<Vec<Finding>>) -> Instant {
+/// When to compare next: with the cloud less and less often while all is quiet.
+fn next(
+    inner: &Inner,
+    pace: &mut Pace,
+    with_cloud: bool,
+    result: &Result<Vec<Finding>>,
+    quiet: bool,
+) -> Instant {
     let now = Instant::now();
-    let Ok(findings) = result else {
+    if result.is_err() {
         let retry = if *inner.recovered.borrow() { pace.retry } else { RETRY };
         pace.retry = (retry * 2).min(inner.config.node_sync);
         return now + retry;
-    };
+    }
     pace.retry = RETRY;
     if with_cloud {
-        pace.pause = if findings.is_empty() {
-            (pace.pause * 2).min(inner.config.cloud_sync)
-        } else {
-            inner.config.node_sync
-        };
-        pace.next = now + pace.pause;
+        pace.pause =
+            if quiet { (pace.pause * 2).min(inner.config.cloud_sync) } else { inner.config.node_sync };
+        pace.next = now + pace.jittered();
     }
     (now + inner.config.node_sync).min(pace.next)
 }
@@ -99,7 +116,8 @@ async fn compare_once(
             busy_nics: &busy_nics,
             busy_leases: &busy_leases,
         };
-        compare(&seen, suspicions, inner.config.grace)
+        let patience = Patience { list_lag: inner.config.pool.visibility, grace: inner.config.grace };
+        compare(&seen, suspicions, patience)
     });
     for finding in &findings {
         tracing::info!(?finding, "records, cloud and kernel differ");
