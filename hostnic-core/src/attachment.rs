@@ -84,9 +84,9 @@ impl AttachmentMark {
         format!("{}{}", Self::PREFIX, self.0)
     }
 
-    /// The mark in a link's alias; `None` where the alias is not one of ours.
+    /// The mark in a link's alias; `None` where the alias is not one of ours. More may follow it, parted by a space.
     pub fn from_alias(alias: &str) -> Option<Self> {
-        alias.strip_prefix(Self::PREFIX)?.parse().ok()
+        alias.strip_prefix(Self::PREFIX)?.split(' ').next()?.parse().ok()
     }
 }
 
@@ -218,6 +218,7 @@ mod tests {
         let mark = key("net", "c1", "eth0").mark();
         assert_eq!(AttachmentMark::from_alias(&mark.alias()), Some(mark.clone()));
         assert_eq!(mark.as_str().len(), 20);
+        assert_eq!(AttachmentMark::from_alias(&format!("{} mtu 1500", mark.alias())), Some(mark.clone()));
         assert_eq!(AttachmentMark::from_alias("hostnic:eth0"), None);
         assert_eq!(AttachmentMark::from_alias(mark.as_str()), None);
     }

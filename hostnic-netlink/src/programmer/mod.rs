@@ -77,9 +77,14 @@ impl NetlinkProgrammer {
 
     async fn move_in(&self, plan: &PodPlan, pod: &Pod, loopback_up: bool) -> Result<PodLink> {
         let nic = self.node.nic(plan.mac, self.arrivals.hint(plan.mac)).await?;
-        let alias = plan.mark.alias();
-        let change = LinkChange::new().move_to(&pod.netns).rename(plan.ifname.as_str()).alias(&alias);
-        let change = plan.mtu.into_iter().fold(change.announce_addresses(), LinkChange::mtu);
+        let own_mtu = plan::own_mtu(&nic);
+        let alias = plan::alias(&plan.mark, own_mtu);
+        let change = LinkChange::new()
+            .move_to(&pod.netns)
+            .rename(plan.ifname.as_str())
+            .alias(&alias)
+            .mtu(plan.mtu.unwrap_or(own_mtu))
+            .announce_addresses();
         let done = match self.node.change(nic.index, change).await {
             Ok(()) => self.finish(plan, pod, loopback_up).await,
             Err(error) => Err(error),

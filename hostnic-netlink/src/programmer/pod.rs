@@ -7,7 +7,7 @@ use hostnic_core::route::PodPlan;
 use hostnic_core::{Error, ErrorKind, Result};
 
 use super::node::PATIENCE;
-use super::plan::{Difference, PodState};
+use super::plan::{Difference, PodState, own_mtu};
 use crate::connection::Connection;
 use crate::link::{Link, LinkChange, LinkIndex};
 use crate::netns::Netns;
@@ -120,10 +120,11 @@ impl Pod {
         Ok(())
     }
 
-    /// Gives a NIC back to the node: down, without our mark, and under a name that is free there. Its addresses and
-    /// routes end with the move. Success when the link is gone. Gives back its MAC.
+    /// Gives a NIC back to the node: down, without our mark, with its own MTU, and under a name that is free there. Its
+    /// addresses and routes end with the move. Success when the link is gone. Gives back its MAC.
     pub(super) async fn give_back(&self, link: &Link, node: &Netns) -> Result<Option<MacAddr>> {
-        let change = LinkChange::new().down().move_to(node).rename(FREED_NAME).alias("");
+        let mtu = own_mtu(link);
+        let change = LinkChange::new().down().move_to(node).rename(FREED_NAME).alias("").mtu(mtu);
         match self.connection.change_link(link.index, change).await {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
             _ => Ok(link.mac),

@@ -38,7 +38,7 @@ async fn exactly_as_planned() {
     let eth0 = &ip(pod.path(), &["address", "show", "eth0"])[0];
     assert_eq!(eth0["address"], MAC);
     assert_eq!(eth0["mtu"], 1400);
-    assert_eq!(eth0["ifalias"], plan.mark.alias());
+    assert_eq!(eth0["ifalias"], format!("{} mtu 1500", plan.mark.alias()));
     assert!(eth0["flags"].as_array().unwrap().contains(&json!("UP")), "{eth0}");
     let v4: Vec<_> = eth0["addr_info"].as_array().unwrap().iter().filter(|a| a["family"] == "inet").collect();
     assert_eq!(v4.len(), 1, "{eth0}");
