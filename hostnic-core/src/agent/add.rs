@@ -26,7 +26,7 @@ pub(super) async fn add(
     refuse_overtaken(&inner, &request, &mark)?;
     inner.until_recovered(&cancel, &request).await?;
     request.patience = request.patience.saturating_sub(begun.elapsed());
-    let sandbox = inner.kernel(inner.programmer.sandbox(&request.netns)).await?;
+    let sandbox = sandbox(&inner, &request).await?;
     if let Some(record) = inner.ledger.read(|state| state.leases.get(&mark).cloned()) {
         match record.state {
             LeaseState::Active => return again(&inner, &request, record, sandbox).await,
@@ -44,6 +44,15 @@ pub(super) async fn add(
             Err(error)
         }
     }
+}
+
+/// A path that leads to something else leads to no namespace: whoever asked has one mistake to look for.
+async fn sandbox(inner: &Inner, request: &AddRequest) -> Result<Sandbox> {
+    let found = inner.kernel(inner.programmer.sandbox(&request.netns)).await;
+    found.map_err(|error| match error.kind() {
+        ErrorKind::Invalid => Error::new(ErrorKind::NotFound, "add", &request.key).detail(error),
+        _ => error,
+    })
 }
 
 /// An ADD that arrives after the DEL which its runtime started later must not bring the attachment back.
@@ -144,11 +153,38 @@ async fn give(
     };
     inner.ledger.transact(|state| Ok((step::prepare(state, record)?, ()))).await?;
     stop_if(cancel, request)?;
-    let link = inner.kernel(inner.programmer.setup_pod(plan)).await?;
+    let link = set_up(inner, request, plan, cancel).await?;
     stop_if(cancel, request)?;
     let (now, answered): (BootTime, PodLink) = (inner.now(), link.clone());
     inner.ledger.transact(|state| Ok((step::activate(state, &plan.mark, answered, now)?, ()))).await?;
     Ok(link)
+}
+
+/// Has the kernel programmed. The kernel takes a moment to bring a NIC back whose last pod's namespace has just ended, so
+/// one that is missing is waited for.
+async fn set_up(
+    inner: &Inner,
+    request: &AddRequest,
+    plan: &PodPlan,
+    cancel: &CancellationToken,
+) -> Result<PodLink> {
+    let missing = match inner.kernel(inner.programmer.setup_pod(plan)).await {
+        Err(error) if error.kind() == ErrorKind::NotFound => error,
+        done => return done,
+    };
+    if inner.kernel(inner.programmer.sandbox(&plan.netns)).await? != plan.sandbox {
+        return Err(missing);
+    }
+    tokio::select! {
+        back = inner.kernel(inner.programmer.wait_for_nic(plan.mac)) => drop(back.map_err(|_| absent(plan))?),
+        () = cancel.cancelled() => return Err(called_off(request)),
+    }
+    inner.kernel(inner.programmer.setup_pod(plan)).await
+}
+
+fn absent(plan: &PodPlan) -> Error {
+    Error::new(ErrorKind::Transient, "find NIC", plan.mac)
+        .detail("it is attached, and yet no link of the node has this MAC address; try again")
 }
 
 fn stop_if(cancel: &CancellationToken, request: &AddRequest) -> Result<()> {

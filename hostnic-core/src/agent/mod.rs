@@ -141,7 +141,8 @@ impl Agent {
     ///
     /// # Errors
     /// Of the Ipam when there is no address, `Conflict` when the pod has another interface of that name or the
-    /// attachment is active elsewhere, `NotFound` and `Invalid` for the namespace, `Cancelled` when a later DEL won. After
+    /// attachment is active elsewhere, `NotFound` when there is no such namespace, `Invalid` when the kernel refuses a route
+    /// or the MTU, `Cancelled` when a later DEL won. After
     /// an error nothing is left.
     pub async fn add(&self, request: AddRequest) -> Result<AddAnswer> {
         let cancel = CancellationToken::new();
