@@ -7,3 +7,8 @@ pub mod observe;
 pub mod plugin;
 pub mod programs;
 pub mod sandbox;
+
+/// The program in README, compiled and run with the tests so that it stays true.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;
