@@ -50,7 +50,7 @@ pub(super) async fn add(
 async fn sandbox(inner: &Inner, request: &AddRequest) -> Result<Sandbox> {
     let found = inner.kernel(inner.programmer.sandbox(&request.netns)).await;
     found.map_err(|error| match error.kind() {
-        ErrorKind::Invalid => Error::new(ErrorKind::NotFound, "add", &request.key).detail(error),
+        ErrorKind::Invalid => Error::new(ErrorKind::NotFound, "add", &request.key).detail(error.chain()),
         _ => error,
     })
 }

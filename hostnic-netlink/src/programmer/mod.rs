@@ -160,7 +160,9 @@ impl RouteProgrammer for NetlinkProgrammer {
     async fn sandbox(&self, netns: &NetnsPath) -> Result<Sandbox> {
         let open = pod::open(netns).await?;
         self.refuse_own(&open, netns)?;
-        open.verify().await?;
+        open.verify().await.map_err(|error| {
+            Error::new(error.kind(), "enter", netns).detail("it cannot be entered").source(error)
+        })?;
         Ok(open.sandbox())
     }
 
