@@ -71,23 +71,14 @@ impl SimulatedCloud {
         seed: u64,
     ) -> Result<Self> {
         let fabric = Arc::new(Fabric::new(folder).await?);
-        let durations = Durations { attach: job, detach: job, reserve: job };
-        let mut builder = Cloud::builder().seed(seed).durations(durations).plug(fabric.clone());
-        for subnet in subnets {
-            builder = builder.subnet(subnet.id.as_str(), &subnet.prefix.to_string());
-        }
-        for instance in instances {
-            builder = builder.instance(instance.as_str());
-        }
-        let cloud = builder.build()?;
-        if let Some(instance) = instances.first() {
-            let ids: Vec<SubnetId> = subnets.iter().map(|s| s.id.clone()).collect();
-            for subnet in cloud.node(instance).subnets(&ids).await? {
-                fabric.add_subnet(subnet.id, subnet.prefix, subnet.gateway).await?;
+        match furnish(&fabric, subnets, instances, job, seed).await {
+            Ok(cloud) => Ok(Self { cloud, fabric }),
+            Err(error) => {
+                // The first error is the one that tells what is wrong.
+                drop(fabric.shutdown().await);
+                Err(error)
             }
         }
-        cloud.clear_history();
-        Ok(Self { cloud, fabric })
     }
 
     /// Gives a node an empty network namespace of its own.
@@ -121,4 +112,31 @@ impl SimulatedCloud {
     pub fn fabric(&self) -> &Fabric {
         &self.fabric
     }
+}
+
+/// A cloud over the fabric, and the fabric with the cloud's subnets.
+async fn furnish(
+    fabric: &Arc<Fabric>,
+    subnets: &[SimSubnet],
+    instances: &[InstanceId],
+    job: Duration,
+    seed: u64,
+) -> Result<Cloud> {
+    let durations = Durations { attach: job, detach: job, reserve: job };
+    let mut builder = Cloud::builder().seed(seed).durations(durations).plug(fabric.clone());
+    for subnet in subnets {
+        builder = builder.subnet(subnet.id.as_str(), &subnet.prefix.to_string());
+    }
+    for instance in instances {
+        builder = builder.instance(instance.as_str());
+    }
+    let cloud = builder.build()?;
+    if let Some(instance) = instances.first() {
+        let ids: Vec<SubnetId> = subnets.iter().map(|s| s.id.clone()).collect();
+        for subnet in cloud.node(instance).subnets(&ids).await? {
+            fabric.add_subnet(subnet.id, subnet.prefix, subnet.gateway).await?;
+        }
+    }
+    cloud.clear_history();
+    Ok(cloud)
 }

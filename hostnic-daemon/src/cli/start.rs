@@ -99,6 +99,25 @@ impl Start {
             seed()?,
         )
         .await?;
+        let served = self.serve_pods(&simulated, own, async {
+            tokio::select! {
+                _ = term.recv() => {}
+                _ = int.recv() => {}
+            }
+        });
+        let served = served.await;
+        // Also after a failure: its namespaces would outlive the process otherwise.
+        let ended = simulated.fabric().shutdown().await;
+        served.and(ended)
+    }
+
+    /// Serves until `stop` ends.
+    async fn serve_pods(
+        &self,
+        simulated: &SimulatedCloud,
+        own: Netns,
+        stop: impl Future<Output = ()>,
+    ) -> Result<()> {
         simulated.adopt_node(self.instance.clone(), own.try_clone()?).await?;
         let parts = AgentParts {
             provider: simulated.provider(&self.instance),
@@ -110,13 +129,11 @@ impl Start {
         let mut node = Node::start(parts, AgentConfig::new(self.pool()), &self.socket).await?;
         tracing::info!(socket = %self.socket.display(), store = %self.store.display(), "serving");
         let failed = tokio::select! {
-            _ = term.recv() => None,
-            _ = int.recv() => None,
+            () = stop => None,
             error = node.failed() => Some(error),
         };
         tracing::info!("stopping");
         node.stop(DRAIN).await;
-        simulated.fabric().shutdown().await?;
         failed.map_or(Ok(()), Err)
     }
 

@@ -303,7 +303,10 @@ impl Vpc {
             drop(node.netns);
             outcome = outcome.and(node.name.map_or(Ok(()), NamedNetns::remove));
         }
-        outcome.and(self.netns.remove())
+        outcome = outcome.and(self.netns.remove());
+        // It is ours alone, and what somebody put there all the same stays.
+        let _ = std::fs::remove_dir(&self.folder);
+        outcome
     }
 }
 
