@@ -1,0 +1,89 @@
+//! What the project promises its users, from the plugin's own process to packets: each trial has nodes with real daemons
+//! in a simulated cloud whose NICs are real links, calls the plugin as a runtime does, and looks at the outcome with
+//! `ip`. Each ends with nothing left over and no frame that a cloud would have dropped.
+//!
+//! Everything happens in a private network: nothing of the machine is touched, and no root is needed.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails should panic")]
+
+mod absent;
+mod build;
+mod burst;
+mod collection;
+mod drift;
+mod foreign;
+mod host;
+mod lifecycle;
+mod mistakes;
+mod plugin;
+mod pod;
+mod process;
+mod races;
+mod routes;
+mod vanished;
+mod witness;
+mod world;
+
+use std::future::Future;
+use std::process::{Command, ExitCode};
+
+use hostnic_netlink::isolation::enter_private_world;
+use libtest_mimic::{Arguments, Failed, Trial};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    if !arguments.list {
+        // It needs the user's own cargo and its files, so it comes before all else.
+        if let Err(reason) = build::plugin() {
+            eprintln!("\n*** FAILED: the end-to-end tests did not run: {reason} ***\n");
+            return ExitCode::FAILURE;
+        }
+        if let Err(reason) = ready() {
+            // A skipped test must not look like a passed one where nobody reads the output.
+            let in_ci = std::env::var_os("CI").is_some();
+            let verdict = if in_ci { "FAILED" } else { "SKIPPED" };
+            eprintln!("\n*** {verdict}: the end-to-end tests did not run: {reason} ***\n");
+            return ExitCode::from(u8::from(in_ci));
+        }
+    }
+    let trials = [
+        lifecycle::trials(),
+        vanished::trials(),
+        drift::trials(),
+        mistakes::trials(),
+        foreign::trials(),
+        absent::trials(),
+        races::trials(),
+        collection::trials(),
+        routes::trials(),
+        burst::trials(),
+        process::trials(),
+    ];
+    libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit_code()
+}
+
+fn ready() -> Result<(), String> {
+    enter_private_world().map_err(|e| e.chain().to_string())?;
+    for (tool, argument) in [("ip", "-V"), ("nsenter", "-V")] {
+        let found = Command::new(tool).arg(argument).output();
+        found
+            .map_err(|e| format!("`{tool}` is needed as the witness (packages iproute2, util-linux): {e}"))?;
+    }
+    Ok(())
+}
+
+/// A trial with a runtime of its own; the daemons that it hosts have threads beside the trial's.
+fn trial<F, T>(name: &str, test: F) -> Trial
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Future<Output = ()>,
+{
+    Trial::test(name.to_owned(), move || {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .map_err(|e| Failed::from(format!("no runtime: {e}")))?;
+        runtime.block_on(test());
+        Ok(())
+    })
+}

@@ -1,0 +1,102 @@
+//! A pod's namespace, as a container runtime makes it, and what is in it.
+
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+
+use hostnic_examples::sandbox::Sandbox;
+use serde_json::Value;
+
+use crate::witness::{self, ip};
+
+/// An empty namespace for one container; removed when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Pod {
+    sandbox: Sandbox,
+    path: PathBuf,
+}
+
+/// The parts of an ADD's result that trials ask for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Given {
+    pub(crate) mac: String,
+    pub(crate) address: Ipv4Addr,
+}
+
+impl Pod {
+    pub(crate) async fn create(folder: &Path, id: &str) -> Self {
+        let sandbox = Sandbox::create(folder, id).await.unwrap();
+        let path = sandbox.path();
+        Self { sandbox, path }
+    }
+
+    pub(crate) fn id(&self) -> &str {
+        &self.sandbox.id
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) async fn ping(&self, target: Ipv4Addr) {
+        if let Err(error) = self.sandbox.ping(target, 7).await {
+            panic!("{}", error.chain());
+        }
+    }
+
+    /// Ends the namespace, with what is in it.
+    pub(crate) fn end(self) {
+        self.sandbox.remove().unwrap();
+    }
+
+    /// The pod's link of that name; `None` when it has none.
+    pub(crate) fn link(&self, name: &str) -> Option<Value> {
+        let links = ip(&self.path, &["address", "show"]);
+        links.as_array().unwrap().iter().find(|link| link["ifname"] == name).cloned()
+    }
+
+    /// Makes sure that the pod has nothing but its loopback.
+    pub(crate) fn is_empty(&self) {
+        let links = ip(&self.path, &["link", "show"]);
+        let names: Vec<&Value> = links.as_array().unwrap().iter().map(|link| &link["ifname"]).collect();
+        assert_eq!(names, ["lo"]);
+    }
+
+    /// Makes sure that the pod's kernel has what the result of its ADD says, and nothing more.
+    pub(crate) fn agrees_with(&self, result: &Value) -> Given {
+        let told = &result["interfaces"][0];
+        let link = self.link(told["name"].as_str().unwrap()).unwrap();
+        assert_eq!(link["address"], told["mac"]);
+        assert_eq!(link["mtu"], told["mtu"]);
+        assert!(link["flags"].as_array().unwrap().contains(&"UP".into()), "{link:#}");
+        let of_ipv4 = |info: &&Value| info["family"] == "inet";
+        let has: Vec<String> = link["addr_info"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(of_ipv4)
+            .map(|info| format!("{}/{}", info["local"].as_str().unwrap(), info["prefixlen"]))
+            .collect();
+        let address = result["ips"][0]["address"].as_str().unwrap();
+        assert_eq!(has, [address]);
+        self.routes_agree(result);
+        Given {
+            mac: told["mac"].as_str().unwrap().to_owned(),
+            address: address.split('/').next().unwrap().parse().unwrap(),
+        }
+    }
+
+    fn routes_agree(&self, result: &Value) {
+        let told = result["routes"].as_array().unwrap().iter().map(|route| {
+            let destination = route["dst"].as_str().unwrap();
+            let destination = if destination == "0.0.0.0/0" { "default" } else { destination };
+            format!("{destination} via {}", route["gw"].as_str().unwrap())
+        });
+        let mut told: Vec<String> = told.collect();
+        let mut has = witness::routes(&self.path);
+        // The subnet itself comes with the address.
+        has.retain(|route| !route.ends_with("via the link"));
+        told.sort();
+        has.sort();
+        assert_eq!(has, told);
+    }
+}
