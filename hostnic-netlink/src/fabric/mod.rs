@@ -130,7 +130,7 @@ impl Fabric {
         self.ask(|vpc| Box::pin(vpc.police_drops())).await
     }
 
-    /// Unplugs all NICs and removes the namespaces that the fabric made. Later requests fail. Shutting down again is
+    /// Unplugs all NICs and removes the namespaces that the fabric made, and its folder. Later requests fail. Shutting down again is
     /// success.
     ///
     /// # Errors
