@@ -162,7 +162,8 @@ impl Host {
     /// Gives all back and stops.
     pub(crate) async fn end(&mut self) {
         assert_eq!(self.leases(), [], "leases are left on {}", self.instance);
-        assert_eq!(self.agent().drain(PATIENCE).await, 0, "NICs of {} are left", self.instance);
+        let left = self.agent().drain(PATIENCE).await;
+        assert_eq!(left, 0, "NICs of {} are left: {:#?}", self.instance, self.agent().nics());
         self.stop().await;
     }
 }

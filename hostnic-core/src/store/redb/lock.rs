@@ -64,6 +64,14 @@ impl Lock {
     }
 }
 
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // A process that another thread is just starting has the descriptor too, until it executes its own program:
+        // closing ours would not unlock. What fails here is unlocked a moment later.
+        let _ = self.file.unlock();
+    }
+}
+
 #[derive(Debug, PartialEq, Eq)]
 struct Line {
     pid: u32,
