@@ -1,7 +1,5 @@
 //! The way in: attach, and wait for the link.
 
-use std::collections::BTreeSet;
-
 use crate::clock::BootTime;
 use crate::cloud::Submitted;
 use crate::error::{Effect, ErrorKind, QuotaScope, Result};
@@ -65,12 +63,19 @@ async fn submit(shared: &Shared, nics: &[NicId]) -> Result<()> {
 }
 
 /// The NICs whose link is to appear, and its address.
+///
+/// A NIC that is ready by now, or gone, is taken off those that are plugged in: what noted it may have come after its
+/// link, and what awaited its link may have been stopped as soon as the record was changed.
 pub(super) fn expected(shared: &Shared) -> Vec<(NicId, MacAddr)> {
-    let plugged: BTreeSet<NicId> = shared.inflight().plugged.keys().cloned().collect();
+    let plugged = &mut shared.inflight().plugged;
     shared.parts.ledger.read(|state| {
+        let attaching = |nic: &NicId| {
+            state.nics.get(nic).is_some_and(|record| matches!(record.state, NicState::Attaching { .. }))
+        };
+        plugged.retain(|nic, _| attaching(nic));
         let expected = state.nics.values().filter(|nic| match nic.state {
             NicState::Attaching { job: Some(_), .. } => true,
-            NicState::Attaching { .. } => plugged.contains(&nic.id),
+            NicState::Attaching { .. } => plugged.contains_key(&nic.id),
             _ => false,
         });
         expected.map(|nic| (nic.id.clone(), nic.mac)).collect()
