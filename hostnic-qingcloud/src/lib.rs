@@ -1,0 +1,3 @@
+//! QingCloud as a [`NicProvider`](hostnic_core::NicProvider).
+
+pub mod sign;
