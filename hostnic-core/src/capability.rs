@@ -5,13 +5,14 @@ use std::net::IpAddr;
 
 use async_trait::async_trait;
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 
 use crate::cloud::Submitted;
 use crate::error::Result;
 use crate::id::{NicId, SubnetId};
 
 /// An address that the cloud gives to nobody while we hold it (QingCloud's VIP).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReservedAddress {
     /// The cloud's name for the reservation.
     pub id: String,

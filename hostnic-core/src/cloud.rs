@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::id::{CreateToken, InstanceId, JobId, MacAddr, NicId, RouterId, SubnetId};
 
 /// The virtual machine that a node runs on.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Instance {
     /// Its id.
     pub id: InstanceId,
@@ -37,7 +37,7 @@ pub struct Subnet {
 }
 
 /// A network interface, as the cloud describes it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Nic {
     /// Its id.
     pub id: NicId,
@@ -54,7 +54,7 @@ pub struct Nic {
 }
 
 /// Where a NIC is plugged in.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum NicAttachment {
     /// Nowhere: it can be attached or deleted.
     Available,

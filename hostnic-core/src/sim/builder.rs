@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 
 use super::cloud::Cloud;
 use super::fault::{Fault, Gate, When};
@@ -15,6 +16,7 @@ use super::job::Jobs;
 use super::plug::Plug;
 use super::quota::{Quotas, RateLimit};
 use super::range::AddressRange;
+use super::save::SavedCloud;
 use super::seed::{Names, Random};
 use super::service::Service;
 use super::state::State;
@@ -36,7 +38,7 @@ pub struct Durations {
 }
 
 /// A subnet of the simulated cloud.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SubnetSpec {
     /// Its id.
     pub id: SubnetId,
@@ -59,7 +61,7 @@ impl SubnetSpec {
         Self { id, prefix, gateway, range, router, dhcp: true }
     }
 
-    fn check(&self) -> Result<()> {
+    pub(super) fn check(&self) -> Result<()> {
         let (first, last) = (*self.range.start(), *self.range.end());
         let inside = [self.gateway, first, last].iter().all(|address| self.prefix.contains(address));
         if inside && first <= last {
@@ -93,6 +95,7 @@ pub struct CloudBuilder {
     primaries: Vec<(InstanceId, SubnetId)>,
     groups: BTreeSet<String>,
     faults: Vec<(Operation, When, Fault)>,
+    saved: Option<SavedCloud>,
     invalid: Option<Error>,
 }
 
@@ -120,6 +123,7 @@ impl CloudBuilder {
             primaries: Vec::new(),
             groups: BTreeSet::new(),
             faults: Vec::new(),
+            saved: None,
             invalid: None,
         }
     }
@@ -242,6 +246,15 @@ impl CloudBuilder {
         self
     }
 
+    /// Goes on where [`Cloud::save`] left off, `later` after it. Instances, subnets, NICs, reservations, rules, jobs and
+    /// names come from there; what else was described to this builder holds anew, and its subnets and instances
+    /// are added where they are not known.
+    pub fn resume(mut self, mut saved: SavedCloud, later: Duration) -> Self {
+        saved.now = saved.now.saturating_add(later);
+        self.saved = Some(saved);
+        self
+    }
+
     /// Makes the cloud.
     ///
     /// # Errors
@@ -268,15 +281,26 @@ impl CloudBuilder {
             view: LaggingView::new(self.list_lag),
             names: Names::new(&mut random),
         };
+        let mut now = Duration::ZERO;
+        if let Some(saved) = self.saved {
+            now = saved.now;
+            random = saved.restore(&mut state);
+        }
         for spec in self.subnets {
             spec.check()?;
-            state.add_subnet(spec);
+            if !state.subnets.contains_key(&spec.id) {
+                state.add_subnet(spec);
+            }
         }
         for instance in self.instances {
-            state.add_instance(instance);
+            if !state.instances.contains_key(&instance.id) {
+                state.add_instance(instance);
+            }
         }
         for (instance, subnet) in self.primaries {
-            make_primary(&mut state, instance, subnet)?;
+            if state.instances.get(&instance).is_none_or(|known| known.primary.is_none()) {
+                make_primary(&mut state, instance, subnet, now)?;
+            }
         }
         let rate_limit = self.rate_limit.map(|(calls, window)| RateLimit::new(calls, window));
         let mut gate = Gate { rate_limit, ..Gate::default() };
@@ -284,7 +308,7 @@ impl CloudBuilder {
             gate.faults.inject(operation, when, fault);
         }
         let service = Service { state, gate, random, history: History::default(), latencies: self.latencies };
-        Ok(Cloud::new(service, self.plug))
+        Ok(Cloud::new(service, self.plug, now))
     }
 
     /// The value, or `None` and the error kept for the end.
@@ -293,7 +317,7 @@ impl CloudBuilder {
     }
 }
 
-fn make_primary(state: &mut State, instance: InstanceId, subnet: SubnetId) -> Result<()> {
+fn make_primary(state: &mut State, instance: InstanceId, subnet: SubnetId, now: Duration) -> Result<()> {
     let mac = state.names.mac();
     let address = state.subnets.get(&subnet).and_then(|subnet| subnet.range.peek());
     let nic = Nic {
@@ -304,5 +328,5 @@ fn make_primary(state: &mut State, instance: InstanceId, subnet: SubnetId) -> Re
         addresses: address.into_iter().collect(),
         attachment: NicAttachment::Attached { instance, primary: true },
     };
-    state.insert_foreign(nic, Duration::ZERO)
+    state.insert_foreign(nic, now)
 }

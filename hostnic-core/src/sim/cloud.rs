@@ -12,14 +12,17 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::builder::{CloudBuilder, Durations};
+use super::control::ControlPlane;
 use super::driver::drive;
 use super::fault::{Fate, Fault, When};
 use super::history::{Call, Operation};
 use super::job::{Plugged, Work};
 use super::plug::Plug;
 use super::provider::SimProvider;
+use super::save::SavedCloud;
 use super::service::{Caller, Service};
 use super::state::State;
+use super::time::Time;
 use crate::cloud::Nic;
 use crate::error::Result;
 use crate::id::{InstanceId, JobId, NicId};
@@ -49,7 +52,7 @@ pub struct Cloud {
 /// What the handles and the task share.
 pub(super) struct Shared {
     service: Mutex<Service>,
-    start: Instant,
+    time: Time,
     plug: Option<Arc<dyn Plug>>,
     wake: Arc<Notify>,
     driver: Mutex<Option<Driver>>,
@@ -70,10 +73,10 @@ impl Cloud {
         CloudBuilder::new()
     }
 
-    pub(super) fn new(service: Service, plug: Option<Arc<dyn Plug>>) -> Self {
+    pub(super) fn new(service: Service, plug: Option<Arc<dyn Plug>>, now: Duration) -> Self {
         let shared = Shared {
             service: Mutex::new(service),
-            start: Instant::now(),
+            time: Time::new(now),
             plug,
             wake: Arc::new(Notify::new()),
             driver: Mutex::new(None),
@@ -86,6 +89,22 @@ impl Cloud {
     /// The cloud as one instance sees it. Whether there is such an instance is found out by the first call.
     pub fn node(&self, instance: &InstanceId) -> SimProvider {
         SimProvider::new(self.clone(), instance.clone())
+    }
+
+    /// The cloud from its own side, for an API server in front of it.
+    pub fn control(&self) -> ControlPlane {
+        ControlPlane::new(self.clone())
+    }
+
+    /// Lets `by` pass at once: jobs that become due end, and what depends on time is so much later.
+    pub fn advance(&self, by: Duration) {
+        self.shared.time.advance(by);
+        self.change(|service, now| service.state.settle(now));
+    }
+
+    /// The whole state, for [`CloudBuilder::resume`]. Faults, latencies and the history are no part of it.
+    pub fn save(&self) -> SavedCloud {
+        self.change(|service, now| SavedCloud::of(service, now))
     }
 
     /// Makes a call. It has its effect when the future is first polled; dropping the future later only loses the
@@ -244,7 +263,7 @@ impl Shared {
     }
 
     fn now(&self) -> Duration {
-        self.start.elapsed()
+        self.time.now()
     }
 
     /// The work on links that is due, and when there may be more.
@@ -252,7 +271,7 @@ impl Shared {
         let mut service = self.lock();
         service.state.settle(self.now());
         let work = std::mem::take(&mut service.state.work);
-        (work, service.state.next_due().and_then(|due| self.start.checked_add(due)))
+        (work, service.state.next_due().and_then(|due| self.time.instant(due)))
     }
 
     /// Ends a job whose links have been dealt with.

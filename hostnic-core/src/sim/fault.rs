@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::history::Operation;
 use super::quota::RateLimit;
 use super::seed::Random;
@@ -35,7 +37,8 @@ pub enum Fault {
 }
 
 /// Which calls of an operation a fault meets, counted from the moment that it was injected.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum When {
     /// The n-th one only; 1 is the next.
     Nth(u64),
@@ -48,14 +51,20 @@ pub enum When {
 }
 
 /// How a job goes that a call begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum Fate {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Fate {
+    /// It does its work when it is due.
     #[default]
     Succeed,
+    /// It does nothing, fails when it is due, and does not say for which NICs.
     Fail,
+    /// It does nothing for the first so many NICs, and names them when it fails.
     FailFor(usize),
+    /// It does not end until [`Cloud::unstick_jobs`](super::Cloud::unstick_jobs).
     Stick,
+    /// It is unknown to whoever asks.
     Forget {
+        /// Whether its work is done all the same, when it is due.
         carried_out: bool,
     },
 }
@@ -111,9 +120,9 @@ impl<O, F> Injected<O, F> {
     }
 }
 
-/// The faults `F` that wait for calls of operations `O`.
+/// The faults `F` that wait for calls of operations `O`. An HTTP front has its own, beside the cloud's.
 #[derive(Debug)]
-pub(super) struct Faults<O, F>(Vec<Injected<O, F>>);
+pub struct Faults<O, F>(Vec<Injected<O, F>>);
 
 impl<O, F> Default for Faults<O, F> {
     fn default() -> Self {
@@ -122,16 +131,23 @@ impl<O, F> Default for Faults<O, F> {
 }
 
 impl<O: PartialEq, F: Clone> Faults<O, F> {
-    pub(super) fn inject(&mut self, operation: O, when: When, fault: F) {
+    /// Lets `fault` meet calls of `operation` from now on.
+    pub fn inject(&mut self, operation: O, when: When, fault: F) {
         self.0.push(Injected { operation, when, fault, seen: 0 });
     }
 
-    pub(super) fn clear(&mut self) {
+    /// Takes all back.
+    pub fn clear(&mut self) {
         self.0.clear();
     }
 
+    /// Those that have not met all the calls that they wait for.
+    pub fn waiting(&self) -> impl Iterator<Item = (&O, When, &F)> {
+        self.0.iter().map(|f| (&f.operation, f.when, &f.fault))
+    }
+
     /// The first fault that meets this call. Every fault of the operation counts it, whether it strikes or not.
-    pub(super) fn struck(&mut self, operation: O, random: &mut Random) -> Option<F> {
+    pub fn struck(&mut self, operation: O, random: &mut Random) -> Option<F> {
         let mut struck = None;
         for fault in self.0.iter_mut().filter(|f| f.operation == operation) {
             if fault.strikes(random) && struck.is_none() {

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::fault::Fate;
 use super::history::Operation;
 use super::state::State;
@@ -12,15 +14,27 @@ use crate::error::{Error, ErrorKind, QuotaScope, Result};
 use crate::id::{InstanceId, JobId, NicId};
 
 /// What a job does when it is due.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) enum Task {
-    Attach { instance: InstanceId, nics: Vec<NicId> },
-    Detach { instance: InstanceId, nics: Vec<NicId> },
-    Reserve { reservations: Vec<String> },
-    Release { reservations: Vec<String> },
+    Attach {
+        instance: InstanceId,
+        nics: Vec<NicId>,
+    },
+    Detach {
+        instance: InstanceId,
+        nics: Vec<NicId>,
+    },
+    Reserve {
+        reservations: Vec<String>,
+    },
+    Release {
+        reservations: Vec<String>,
+    },
+    /// Only lasts; what it stands for is kept elsewhere.
+    Last,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 enum Progress {
     /// On the agenda, or stuck.
     Waiting,
@@ -29,18 +43,21 @@ enum Progress {
     Ended(JobState),
 }
 
-#[derive(Debug)]
-struct JobRecord {
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Record {
     task: Task,
     fate: Fate,
     progress: Progress,
+    made: Duration,
+    ended: Option<Duration>,
 }
 
 /// All jobs, and which is due next.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Jobs {
-    records: BTreeMap<JobId, JobRecord>,
+    records: BTreeMap<JobId, Record>,
     /// By due time; the number keeps jobs of one moment in the order in which they came.
+    #[serde(with = "super::save::pairs")]
     agenda: BTreeMap<(Duration, u64), JobId>,
     stuck: Vec<JobId>,
     submitted: u64,
@@ -150,6 +167,10 @@ impl State {
     }
 
     pub(super) fn submit(&mut self, task: Task, fate: Fate, takes: Duration, now: Duration) -> Submitted {
+        Submitted::Job(self.submit_job(task, fate, takes, now))
+    }
+
+    pub(super) fn submit_job(&mut self, task: Task, fate: Fate, takes: Duration, now: Duration) -> JobId {
         let id = self.names.job();
         for nic in task.nics() {
             if let Some(port) = self.nics.get_mut(nic) {
@@ -161,8 +182,9 @@ impl State {
         } else {
             self.jobs.schedule(id.clone(), now.saturating_add(takes));
         }
-        self.jobs.records.insert(id.clone(), JobRecord { task, fate, progress: Progress::Waiting });
-        Submitted::Job(id)
+        let record = Record { task, fate, progress: Progress::Waiting, made: now, ended: None };
+        self.jobs.records.insert(id.clone(), record);
+        id
     }
 
     pub(super) fn job_states(&self, ids: &[JobId]) -> Result<Vec<Job>> {
@@ -195,7 +217,9 @@ impl State {
         let (instance, plug) = match &record.task {
             Task::Attach { instance, .. } => (instance.clone(), true),
             Task::Detach { instance, .. } => (instance.clone(), false),
-            Task::Reserve { .. } | Task::Release { .. } => return self.end_job(&id, Plugged::default(), due),
+            Task::Reserve { .. } | Task::Release { .. } | Task::Last => {
+                return self.end_job(&id, Plugged::default(), due);
+            }
         };
         let failing = failing(record.fate, record.task.nics());
         let links: Vec<_> =
@@ -244,21 +268,25 @@ impl State {
             }
             Task::Reserve { reservations } => self.reserved_now(reservations, fate.does_the_work()),
             Task::Release { reservations } => self.released_now(reservations, fate.does_the_work()),
+            Task::Last => {}
         }
         let state = ended(fate, &task, failed, &plugged.failed);
         if let Some(record) = self.jobs.records.get_mut(id) {
             record.progress = Progress::Ended(state);
+            record.ended = Some(now);
         }
     }
 
     /// Records the end of an attach; false where the NIC is not attached after it.
     fn attached(&mut self, id: &InstanceId, nic: &NicId, plugged: bool, now: Duration) -> bool {
+        let sequence = self.free_sequence(id);
         let instance = self.instances.get_mut(id);
         let Some(port) = self.nics.get_mut(nic) else { return false };
         port.job = None;
         match instance {
             Some(_) if plugged => {
                 port.nic.attachment = NicAttachment::Attached { instance: id.clone(), primary: false };
+                (port.changed, port.sequence) = (now, sequence);
                 self.view.publish(nic, Some(&port.nic), now);
                 true
             }
@@ -270,12 +298,20 @@ impl State {
         }
     }
 
+    /// The lowest position on the instance that is free; 0 is the primary NIC's.
+    fn free_sequence(&self, id: &InstanceId) -> u32 {
+        let on_it = self.nics.values().filter(|port| port.nic.attachment.instance() == Some(id));
+        let taken: BTreeSet<u32> = on_it.map(|port| port.sequence).collect();
+        (1..).find(|sequence| !taken.contains(sequence)).unwrap_or(u32::MAX)
+    }
+
     /// Records the end of a detach; false where the NIC is still attached.
     fn detached(&mut self, id: &InstanceId, nic: &NicId, unplugged: bool, now: Duration) -> bool {
         let Some(port) = self.nics.get_mut(nic) else { return true };
         port.job = None;
         if unplugged && port.nic.attachment != NicAttachment::Available {
             port.nic.attachment = NicAttachment::Available;
+            (port.changed, port.sequence) = (now, 0);
             if let Some(instance) = self.instances.get_mut(id) {
                 instance.secondary.remove(nic);
             }
@@ -291,10 +327,30 @@ impl Jobs {
         self.agenda.insert((due, self.submitted), id);
     }
 
-    fn state(&self, id: &JobId) -> JobState {
+    /// Puts jobs whose links somebody was dealing with back on the agenda: who did so is gone.
+    pub(super) fn begin_again(&mut self, now: Duration) {
+        let interrupted = self.records.iter_mut().filter(|(_, r)| matches!(r.progress, Progress::Plugging));
+        let interrupted: Vec<JobId> = interrupted
+            .map(|(id, record)| {
+                record.progress = Progress::Waiting;
+                id.clone()
+            })
+            .collect();
+        for id in interrupted {
+            self.schedule(id, now);
+        }
+    }
+
+    /// When it was submitted, and when it ended; `None` for a job that nobody knows.
+    pub(super) fn times(&self, id: &JobId) -> Option<(Duration, Option<Duration>)> {
+        let record = self.records.get(id).filter(|r| !matches!(r.fate, Fate::Forget { .. }))?;
+        Some((record.made, record.ended))
+    }
+
+    pub(super) fn state(&self, id: &JobId) -> JobState {
         match self.records.get(id) {
-            None | Some(JobRecord { fate: Fate::Forget { .. }, .. }) => JobState::Unknown,
-            Some(JobRecord { progress: Progress::Ended(state), .. }) => state.clone(),
+            None | Some(Record { fate: Fate::Forget { .. }, .. }) => JobState::Unknown,
+            Some(Record { progress: Progress::Ended(state), .. }) => state.clone(),
             Some(_) => JobState::Running,
         }
     }
@@ -304,7 +360,7 @@ impl Task {
     fn nics(&self) -> &[NicId] {
         match self {
             Self::Attach { nics, .. } | Self::Detach { nics, .. } => nics,
-            Self::Reserve { .. } | Self::Release { .. } => &[],
+            Self::Reserve { .. } | Self::Release { .. } | Self::Last => &[],
         }
     }
 }

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use ipnet::IpNet;
 
 use super::cloud::Cloud;
+use super::create::NewNics;
 use super::history::Operation;
 use super::service::Caller;
 use crate::capability::{AddressReservation, ReservedAddress, SecurityRules, Tagging};
@@ -62,7 +63,10 @@ impl NicProvider for SimProvider {
     async fn create_nics(&self, request: &CreateNics) -> Result<Vec<Nic>> {
         let count = usize::try_from(request.count).unwrap_or(usize::MAX);
         let caller = self.caller(Operation::CreateNics, &request.subnet, count);
-        self.cloud.call(caller, |state, _, now| state.create(request, now)).await
+        let name = request.name.to_string();
+        let (count, addresses) = (request.count, &request.addresses);
+        let new = NewNics { subnet: &request.subnet, count, name: &name, addresses };
+        self.cloud.call(caller, |state, _, now| state.create(&new, now)).await
     }
 
     async fn attach_nics(&self, nics: &[NicId]) -> Result<Submitted> {

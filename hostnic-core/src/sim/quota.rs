@@ -22,19 +22,23 @@ impl Default for Quotas {
 
 /// At most so many calls of the account, all nodes together, in any stretch of time as long as the window.
 #[derive(Debug, Clone)]
-pub(super) struct RateLimit {
+pub struct RateLimit {
     calls: usize,
     window: Duration,
     admitted: VecDeque<Duration>,
 }
 
 impl RateLimit {
-    pub(super) fn new(calls: u32, window: Duration) -> Self {
+    /// At most `calls` in any `window`.
+    pub fn new(calls: u32, window: Duration) -> Self {
         Self { calls: usize::try_from(calls).unwrap_or(usize::MAX), window, admitted: VecDeque::new() }
     }
 
     /// Counts a call at `now`, or says how long to wait for the next one that would be admitted.
-    pub(super) fn admit(&mut self, now: Duration) -> Result<(), Duration> {
+    ///
+    /// # Errors
+    /// How long to wait.
+    pub fn admit(&mut self, now: Duration) -> Result<(), Duration> {
         while self.admitted.front().is_some_and(|at| now.saturating_sub(*at) >= self.window) {
             self.admitted.pop_front();
         }

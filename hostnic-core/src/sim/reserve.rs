@@ -4,7 +4,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 
+use super::control::Selection;
 use super::fault::Fate;
 use super::history::Operation;
 use super::job::{Task, Work};
@@ -12,16 +14,17 @@ use super::range::between;
 use super::state::State;
 use crate::capability::ReservedAddress;
 use crate::cloud::{Nic, NicAttachment, Submitted};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, QuotaScope, Result};
 use crate::id::{NicId, SubnetId};
 
 /// One reserved address.
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Reservation {
-    address: ReservedAddress,
-    name: String,
+    pub(super) address: ReservedAddress,
+    pub(super) name: String,
+    pub(super) made: Duration,
     /// Whether its job has ended. Before that the address is taken, but not shown.
-    shown: bool,
+    pub(super) shown: bool,
 }
 
 impl State {
@@ -44,27 +47,63 @@ impl State {
         fate: Fate,
         now: Duration,
     ) -> Result<Submitted> {
-        let refuse =
-            |kind| Error::new(kind, Operation::Reserve.verb(), format_args!("{first} to {last} in {subnet}"));
+        let addresses = self.select(subnet, &Selection::Range(first, last))?;
+        let reservations = self.hold(subnet, name, addresses, now);
+        Ok(self.submit(Task::Reserve { reservations }, fate, self.durations.reserve, now))
+    }
+
+    /// Takes the selected addresses of a subnet, or none.
+    pub(super) fn select(&mut self, subnet: &SubnetId, selection: &Selection) -> Result<Vec<IpAddr>> {
+        let refuse = |kind| Error::new(kind, Operation::Reserve.verb(), subnet);
         let range = &mut self.subnets.get_mut(subnet).ok_or_else(|| refuse(ErrorKind::NotFound))?.range;
-        // Both ends are checked before the addresses between are counted, which could be 2^128.
-        if !range.holds(first) || !range.holds(last) || first > last {
-            return Err(refuse(ErrorKind::Invalid)
-                .detail("the range is empty, or not all within what the subnet gives out"));
+        let chosen = match selection {
+            Selection::Next(count) => {
+                return range.take_next(*count).ok_or_else(|| refuse(ErrorKind::Quota(QuotaScope::Subnet)));
+            }
+            Selection::Range(first, last) => {
+                // Both ends are checked before the addresses between are counted, which could be 2^128.
+                if !range.holds(*first) || !range.holds(*last) || first > last {
+                    return Err(refuse(ErrorKind::Invalid).detail(format_args!(
+                        "{first} to {last} is empty, or not all within what the subnet gives out"
+                    )));
+                }
+                between(*first, *last).collect()
+            }
+            Selection::Chosen(addresses) => addresses.clone(),
+        };
+        if let Some(outside) = chosen.iter().find(|a| !range.holds(**a)) {
+            return Err(refuse(ErrorKind::Invalid).detail(format_args!("{outside} is not given out there")));
         }
-        if let Some(taken) = between(first, last).find(|a| range.is_taken(*a)) {
+        if let Some(taken) = chosen.iter().find(|a| range.is_taken(**a)) {
             return Err(refuse(ErrorKind::Conflict).detail(format_args!("{taken} is taken")));
         }
-        let mut reservations = Vec::new();
-        for address in between(first, last) {
-            range.take(address);
+        for address in &chosen {
+            if !range.take(*address) {
+                // Only one that was named twice can be taken by now.
+                chosen.iter().for_each(|a| range.give_back(*a));
+                return Err(refuse(ErrorKind::Invalid).detail(format_args!("{address} is named twice")));
+            }
+        }
+        Ok(chosen)
+    }
+
+    /// Writes down reservations of addresses that were just taken.
+    pub(super) fn hold(
+        &mut self,
+        subnet: &SubnetId,
+        name: &str,
+        addresses: Vec<IpAddr>,
+        now: Duration,
+    ) -> Vec<String> {
+        let mut ids = Vec::new();
+        for address in addresses {
             let id = self.names.reservation();
             let address = ReservedAddress { id: id.clone(), address, subnet: subnet.clone() };
-            self.reservations
-                .insert(id.clone(), Reservation { address, name: name.to_owned(), shown: false });
-            reservations.push(id);
+            let reservation = Reservation { address, name: name.to_owned(), made: now, shown: false };
+            self.reservations.insert(id.clone(), reservation);
+            ids.push(id);
         }
-        Ok(self.submit(Task::Reserve { reservations }, fate, self.durations.reserve, now))
+        ids
     }
 
     pub(super) fn reserved(&self, subnet: &SubnetId, name: &str) -> Vec<ReservedAddress> {

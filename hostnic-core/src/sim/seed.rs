@@ -1,31 +1,36 @@
 //! Where the simulated cloud's chance and its names come from.
 
+use serde::{Deserialize, Serialize};
+
 use crate::id::{JobId, MacAddr};
 use crate::random::split_mix;
 
 /// Draws the same numbers for the same seed on every machine.
-#[derive(Debug, Clone)]
-pub(super) struct Random(u64);
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Random(u64);
 
 impl Random {
-    pub(super) fn new(seed: u64) -> Self {
+    /// The numbers of this seed, from the first on.
+    pub fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    pub(super) fn next(&mut self) -> u64 {
+    /// The next number.
+    #[expect(clippy::should_implement_trait, reason = "there is no end to iterate to")]
+    pub fn next(&mut self) -> u64 {
         let (number, state) = split_mix(self.0);
         self.0 = state;
         number
     }
 
     /// Below `bound`; 0 for a bound of 0.
-    pub(super) fn below(&mut self, bound: usize) -> usize {
+    pub fn below(&mut self, bound: usize) -> usize {
         let bound = u64::try_from(bound).unwrap_or(u64::MAX).max(1);
         usize::try_from(self.next() % bound).unwrap_or(0)
     }
 
     /// True with the given probability.
-    pub(super) fn chance(&mut self, probability: f64) -> bool {
+    pub fn chance(&mut self, probability: f64) -> bool {
         // The upper 53 bits are exact in an f64: a number from 0 up to, not including, 1.
         let upper = self.next() >> 11;
         #[expect(clippy::cast_precision_loss, reason = "53 bits fit an f64")]
@@ -35,7 +40,7 @@ impl Random {
 }
 
 /// Gives out names that never come twice and look like a cloud's.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Names {
     start: u32,
     macs: u32,

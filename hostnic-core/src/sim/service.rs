@@ -97,10 +97,10 @@ impl Service {
     }
 
     /// Takes away some NIC that is no instance's primary one.
-    fn vanish_any(&mut self, now: Duration) {
+    pub(super) fn vanish_any(&mut self, now: Duration) -> Option<NicId> {
         let candidates: Vec<NicId> = self.state.removable().cloned().collect();
-        if let Some(nic) = candidates.get(self.random.below(candidates.len())) {
-            self.state.remove(nic, now);
-        }
+        let nic = candidates.get(self.random.below(candidates.len()))?;
+        self.state.remove(nic, now);
+        Some(nic.clone())
     }
 }

@@ -2,10 +2,10 @@
 //! task and no lock is in here, so that anything can drive it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 
 use super::builder::{Durations, SubnetSpec};
 use super::history::Operation;
@@ -16,32 +16,43 @@ use super::reserve::Reservation;
 use super::seed::Names;
 use super::view::LaggingView;
 use crate::cloud::{Instance, Nic, NicAttachment, NicFilter, Subnet};
-use crate::error::{Error, ErrorKind, QuotaScope, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::id::{InstanceId, JobId, NicId, SubnetId};
-use crate::provider::{Capabilities, CreateNics, NicAddresses};
+use crate::provider::Capabilities;
 
 /// One NIC, and what only the cloud knows of it.
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Port {
     pub(super) nic: Nic,
     /// The attach or detach job that has not ended.
     pub(super) job: Option<JobId>,
     pub(super) tags: BTreeSet<String>,
+    pub(super) made: Duration,
+    /// When it was last attached or detached.
+    pub(super) changed: Duration,
+    /// Its position on its instance; 0 where it is on none, and for a primary one.
+    pub(super) sequence: u32,
 }
 
-#[derive(Debug)]
+impl Port {
+    fn new(nic: Nic, now: Duration) -> Self {
+        Self { nic, job: None, tags: BTreeSet::new(), made: now, changed: now, sequence: 0 }
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct InstanceState {
-    instance: Instance,
-    primary: Option<NicId>,
+    pub(super) instance: Instance,
+    pub(super) primary: Option<NicId>,
     /// The NICs besides the primary one that are attached or are being attached.
     pub(super) secondary: BTreeSet<NicId>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct SubnetState {
     pub(super) spec: SubnetSpec,
     pub(super) range: AddressRange,
-    nics: u32,
+    pub(super) nics: u32,
 }
 
 /// The whole cloud.
@@ -86,6 +97,10 @@ impl State {
         Ok(ids.iter().filter_map(|id| self.subnets.get(id)).map(|state| self.describe(state)).collect())
     }
 
+    pub(super) fn subnet(&self, id: &SubnetId) -> Option<Subnet> {
+        self.subnets.get(id).map(|state| self.describe(state))
+    }
+
     fn describe(&self, state: &SubnetState) -> Subnet {
         let spec = &state.spec;
         let room = self.quotas.nics_per_subnet.saturating_sub(state.nics).min(state.range.free());
@@ -99,49 +114,13 @@ impl State {
         }
     }
 
-    pub(super) fn create(&mut self, request: &CreateNics, now: Duration) -> Result<Vec<Nic>> {
-        let refuse = |kind| Error::new(kind, Operation::CreateNics.verb(), &request.subnet);
-        check_create(&self.capabilities, request)?;
-        let owned = self.owned();
-        let subnet = self.subnets.get_mut(&request.subnet).ok_or_else(|| refuse(ErrorKind::NotFound))?;
-        if subnet.nics.saturating_add(request.count) > self.quotas.nics_per_subnet {
-            return Err(refuse(ErrorKind::Quota(QuotaScope::Subnet)));
-        }
-        if self.quotas.nics_per_account.is_some_and(|limit| owned.saturating_add(request.count) > limit) {
-            return Err(refuse(ErrorKind::Quota(QuotaScope::Account)));
-        }
-        let name = request.name.to_string();
-        let mut made = Vec::new();
-        for addresses in subnet.addresses_for(request)? {
-            let mac = self.names.mac();
-            made.push(Nic {
-                id: NicId::new(mac.to_string())?,
-                mac,
-                name: name.clone(),
-                subnet: request.subnet.clone(),
-                addresses,
-                attachment: NicAttachment::Available,
-            });
-        }
-        for nic in &made {
-            self.put(nic.clone(), now);
-        }
-        Ok(made)
-    }
-
-    /// The NICs that the account's quota counts.
-    fn owned(&self) -> u32 {
-        let primaries = self.instances.values().filter(|i| i.primary.is_some()).count();
-        u32::try_from(self.nics.len().saturating_sub(primaries)).unwrap_or(u32::MAX)
-    }
-
     /// Puts in a NIC whose addresses are taken already.
-    fn put(&mut self, nic: Nic, now: Duration) {
+    pub(super) fn put(&mut self, nic: Nic, now: Duration) {
         if let Some(subnet) = self.subnets.get_mut(&nic.subnet) {
             subnet.nics += 1;
         }
         self.view.publish(&nic.id, Some(&nic), now);
-        self.nics.insert(nic.id.clone(), Port { nic, job: None, tags: BTreeSet::new() });
+        self.nics.insert(nic.id.clone(), Port::new(nic, now));
     }
 
     /// Puts in a NIC that somebody else made.
@@ -230,6 +209,7 @@ impl State {
             let Some(port) = self.nics.get_mut(&nic) else { continue };
             if port.nic.attachment != NicAttachment::Available {
                 port.nic.attachment = NicAttachment::Available;
+                (port.changed, port.sequence) = (now, 0);
                 let freed = port.nic.clone();
                 self.view.publish(&nic, Some(&freed), now);
                 self.unplug_later(id.clone(), freed);
@@ -261,65 +241,5 @@ impl State {
                 .detail(format_args!("one call takes at most {limit}")));
         }
         Ok(())
-    }
-}
-
-impl SubnetState {
-    /// Takes the addresses of every NIC of the request, or none.
-    fn addresses_for(&mut self, request: &CreateNics) -> Result<Vec<Vec<IpAddr>>> {
-        let refuse =
-            |kind, subject: &dyn std::fmt::Display| Error::new(kind, Operation::CreateNics.verb(), subject);
-        match &request.addresses {
-            NicAddresses::None => Ok((0..request.count).map(|_| Vec::new()).collect()),
-            NicAddresses::Assigned(_) if !self.spec.dhcp => Err(refuse(ErrorKind::Invalid, &request.subnet)
-                .detail("the cloud hands out no addresses in this subnet")),
-            NicAddresses::Assigned(each) => {
-                let all = request.count.checked_mul(*each).and_then(|all| self.range.take_next(all));
-                let all = all.ok_or_else(|| refuse(ErrorKind::Quota(QuotaScope::Subnet), &request.subnet))?;
-                let each = usize::try_from(*each).unwrap_or(usize::MAX).max(1);
-                Ok(all.chunks(each).map(<[IpAddr]>::to_vec).collect())
-            }
-            NicAddresses::Fixed(chosen) => {
-                let distinct: BTreeSet<_> = chosen.iter().collect();
-                if distinct.len() != chosen.len() {
-                    return Err(
-                        refuse(ErrorKind::Invalid, &request.subnet).detail("an address is asked for twice")
-                    );
-                }
-                if let Some(outside) = chosen.iter().find(|a| !self.spec.prefix.contains(*a)) {
-                    return Err(refuse(ErrorKind::Invalid, outside).detail("it is outside the subnet"));
-                }
-                if let Some(taken) = chosen.iter().find(|a| self.range.is_taken(**a)) {
-                    return Err(refuse(ErrorKind::Conflict, taken).detail("the address is taken"));
-                }
-                Ok(chosen.iter().inspect(|a| _ = self.range.take(**a)).map(|a| vec![*a]).collect())
-            }
-        }
-    }
-}
-
-/// What can be refused without looking at the subnet.
-fn check_create(can: &Capabilities, request: &CreateNics) -> Result<()> {
-    let refuse = |kind| Error::new(kind, Operation::CreateNics.verb(), &request.subnet);
-    if !(1..=can.create_batch).contains(&request.count) {
-        let detail = format!("{} NICs: one call makes 1 to {}", request.count, can.create_batch);
-        return Err(refuse(ErrorKind::Invalid).detail(detail));
-    }
-    match &request.addresses {
-        NicAddresses::Assigned(each) if !(1..=can.addresses_per_nic).contains(each) => {
-            let detail = format!("{each} addresses: one NIC carries 1 to {}", can.addresses_per_nic);
-            Err(refuse(ErrorKind::Invalid).detail(detail))
-        }
-        NicAddresses::Fixed(_) if !can.fixed_addresses => {
-            Err(refuse(ErrorKind::Unsupported).detail("this cloud chooses the addresses itself"))
-        }
-        NicAddresses::Fixed(chosen) if usize::try_from(request.count) != Ok(chosen.len()) => {
-            let detail = format!("{} addresses for {} NICs", chosen.len(), request.count);
-            Err(refuse(ErrorKind::Invalid).detail(detail))
-        }
-        NicAddresses::None if !can.bare_nics => {
-            Err(refuse(ErrorKind::Unsupported).detail("every NIC of this cloud has an address"))
-        }
-        _ => Ok(()),
     }
 }

@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::cloud::{Nic, NicFilter};
 use crate::id::NicId;
 
 /// A copy of the NICs that follows the truth after a constant lag, change by change and in order.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct LaggingView {
     lag: Duration,
     shown: BTreeMap<NicId, Nic>,

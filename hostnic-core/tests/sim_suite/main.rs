@@ -7,6 +7,7 @@
 )]
 
 mod cloud;
+mod control;
 mod faults;
 mod kernel;
 mod plugging;
