@@ -1,3 +1,5 @@
 //! QingCloud as a [`NicProvider`](hostnic_core::NicProvider).
 
 pub mod sign;
+#[cfg(feature = "simulator")]
+pub mod simulator;
