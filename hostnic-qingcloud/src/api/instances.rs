@@ -1,0 +1,84 @@
+//! Instances.
+
+use std::fmt::Display;
+
+use serde::Deserialize;
+
+use crate::action::Action;
+use crate::client::Operation;
+use crate::failure::CallError;
+use crate::paging::Row;
+use crate::request::Request;
+use crate::wire;
+
+/// An instance.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct InstanceRow {
+    /// Its id.
+    #[serde(deserialize_with = "wire::text")]
+    pub instance_id: String,
+    /// Its name.
+    #[serde(deserialize_with = "wire::text")]
+    pub instance_name: String,
+    /// `running`, `stopped`, `terminated` and so on.
+    #[serde(deserialize_with = "wire::text")]
+    pub status: String,
+    /// What is being done to it; empty for nothing.
+    #[serde(deserialize_with = "wire::text")]
+    pub transition_status: String,
+    /// Its NICs; the cloud may list the primary one only.
+    #[serde(deserialize_with = "wire::list")]
+    pub vxnets: Vec<InstanceNicRow>,
+}
+
+impl Row for InstanceRow {
+    const SET: &'static str = "instance_set";
+
+    fn id(&self) -> &str {
+        &self.instance_id
+    }
+}
+
+/// A NIC, as its instance lists it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct InstanceNicRow {
+    /// Its vxnet.
+    #[serde(deserialize_with = "wire::text")]
+    pub vxnet_id: String,
+    /// Its MAC address.
+    #[serde(deserialize_with = "wire::text")]
+    pub nic_id: String,
+    /// Its address.
+    #[serde(deserialize_with = "wire::text")]
+    pub private_ip: String,
+    /// 1 for the primary NIC.
+    #[serde(deserialize_with = "wire::number")]
+    pub role: Option<i64>,
+}
+
+impl Operation<'_> {
+    /// `DescribeInstances` for one; `None` where there is no such instance.
+    ///
+    /// Nodes of AppCenter clusters are listed only when asked for, so that is tried second.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn describe_instance(&self, id: impl Display) -> Result<Option<InstanceRow>, CallError> {
+        let request = Request::new(Action::DescribeInstances).with_list("instances", [&id]);
+        let id = id.to_string();
+        for request in [request.clone(), request.with("is_cluster_node", 1)] {
+            let rows: Vec<InstanceRow> = match self.all(&request).await {
+                Err(error) if error.code() == Some(2100) => Vec::new(),
+                rows => rows?,
+            };
+            if let Some(row) = rows.into_iter().find(|row| row.instance_id == id) {
+                return Ok(Some(row));
+            }
+        }
+        Ok(None)
+    }
+}
