@@ -74,6 +74,15 @@ pub struct Refusal {
     pub message: String,
 }
 
+impl Refusal {
+    /// Whether the message names this id, whole.
+    pub(crate) fn names(&self, id: &str) -> bool {
+        let part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':');
+        let words = self.message.split(|c| !part(c)).map(|word| word.trim_matches(['.', ':']));
+        words.into_iter().any(|word| word.eq_ignore_ascii_case(id))
+    }
+}
+
 fn apart(ahead: &Option<i64>) -> String {
     match ahead {
         None => "perhaps far from".to_owned(),
@@ -102,7 +111,12 @@ impl CallError {
         self.refusal().map(|refusal| refusal.code)
     }
 
-    pub(crate) fn refusal(&self) -> Option<&Refusal> {
+    /// Whether the API named this id when it said no.
+    pub(crate) fn names(&self, id: &str) -> bool {
+        self.refusal().is_some_and(|refusal| refusal.names(id))
+    }
+
+    fn refusal(&self) -> Option<&Refusal> {
         match &*self.failure {
             Failure::Refused(refusal) | Failure::Expired { refusal, .. } => Some(refusal),
             _ => None,
@@ -321,6 +335,19 @@ mod tests {
             "delete NICs 52:54:00:00:00:01: in conflict with the present state: DeleteNics: the API says: \
              PermissionDenied, nic [52:54:00:00:00:01] is in use (ret_code 1400)"
         );
+    }
+
+    #[test]
+    fn an_id_is_named_when_the_message_has_all_of_it() {
+        for (message, named) in [
+            ("ResourceNotFound, resource [j-12] of type job not found", true),
+            ("nothing is known of J-12.", true),
+            ("j-12: gone", true),
+            ("resource [j-123] not found", false),
+            ("not found", false),
+        ] {
+            assert_eq!(refused(Action::DescribeJobs, 2100, message).names("j-12"), named, "{message}");
+        }
     }
 
     #[test]

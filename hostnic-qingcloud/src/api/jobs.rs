@@ -89,22 +89,22 @@ impl JobRow {
 impl Operation<'_> {
     /// `DescribeJobs`. Unknown ids are left out.
     ///
-    /// The documentation says that an unknown id is an error, so then each half is asked for, down to the unknown ones.
+    /// The documentation says that an unknown id is an error. Those that the message names are left out then; where it names
+    /// none, each half is asked for, down to the unknown ones.
     ///
     /// # Errors
     /// [`CallError`].
     pub async fn describe_jobs(&self, ids: &[impl Display]) -> Result<Vec<JobRow>, CallError> {
         let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
         let mut rows: Vec<JobRow> = Vec::new();
-        let mut open: Vec<&[String]> = ids.chunks(PAGE).collect();
+        let mut open: Vec<Vec<String>> = ids.chunks(PAGE).map(<[String]>::to_vec).collect();
         while let Some(ids) = open.pop() {
-            let request = Request::new(Action::DescribeJobs).with_list("jobs", ids);
-            match (self.all(&request).await, ids) {
+            let request = Request::new(Action::DescribeJobs).with_list("jobs", &ids);
+            match (self.all(&request).await, &*ids) {
                 (Ok(found), _) => rows.extend(found),
                 (Err(error), [only]) if is_unknown(&error, only) => {}
                 (Err(error), [_, _, ..]) if matches!(error.code(), Some(1100 | 2100)) => {
-                    let (one, other) = ids.split_at(ids.len() / 2);
-                    open.extend([one, other]);
+                    open.extend(without_unknown(&error, ids));
                 }
                 (Err(error), _) => return Err(error),
             }
@@ -131,6 +131,16 @@ fn is_unknown(error: &CallError, id: &str) -> bool {
         Some(1100) => !id.starts_with("j-"),
         _ => false,
     }
+}
+
+/// What to ask for again, after the cloud refused `ids` because one is unknown.
+fn without_unknown(error: &CallError, ids: Vec<String>) -> Vec<Vec<String>> {
+    if ids.iter().any(|id| error.names(id)) {
+        let others: Vec<String> = ids.into_iter().filter(|id| !error.names(id)).collect();
+        return if others.is_empty() { Vec::new() } else { vec![others] };
+    }
+    let (one, other) = ids.split_at(ids.len() / 2);
+    vec![one.to_vec(), other.to_vec()]
 }
 
 #[cfg(test)]

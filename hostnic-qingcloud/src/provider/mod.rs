@@ -134,9 +134,3 @@ fn submitted(call: Call<'_>, job: String) -> Result<Submitted> {
     let strange = |error| refused(ErrorKind::Internal, call).detail("the job's id is strange").source(error);
     JobId::new(job).map(Submitted::Job).map_err(|error| strange(error).effect_unknown())
 }
-
-/// The ids of `nics` that an error's message names.
-fn named_in<'a>(error: &CallError, nics: &'a [NicId]) -> Vec<&'a NicId> {
-    let message = error.refusal().map(|refusal| refusal.message.to_ascii_lowercase()).unwrap_or_default();
-    nics.iter().filter(|nic| message.contains(&nic.as_str().to_ascii_lowercase())).collect()
-}

@@ -8,7 +8,7 @@ use hostnic_core::layer::Call;
 use hostnic_core::{ErrorKind, Result};
 
 use super::describe::look;
-use super::{QingCloudProvider, distinct, failed, failed_as, named_in, refused, submitted};
+use super::{QingCloudProvider, distinct, failed, failed_as, refused, submitted};
 use crate::client::Operation;
 use crate::failure::CallError;
 use crate::paging::PAGE;
@@ -119,9 +119,9 @@ async fn without_unknown(
     if nics.len() == 1 {
         return Ok(Vec::new());
     }
-    let named = named_in(&error, &nics);
+    let (named, others): (Vec<NicId>, _) = nics.iter().cloned().partition(|nic| error.names(nic.as_str()));
     if !named.is_empty() {
-        return Ok(nics.iter().filter(|nic| !named.contains(nic)).cloned().collect());
+        return Ok(others);
     }
     let listed = look(operation, &nics).await.map_err(|error| failed(call, error))?;
     let left: Vec<NicId> = nics.iter().filter(|nic| listed.contains_key(nic)).cloned().collect();

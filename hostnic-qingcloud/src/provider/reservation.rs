@@ -99,9 +99,8 @@ async fn release_some(operation: &Operation<'_>, ids: &[String], subject: &Few<'
         if left.len() == 1 {
             break;
         }
-        let message = error.refusal().map(|refusal| refusal.message.clone()).unwrap_or_default();
-        let known: Vec<String> = if left.iter().any(|id| message.contains(id)) {
-            left.iter().filter(|id| !message.contains(*id)).cloned().collect()
+        let known: Vec<String> = if left.iter().any(|id| error.names(id)) {
+            left.iter().filter(|id| !error.names(id)).cloned().collect()
         } else {
             let query = VipQuery { vips: left.clone(), ..VipQuery::default() };
             let rows = operation.describe_vips(&query).await.map_err(fail)?;
