@@ -7,6 +7,8 @@ mod identity;
 mod node;
 mod service;
 mod show;
+#[cfg(feature = "simulator")]
+pub mod sim_server;
 mod simulated;
 mod socket;
 mod telemetry;

@@ -35,7 +35,7 @@ pub(crate) fn begin(level: &str, format: LogFormat) -> Result<(), String> {
 /// A plain level is about us; the libraries below speak up only when something is wrong.
 fn directives(level: &str) -> String {
     if level.chars().all(char::is_alphabetic) {
-        ["hostnic_core", "hostnic_netlink", "hostnic_cni", "hostnic_daemon"]
+        ["hostnic_core", "hostnic_netlink", "hostnic_qingcloud", "hostnic_cni", "hostnic_daemon"]
             .iter()
             .fold("warn".to_owned(), |list, part| format!("{list},{part}={level}"))
     } else {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use hostnic_core::Result;
+use hostnic_core::id::InvalidValue;
 use hostnic_core::sim::{Cloud, Faults, Random, RateLimit, SubnetSpec};
 
 use super::account::access_key::KeyStatus;
@@ -13,6 +14,7 @@ use super::account::router::Router;
 use super::account::security_group::Group;
 use super::account::vxnet::{Network, Vxnet};
 use super::account::{Account, JobTimes, Limits};
+use super::action;
 use super::backend::{Backend, State};
 use super::config::{SimulatorConfig, VxnetSpec};
 use super::gate::Gate;
@@ -20,6 +22,10 @@ use super::store::{Saved, Store};
 
 /// The backend of a simulator. What was saved comes first; what the configuration names beside it is added.
 pub(super) fn backend(config: &SimulatorConfig) -> Result<Backend> {
+    if let Some(unknown) = config.latencies.keys().find(|name| action::named(name).is_none()) {
+        let rule = "one of the API's actions, such as DescribeNics";
+        return Err(InvalidValue::new("action with a latency", unknown, rule).into());
+    }
     let store = config.state.clone().map(Store::new);
     let saved = store.as_ref().map(Store::load).transpose()?.flatten();
     let clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();

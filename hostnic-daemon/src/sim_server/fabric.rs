@@ -1,0 +1,82 @@
+//! The simulator's links: the fabric, which learns of a vxnet when its first NIC is plugged in.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Weak};
+
+use async_trait::async_trait;
+use hostnic_core::cloud::Nic;
+use hostnic_core::id::{InstanceId, NicId};
+use hostnic_core::sim::Plug;
+use hostnic_core::{Error, ErrorKind, Result};
+use hostnic_netlink::Netns;
+use hostnic_netlink::fabric::Fabric;
+use hostnic_qingcloud::simulator::Simulator;
+use tokio::sync::watch;
+
+use super::flags::InstanceFlag;
+
+/// A fabric behind a simulator.
+#[derive(Debug)]
+pub(super) struct Links {
+    fabric: Fabric,
+    /// Who knows the vxnets; told once it runs.
+    simulator: watch::Sender<Option<Weak<Simulator>>>,
+}
+
+impl Links {
+    /// A fabric with a node for each instance.
+    pub(super) async fn start(instances: &[InstanceFlag]) -> Result<(Arc<Self>, Vec<(InstanceId, PathBuf)>)> {
+        let folder = std::env::temp_dir().join(format!("hostnic-sim-{}", std::process::id()));
+        let fabric = Fabric::new(folder).await?;
+        let mut nodes = Vec::new();
+        for InstanceFlag { id, netns } in instances {
+            let path = match netns {
+                Some(path) => {
+                    fabric.adopt_node(id.clone(), Netns::open(path)?).await?;
+                    path.clone()
+                }
+                None => fabric.add_node(id.clone()).await?,
+            };
+            nodes.push((id.clone(), path));
+        }
+        Ok((Arc::new(Self { fabric, simulator: watch::Sender::new(None) }), nodes))
+    }
+
+    /// Says whose links these are. Until then nothing is plugged.
+    pub(super) fn serve(&self, simulator: &Arc<Simulator>) {
+        self.simulator.send_replace(Some(Arc::downgrade(simulator)));
+    }
+
+    pub(super) async fn shutdown(&self) -> Result<()> {
+        self.fabric.shutdown().await
+    }
+
+    async fn open_subnet(&self, nic: &Nic) -> Result<()> {
+        let mut told = self.simulator.subscribe();
+        // This holds the sender, so waiting cannot fail.
+        let simulator = told.wait_for(Option::is_some).await.ok().and_then(|told| told.clone());
+        let gone = || Error::new(ErrorKind::NotFound, "plug NIC into subnet", &nic.subnet);
+        let simulator = simulator.and_then(|weak| weak.upgrade()).ok_or_else(gone)?;
+        let subnets = simulator.cloud().control().subnets();
+        drop(simulator);
+        let subnet = subnets.into_iter().find(|subnet| subnet.id == nic.subnet).ok_or_else(gone)?;
+        self.fabric.add_subnet(subnet.id, subnet.prefix, subnet.gateway).await
+    }
+}
+
+#[async_trait]
+impl Plug for Links {
+    async fn plug(&self, instance: &InstanceId, nic: &Nic, sources: &[IpAddr]) -> Result<()> {
+        self.open_subnet(nic).await?;
+        self.fabric.plug(instance, nic, sources).await
+    }
+
+    async fn unplug(&self, instance: &InstanceId, nic: &Nic) -> Result<()> {
+        self.fabric.unplug(instance, nic).await
+    }
+
+    async fn set_sources(&self, nic: &NicId, sources: &[IpAddr]) -> Result<()> {
+        self.fabric.set_sources(nic, sources).await
+    }
+}
