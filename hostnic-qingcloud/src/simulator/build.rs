@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use hostnic_core::Result;
 use hostnic_core::id::InvalidValue;
+use hostnic_core::provider::Capabilities;
 use hostnic_core::sim::{Cloud, Faults, Random, RateLimit, SubnetSpec};
 
 use super::account::access_key::KeyStatus;
@@ -20,6 +21,15 @@ use super::config::{SimulatorConfig, VxnetSpec};
 use super::gate::Gate;
 use super::store::{Saved, Store};
 
+/// How many NICs one call takes is documented for CreateNics only; the same is assumed for the others.
+const CAPABILITIES: Capabilities = Capabilities {
+    create_batch: 252,
+    batch: 252,
+    addresses_per_nic: 1,
+    fixed_addresses: true,
+    bare_nics: true,
+};
+
 /// The backend of a simulator. What was saved comes first; what the configuration names beside it is added.
 pub(super) fn backend(config: &SimulatorConfig) -> Result<Backend> {
     if let Some(unknown) = config.latencies.keys().find(|name| action::named(name).is_none()) {
@@ -31,6 +41,7 @@ pub(super) fn backend(config: &SimulatorConfig) -> Result<Backend> {
     let clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let mut builder = Cloud::builder()
         .seed(config.seed)
+        .capabilities(CAPABILITIES)
         .router(SimulatorConfig::ROUTER)
         .quotas(config.quotas.clone())
         .durations(config.durations)
