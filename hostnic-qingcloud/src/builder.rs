@@ -70,10 +70,12 @@ impl QingCloud {
         self.client_on(transport)
     }
 
-    /// The provider of the instance that this is. Calls nothing but, where so configured, the metadata service.
+    /// The provider of the instance that this is. Calls nothing but, where so configured, the metadata
+    /// service.
     ///
     /// # Errors
-    /// [`ConnectError`] where the configuration cannot be used, and where it is not known which instance this is.
+    /// [`ConnectError`] where the configuration cannot be used, and where it is not known which instance this
+    /// is.
     pub async fn connect(self) -> Result<QingCloudProvider, ConnectError> {
         let transport = self.make_transport()?;
         let client = self.client_on(Arc::clone(&transport))?;

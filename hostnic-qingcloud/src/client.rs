@@ -20,7 +20,8 @@ const CONNECT_PAUSE: Duration = Duration::from_secs(1);
 
 /// The request is too old, or from the future.
 const EXPIRED: i64 = 1300;
-/// The key is unknown or the signature is wrong; and the session is over. For a role's key both mean that it has ended.
+/// The key is unknown or the signature is wrong; and the session is over. For a role's key both mean that it
+/// has ended.
 const KEY_REFUSED: [i64; 2] = [1200, 2000];
 
 /// The API, for one account and zone. Shared by all that goes on at the same time; holds the connections.
@@ -161,8 +162,8 @@ pub struct Operation<'a> {
 impl Operation<'_> {
     /// Makes a call. The methods named after actions are easier to use.
     ///
-    /// Nothing is repeated that may have been carried out. Dropping the future closes the connection, not what the cloud
-    /// has begun.
+    /// Nothing is repeated that may have been carried out. Dropping the future closes the connection, not
+    /// what the cloud has begun.
     ///
     /// # Errors
     /// [`CallError`] says what it means for a caller.

@@ -1,4 +1,5 @@
-//! From the cloud's rows to the values of the traits. A row that cannot be is left out, and said so in the log.
+//! From the cloud's rows to the values of the traits. A row that cannot be is left out, and said so in the
+//! log.
 
 use std::net::IpAddr;
 

@@ -92,8 +92,8 @@ impl KeySource {
     }
 }
 
-/// The role of an instance. Calls that find its key too old at the same time each ask for another, which does no harm;
-/// nobody holds a lock meanwhile.
+/// The role of an instance. Calls that find its key too old at the same time each ask for another, which does
+/// no harm; nobody holds a lock meanwhile.
 #[derive(Debug)]
 pub(crate) struct Role {
     proxy: Endpoint,

@@ -9,7 +9,8 @@ use crate::action::{Action, Nature};
 use crate::credentials::CredentialsError;
 use crate::transport::TransportError;
 
-/// How long to stay away after the request rate was exceeded. The API says nothing; its window is an hour or a day.
+/// How long to stay away after the request rate was exceeded. The API says nothing; its window is an hour or
+/// a day.
 const RATE_PAUSE: Duration = Duration::from_secs(60);
 
 /// How long to stay away from a server that is busy and does not say how long.
@@ -59,7 +60,8 @@ pub enum Failure {
     Expired {
         /// What the API said.
         refusal: Refusal,
-        /// How many seconds the cloud's clock is ahead of this machine's; `None` where it does not tell its time.
+        /// How many seconds the cloud's clock is ahead of this machine's; `None` where it does not tell its
+        /// time.
         ahead: Option<i64>,
     },
 }
@@ -123,8 +125,8 @@ impl CallError {
         }
     }
 
-    /// What a caller can do about it, as far as action and answer tell. The provider finds out more where a code has
-    /// several meanings.
+    /// What a caller can do about it, as far as action and answer tell. The provider finds out more where a
+    /// code has several meanings.
     pub fn kind(&self) -> ErrorKind {
         match &*self.failure {
             Failure::Credentials(error) => error.kind(),
@@ -137,8 +139,8 @@ impl CallError {
         }
     }
 
-    /// Whether the action can have been carried out. A read has no effect; a write none where the API said no before it
-    /// began, or cannot have got the request.
+    /// Whether the action can have been carried out. A read has no effect; a write none where the API said no
+    /// before it began, or cannot have got the request.
     pub fn effect(&self) -> Effect {
         if !self.action.is_write() {
             return Effect::None;
@@ -191,7 +193,8 @@ fn advice(kind: ErrorKind) -> &'static str {
     }
 }
 
-/// Whether a code is given before an action begins. Internal and timeout errors come at any time, as may unknown ones.
+/// Whether a code is given before an action begins. Internal and timeout errors come at any time, as may
+/// unknown ones.
 fn is_refused_unheard(code: i64) -> bool {
     !matches!(code, 5000 | 5100 | 5300) && is_known(code)
 }
@@ -242,8 +245,8 @@ fn of_denial(action: Action) -> ErrorKind {
 
 /// The code 2500 stands for a quota of things, and for too many requests.
 ///
-/// An action that makes nothing meets no quota of things. For the others only the message can tell, and its wording is
-/// not documented: one that speaks of requests or of their rate is taken as the latter.
+/// An action that makes nothing meets no quota of things. For the others only the message can tell, and its
+/// wording is not documented: one that speaks of requests or of their rate is taken as the latter.
 fn of_quota(action: Action, message: &str) -> ErrorKind {
     let message = message.to_ascii_lowercase();
     let of_requests = ["requests", "api request", "request rate", "request quota", "rate limit", "frequen"];

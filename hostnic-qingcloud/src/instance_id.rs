@@ -35,8 +35,8 @@ impl InstanceSource {
 
     /// The metadata service at its usual address.
     ///
-    /// The path `/latest/meta-data/instance-id` is that of other clouds; no documentation of this one has it. The file is
-    /// what its own tools read.
+    /// The path `/latest/meta-data/instance-id` is that of other clouds; no documentation of this one has it.
+    /// The file is what its own tools read.
     pub fn metadata() -> Self {
         Self::Metadata(Endpoint::credential_proxy().with_path("/latest/meta-data/instance-id"))
     }

@@ -1,14 +1,15 @@
 //! QingCloud as a [`NicProvider`](hostnic_core::NicProvider), and as all the smaller traits of
 //! [`hostnic_core::capability`].
 //!
-//! Begin with [`QingCloud::from_config`]. A [`Config`] comes from the file of the vendor's SDK, or is put together by hand.
-//! Put [`hostnic_core::layer::Stack`] around the provider for retries, a rate limit, metrics and traces: the provider itself
-//! only says what an error means.
+//! Begin with [`QingCloud::from_config`]. A [`Config`] comes from the file of the vendor's SDK, or is put
+//! together by hand. Put [`hostnic_core::layer::Stack`] around the provider for retries, a rate limit,
+//! metrics and traces: the provider itself only says what an error means.
 //!
 //! # Parts
-//! - [`sign`], [`Request`] and the reading of answers are pure. A [`Transport`] does the I/O and can be replaced.
-//! - [`Client`] makes one call: it signs afresh for each attempt, keeps to the deadlines, learns how far the clock is off, and
-//!   renews the keys of an instance's role.
+//! - [`sign`], [`Request`] and the reading of answers are pure. A [`Transport`] does the I/O and can be
+//!   replaced.
+//! - [`Client`] makes one call: it signs afresh for each attempt, keeps to the deadlines, learns how far the
+//!   clock is off, and renews the keys of an instance's role.
 //! - [`Operation`] has the actions as methods, for what the traits do not cover; [`api`] has their rows.
 //! - [`QingCloudProvider`] bridges the cloud's semantics and those of the traits.
 //!
@@ -31,8 +32,8 @@
 //! | `signature_version` with a role's token | 1, as the Go SDK sends |
 //!
 //! # Features
-//! `http` adds the transport on reqwest, `tls` (on by default) adds https to it. `simulator` adds a server that speaks the
-//! API back.
+//! `http` adds the transport on reqwest, `tls` (on by default) adds https to it. `simulator` adds a server
+//! that speaks the API back.
 
 mod action;
 pub mod api;

@@ -10,8 +10,8 @@ use crate::failure::{CallError, Failure};
 use crate::request::Request;
 use crate::wire::integer;
 
-/// The longest page, and the most ids that we put in one request. The API cuts longer pages without a word; for lists of
-/// ids its limit is not documented.
+/// The longest page, and the most ids that we put in one request. The API cuts longer pages without a word;
+/// for lists of ids its limit is not documented.
 pub(crate) const PAGE: usize = 100;
 
 /// No account has this many pages; an API that turns in a circle would.
@@ -32,8 +32,8 @@ pub(crate) trait Row: DeserializeOwned {
 impl Operation<'_> {
     /// All rows that a request lists.
     ///
-    /// What is deleted while pages are read moves others from the next page to one that was read already. So the list is
-    /// read again when its length changed meanwhile; what any round showed is part of the answer.
+    /// What is deleted while pages are read moves others from the next page to one that was read already. So
+    /// the list is read again when its length changed meanwhile; what any round showed is part of the answer.
     pub(crate) async fn all<T: Row>(&self, request: &Request) -> Result<Vec<T>, CallError> {
         let mut rows = BTreeMap::new();
         for _ in 0..ROUNDS {

@@ -94,7 +94,8 @@ impl Request {
     }
 }
 
-/// Requests with a role's token have a path of their own; the slash at its end is a matter of taste, as for `/iaas`.
+/// Requests with a role's token have a path of their own; the slash at its end is a matter of taste, as for
+/// `/iaas`.
 fn of_roles(endpoint: &Endpoint) -> Endpoint {
     endpoint.with_path(if endpoint.path().ends_with('/') { "/iam/" } else { "/iam" })
 }

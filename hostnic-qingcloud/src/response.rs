@@ -12,7 +12,8 @@ const LONGEST_MESSAGE: usize = 400;
 
 /// Reads an answer.
 ///
-/// The body of what is not the API's answer is never quoted: such pages may repeat the URL, which may hold a token.
+/// The body of what is not the API's answer is never quoted: such pages may repeat the URL, which may hold a
+/// token.
 pub(crate) fn read<T: DeserializeOwned>(response: &HttpResponse) -> Result<T, Failure> {
     let HttpResponse { status, retry_after, .. } = *response;
     let body = serde_json::from_slice::<Value>(&response.body);

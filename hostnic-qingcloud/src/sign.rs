@@ -1,7 +1,7 @@
 //! Signature version 1 of QingCloud's API, as pure functions.
 //!
-//! The signature is a HMAC over the method, the path exactly as it is sent (`/iaas` and `/iaas/` differ) and all
-//! parameters in the order of their names. Host and port are not signed.
+//! The signature is a HMAC over the method, the path exactly as it is sent (`/iaas` and `/iaas/` differ) and
+//! all parameters in the order of their names. Host and port are not signed.
 //!
 //! ```
 //! use hostnic_qingcloud::sign::{Digest, Method, canonical, sign, text_to_sign};

@@ -1,4 +1,5 @@
-//! The conformance suite against the simulated API, over HTTP on loopback: bare and inside all layers, each case a test.
+//! The conformance suite against the simulated API, over HTTP on loopback: bare and inside all layers, each
+//! case a test.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
 

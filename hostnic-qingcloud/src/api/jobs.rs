@@ -89,8 +89,8 @@ impl JobRow {
 impl Operation<'_> {
     /// `DescribeJobs`. Unknown ids are left out.
     ///
-    /// The documentation says that an unknown id is an error. Those that the message names are left out then; where it names
-    /// none, each half is asked for, down to the unknown ones.
+    /// The documentation says that an unknown id is an error. Those that the message names are left out then;
+    /// where it names none, each half is asked for, down to the unknown ones.
     ///
     /// # Errors
     /// [`CallError`].
@@ -124,7 +124,8 @@ impl Operation<'_> {
     }
 }
 
-/// Whether the error says that there is no such job. An id that is not even shaped like one may be called invalid.
+/// Whether the error says that there is no such job. An id that is not even shaped like one may be called
+/// invalid.
 fn is_unknown(error: &CallError, id: &str) -> bool {
     match error.code() {
         Some(2100) => true,

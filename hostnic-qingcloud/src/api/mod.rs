@@ -1,7 +1,7 @@
 //! The actions as methods of [`Operation`](crate::Operation), and the rows that they answer with.
 //!
-//! Rows hold what we use, as the cloud wrote it: absent and null fields are empty, numbers may have been text. All lists
-//! are whole, however many pages they take.
+//! Rows hold what we use, as the cloud wrote it: absent and null fields are empty, numbers may have been
+//! text. All lists are whole, however many pages they take.
 
 mod access_keys;
 mod clusters;

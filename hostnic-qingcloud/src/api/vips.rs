@@ -47,7 +47,8 @@ pub struct VipQuery {
     pub vxnet: Option<String>,
     /// With this name.
     pub name: Option<String>,
-    /// These ids, at most a hundred. No documentation mentions this filter; another client of the vendor's has it.
+    /// These ids, at most a hundred. No documentation mentions this filter; another client of the vendor's
+    /// has it.
     pub vips: Vec<String>,
 }
 

@@ -55,7 +55,8 @@ impl FromStr for Protocol {
     }
 }
 
-/// Where a service is. The path is sent, and signed, exactly as it stands here: `/iaas` and `/iaas/` both work.
+/// Where a service is. The path is sent, and signed, exactly as it stands here: `/iaas` and `/iaas/` both
+/// work.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
     protocol: Protocol,
@@ -68,8 +69,8 @@ impl Endpoint {
     /// Checks and takes the parts. Repeated slashes of the path become one, and it gets one in front.
     ///
     /// # Errors
-    /// [`InvalidEndpoint`] for an empty host, for port 0, and for a host or path that would change the meaning of
-    /// an URL: white space, `?`, `#`, `@` and the like.
+    /// [`InvalidEndpoint`] for an empty host, for port 0, and for a host or path that would change the
+    /// meaning of an URL: white space, `?`, `#`, `@` and the like.
     pub fn new(
         protocol: Protocol,
         host: impl Into<String>,

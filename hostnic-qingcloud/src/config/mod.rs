@@ -26,8 +26,8 @@ pub struct Config {
     pub endpoint: Endpoint,
     /// The zone that every call is about, such as `pek3a`. The API needs one.
     pub zone: String,
-    /// How often a connection that could not be made is tried again, a second apart. Nothing was sent then, so this is
-    /// safe for every call. All other retries are the business of [`hostnic_core::layer::Retry`].
+    /// How often a connection that could not be made is tried again, a second apart. Nothing was sent then,
+    /// so this is safe for every call. All other retries are the business of [`hostnic_core::layer::Retry`].
     pub connection_retries: u32,
     /// How long making a connection may take, TLS included.
     pub connection_timeout: Duration,

@@ -30,8 +30,8 @@ impl QingCloudProvider {
         }
     }
 
-    /// Finds out what a refusal means where its code has several meanings: for 1400 a NIC's state, the instance's, or an
-    /// instance that has no room; for 2500 that too, or too many requests.
+    /// Finds out what a refusal means where its code has several meanings: for 1400 a NIC's state, the
+    /// instance's, or an instance that has no room; for 2500 that too, or too many requests.
     async fn why_not_attached(
         &self,
         operation: &Operation<'_>,

@@ -54,13 +54,15 @@ impl QingCloudProvider {
             let rows = rows.map_err(|error| failed(Call::List(filter), error))?;
             found.extend(convert::nics(rows).into_iter().map(|nic| (nic.id.clone(), nic)));
         }
-        // Names may be matched in part, and what the cloud does with several conditions at once is its own business.
+        // Names may be matched in part, and what the cloud does with several conditions at once is its own
+        // business.
         found.retain(|_, nic| filter.matches(nic));
         Ok(found.into_values().collect())
     }
 }
 
-/// The requests that together list all that `filter` can match: one for each hundred ids, or each hundred subnets.
+/// The requests that together list all that `filter` can match: one for each hundred ids, or each hundred
+/// subnets.
 ///
 /// Conditions that are not in a request are checked on its answer.
 fn queries(filter: &NicFilter) -> Vec<NicQuery> {

@@ -1,7 +1,8 @@
 //! QingCloud behind the traits.
 //!
-//! Where the cloud's own semantics are not those of the traits, the files here bridge them, mostly by a look at the NICs
-//! after a refusal; a call that goes well is one request, but for a detach, which is always preceded by a look.
+//! Where the cloud's own semantics are not those of the traits, the files here bridge them, mostly by a look
+//! at the NICs after a refusal; a call that goes well is one request, but for a detach, which is always
+//! preceded by a look.
 
 mod attach;
 mod create;
@@ -36,8 +37,8 @@ const NIC_LIMIT: u32 = 63;
 
 /// One instance in QingCloud. Cheap to clone; clones share connections.
 ///
-/// Made by [`QingCloud`](crate::QingCloud). It repeats nothing that the cloud may have carried out, and limits no rate:
-/// put [`hostnic_core::layer::Stack`] around it.
+/// Made by [`QingCloud`](crate::QingCloud). It repeats nothing that the cloud may have carried out, and
+/// limits no rate: put [`hostnic_core::layer::Stack`] around it.
 #[derive(Debug, Clone)]
 pub struct QingCloudProvider {
     client: Arc<Client>,

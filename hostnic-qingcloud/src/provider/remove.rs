@@ -1,6 +1,7 @@
 //! Unplugging and deleting NICs, where what is done already counts as done.
 //!
-//! The cloud refuses a whole call when one of its NICs is unknown. So those are left out, and the rest is asked for again.
+//! The cloud refuses a whole call when one of its NICs is unknown. So those are left out, and the rest is
+//! asked for again.
 
 use hostnic_core::cloud::{Nic, NicAttachment, Submitted};
 use hostnic_core::id::{InstanceId, NicId};
@@ -14,7 +15,8 @@ use crate::failure::CallError;
 use crate::paging::PAGE;
 
 impl QingCloudProvider {
-    /// A look comes first: the cloud detaches NICs from whatever instance has them, and refuses those that are free.
+    /// A look comes first: the cloud detaches NICs from whatever instance has them, and refuses those that
+    /// are free.
     pub(super) async fn detach(&self, nics: &[NicId]) -> Result<Submitted> {
         let call = Call::Detach(nics);
         let nics = distinct(nics);
@@ -109,7 +111,8 @@ async fn first_in_transition(operation: &Operation<'_>, nics: &[NicId]) -> Resul
 
 /// Those of `nics` to ask for again, after the cloud refused them with `error` because one is unknown.
 ///
-/// Its message may name it. Otherwise a list shows which are left; one that still shows all lags behind the refusal.
+/// Its message may name it. Otherwise a list shows which are left; one that still shows all lags behind the
+/// refusal.
 async fn without_unknown(
     operation: &Operation<'_>,
     nics: Vec<NicId>,

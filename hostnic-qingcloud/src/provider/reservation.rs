@@ -52,8 +52,8 @@ impl AddressReservation for QingCloudProvider {
         Ok(ours.filter_map(|row| reserved_address(row, subnet)).collect())
     }
 
-    /// More than a hundred are given back one hundred after the other, each when the job before has ended; what is answered
-    /// is the last one's job.
+    /// More than a hundred are given back one hundred after the other, each when the job before has ended;
+    /// what is answered is the last one's job.
     async fn release(&self, ids: &[String]) -> Result<Submitted> {
         let operation = self.client.operation();
         let mut last = Submitted::Complete;
@@ -70,8 +70,8 @@ impl AddressReservation for QingCloudProvider {
     }
 }
 
-/// How many addresses there are from `first` to `last`; `None` for a range that ends before it begins, or that is all of
-/// them.
+/// How many addresses there are from `first` to `last`; `None` for a range that ends before it begins, or
+/// that is all of them.
 fn size(first: Ipv4Addr, last: Ipv4Addr) -> Option<u32> {
     last.to_bits().checked_sub(first.to_bits())?.checked_add(1)
 }

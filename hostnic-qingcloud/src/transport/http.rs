@@ -14,7 +14,8 @@ use crate::sign::Method;
 pub struct TransportSetup {
     /// How long making a connection may take.
     pub connect_timeout: Duration,
-    /// Certificate authorities (PEM) to trust besides the system's. Without the feature `tls` it has no effect.
+    /// Certificate authorities (PEM) to trust besides the system's. Without the feature `tls` it has no
+    /// effect.
     pub ca_file: Option<PathBuf>,
 }
 

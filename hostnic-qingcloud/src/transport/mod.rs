@@ -90,8 +90,9 @@ pub enum TransportError {
 
 /// Sends requests. Shared by all calls, which may run at the same time.
 ///
-/// An implementation neither repeats a request that may have been sent, nor follows redirects: a signature is good for
-/// one path and a minute. Its errors must not show the URL. Deadlines are the caller's, who drops the future.
+/// An implementation neither repeats a request that may have been sent, nor follows redirects: a signature is
+/// good for one path and a minute. Its errors must not show the URL. Deadlines are the caller's, who drops
+/// the future.
 #[async_trait]
 pub trait Transport: Send + Sync + fmt::Debug {
     /// Sends a request and reads the whole answer, whatever its status.

@@ -15,7 +15,8 @@ use super::http::TransportSetupError;
 /// The provider is given here and not installed for the process, as the process is not ours alone.
 pub(super) fn config(ca_file: Option<&Path>) -> Result<ClientConfig, TransportSetupError> {
     let mut roots = RootCertStore::empty();
-    // A system without any is fine for a private cloud; a public one then fails at the first connection, with a reason.
+    // A system without any is fine for a private cloud; a public one then fails at the first connection, with
+    // a reason.
     let system = rustls_native_certs::load_native_certs();
     let (_, unusable) = roots.add_parsable_certificates(system.certs);
     if unusable > 0 || !system.errors.is_empty() {
