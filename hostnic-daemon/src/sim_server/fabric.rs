@@ -20,6 +20,7 @@ use super::flags::InstanceFlag;
 #[derive(Debug)]
 pub(super) struct Links {
     fabric: Fabric,
+    folder: PathBuf,
     /// Who knows the vxnets; told once it runs.
     simulator: watch::Sender<Option<Weak<Simulator>>>,
 }
@@ -28,7 +29,7 @@ impl Links {
     /// A fabric with a node for each instance.
     pub(super) async fn start(instances: &[InstanceFlag]) -> Result<(Arc<Self>, Vec<(InstanceId, PathBuf)>)> {
         let folder = std::env::temp_dir().join(format!("hostnic-sim-{}", std::process::id()));
-        let fabric = Fabric::new(folder).await?;
+        let fabric = Fabric::new(&folder).await?;
         let mut nodes = Vec::new();
         for InstanceFlag { id, netns } in instances {
             let path = match netns {
@@ -40,7 +41,7 @@ impl Links {
             };
             nodes.push((id.clone(), path));
         }
-        Ok((Arc::new(Self { fabric, simulator: watch::Sender::new(None) }), nodes))
+        Ok((Arc::new(Self { fabric, folder, simulator: watch::Sender::new(None) }), nodes))
     }
 
     /// Says whose links these are. Until then nothing is plugged.
@@ -49,7 +50,10 @@ impl Links {
     }
 
     pub(super) async fn shutdown(&self) -> Result<()> {
-        self.fabric.shutdown().await
+        let done = self.fabric.shutdown().await;
+        // It is empty by now, or what is left in it is worth a look.
+        let _ = tokio::fs::remove_dir(&self.folder).await;
+        done
     }
 
     async fn open_subnet(&self, nic: &Nic) -> Result<()> {

@@ -109,21 +109,27 @@ impl Serve {
             return Err(Error::new(ErrorKind::Invalid, "use the namespace of instance", &flag.id)
                 .detail("only --fabric plugs NICs into namespaces: add it, or leave the namespace out"));
         }
+        let served = tokio::select! {
+            served = self.run_until_failed(config, links.as_deref()) => served,
+            _ = term.recv() => Ok(()),
+            _ = int.recv() => Ok(()),
+        };
+        tracing::info!("stopping");
+        let shut = match links {
+            Some(links) => links.shutdown().await,
+            None => Ok(()),
+        };
+        served.and(shut)
+    }
+
+    /// Serves as long as this is polled.
+    async fn run_until_failed(&self, config: SimulatorConfig, links: Option<&Links>) -> Result<()> {
         let simulator = Arc::new(Simulator::start(config).await?);
-        if let Some(links) = &links {
+        if let Some(links) = links {
             links.serve(&simulator);
         }
         self.tell(&simulator)?;
-        tokio::select! {
-            _ = term.recv() => {}
-            _ = int.recv() => {}
-        }
-        tracing::info!("stopping");
-        drop(simulator);
-        match links {
-            Some(links) => links.shutdown().await,
-            None => Ok(()),
-        }
+        std::future::pending().await
     }
 
     fn config(&self) -> SimulatorConfig {

@@ -82,7 +82,7 @@ def security_groups():
         SecurityGroupRuleFactory.PROTOCOL_TCP, 1, direction=0, action="accept",
         security_group_rule_name="sdk", start_port=80, end_port=81, ip_network="10.0.0.0/8",
     )
-    added = ok(CLOUD.add_security_group_rules(group, rule))["security_group_rules"]
+    added = ok(CLOUD.add_security_group_rules(group, [rule.to_json()]))["security_group_rules"]
     wait(CLOUD.apply_security_group(group))
     (applied,) = ok(CLOUD.describe_security_groups([group], verbose=1))["security_group_set"]
     assert applied["is_applied"] == 1
