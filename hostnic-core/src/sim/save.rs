@@ -59,7 +59,10 @@ impl SavedCloud {
         state.names = self.names;
         state.jobs.begin_again(self.now);
         if state.has_plug {
-            let attached = state.nics.values().filter_map(|port| {
+            // In the order of their positions, so that a primary NIC is its instance's first link again.
+            let mut ports: Vec<&Port> = state.nics.values().collect();
+            ports.sort_by_key(|port| port.sequence);
+            let attached = ports.into_iter().filter_map(|port| {
                 let nic = port.nic.clone();
                 let instance = nic.attachment.instance()?.clone();
                 Some(Work::Plug { instance, sources: state.sources(&nic), nic })
