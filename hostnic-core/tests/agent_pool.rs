@@ -8,13 +8,15 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hostnic_core::agent::AgentParts;
+use async_trait::async_trait;
+use hostnic_core::agent::{Agent, AgentParts};
 use hostnic_core::ipam::LeaseRequest;
-use hostnic_core::ledger::{AddressState, Ledger, NicState};
+use hostnic_core::ledger::{AddressState, Ledger, NicState, State, Write};
 use hostnic_core::pool::{Pool, PoolConfig, PoolParts};
 use hostnic_core::provider::Capabilities;
-use hostnic_core::sim::{Operation, Quotas};
-use hostnic_core::{ErrorKind, Ipam};
+use hostnic_core::sim::{KernelOperation, Operation, Quotas};
+use hostnic_core::store::{MemoryStore, StateStore};
+use hostnic_core::{ErrorKind, Ipam, Result};
 use tokio::time::{Instant, sleep, timeout};
 
 use support::{POLICIES, Pod, World, address_state, free, millis, secs, usual_pool};
@@ -322,4 +324,35 @@ async fn draining_gives_everything_back_and_refilling_begins_anew() {
     assert_eq!(agent.drain(secs(60)).await, 0);
     assert_eq!(world.nics().len(), 0);
     assert_eq!(free(&world.state().await), 0);
+}
+
+/// A store whose commits take this long.
+#[derive(Debug)]
+struct SlowStore(MemoryStore, Duration);
+
+#[async_trait]
+impl StateStore for SlowStore {
+    async fn load(&self) -> Result<State> {
+        self.0.load().await
+    }
+
+    async fn commit(&self, writes: &[Write]) -> Result<()> {
+        tokio::time::sleep(self.1).await;
+        self.0.commit(writes).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_nic_that_becomes_ready_while_the_pool_looks_elsewhere_is_not_taken_for_overdue() {
+    let world = World::new(PoolConfig { low: 1, high: 1, ..usual_pool() });
+    // The cloud says that the NIC is plugged in before its link is seen.
+    world.kernel.set_latency(KernelOperation::WaitForNic, secs(20));
+    let store = Arc::new(SlowStore(world.store.clone(), secs(1)));
+    let agent = Agent::start(AgentParts { store, ..world.parts() }, world.config.clone()).await.unwrap();
+    let seen = || agent.nics().iter().any(|nic| nic.state == NicState::Ready);
+    while !seen() {
+        tokio::time::sleep(millis(100)).await;
+    }
+    // The record that says so is still being written.
+    assert_eq!(agent.drain(secs(30)).await, 0);
 }

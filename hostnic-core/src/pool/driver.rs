@@ -74,12 +74,13 @@ fn earliest(a: Option<BootTime>, b: Option<BootTime>) -> Option<BootTime> {
 impl Driver {
     /// Begins whatever is due. Says when to look again at the latest.
     fn step(&mut self) -> Option<BootTime> {
+        // First of all: what has come is no longer awaited, and the plan counts it.
+        self.await_links();
         let (plan, relief) = self.plan();
         let wake = earliest(plan.wake, earliest(relief, self.survey(plan.short)));
         for action in plan.actions {
             self.begin(action);
         }
-        self.await_links();
         let wake = earliest(wake, self.poll_jobs());
         let (overdue, next) = arrive::overdue(&self.shared);
         if !overdue.is_empty() {
