@@ -15,7 +15,10 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 async fn same_name() {
     let mut world = World::new(1).await;
-    let host = world.only_host(&world.config()).await;
+    let mut config = world.config();
+    // The pool does not make another while the first is tried.
+    config.pool.max_nics = 1;
+    let host = world.only_host(&config).await;
     let pod = host.pod("c1").await;
     run(pod.path(), &["ip", "link", "add", "eth0", "type", "veth", "peer", "name", "other"]);
     run(pod.path(), &["ip", "address", "add", "10.0.0.1/24", "dev", "eth0"]);
