@@ -1,7 +1,7 @@
 //! What the account owns, beyond what the simulated cloud keeps, and the actions on it.
 //!
 //! NICs, their addresses, VIPs and the course of jobs are the cloud's
-//! ([`ControlPlane`](hostnic_core::sim::ControlPlane)); all that only this API knows is here. There is a file for
+//! ([`ControlPlane`]); all that only this API knows is here. There is a file for
 //! each kind of resource, with its state, its actions and its JSON.
 
 pub(super) mod access_key;
