@@ -7,6 +7,7 @@
 //! in a second file ([`lock`]), because redb answers some damage by going back to an older commit.
 
 mod aside;
+mod dump;
 mod failure;
 mod file;
 mod header;
@@ -16,7 +17,7 @@ mod lock;
 mod open;
 mod record;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -32,6 +33,7 @@ use file::StoreFile;
 use lock::Lock;
 use record::Change;
 
+pub use dump::{DumpedRecord, StoreDump};
 pub use identity::{BootId, HostId, Identity};
 
 /// What [`RedbStore::open`] found.
@@ -122,6 +124,19 @@ impl RedbStore {
         });
         let (inner, opened) = work.await.map_err(interrupted)??;
         Ok((Self { inner: Arc::new(Mutex::new(inner)) }, opened))
+    }
+
+    /// What the store at `path` holds, as text, for a person to read.
+    ///
+    /// Nothing is locked or changed: it works beside a daemon that runs, and on a file that was kept aside. A damaged record
+    /// is told as such, and the others are told all the same. Reads the disk, and blocks meanwhile.
+    ///
+    /// # Errors
+    /// - `Damaged`: redb cannot read the file at all.
+    /// - `NotFound`: there is no such file.
+    /// - `Invalid`, `Transient`: it is not for this user, or the disk fails.
+    pub fn dump(path: &Path) -> Result<StoreDump> {
+        dump::dump(path)
     }
 
     async fn run<T: Send + 'static>(

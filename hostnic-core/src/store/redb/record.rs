@@ -11,7 +11,7 @@ use crate::ledger::Write;
 
 use super::failure::Failure;
 
-type Table = TableDefinition<'static, &'static str, &'static [u8]>;
+pub(super) type Table = TableDefinition<'static, &'static str, &'static [u8]>;
 
 /// The table of what concerns the store as a whole.
 pub(super) const STORE: Table = TableDefinition::new("store");
@@ -28,7 +28,7 @@ pub(super) enum Kind {
 impl Kind {
     pub(super) const ALL: [Self; 4] = [Self::Intent, Self::Nic, Self::Lease, Self::Tombstone];
 
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Intent => "intents",
             Self::Nic => "nics",
