@@ -2,6 +2,7 @@
 
 mod list;
 mod start;
+mod store;
 mod table;
 
 use std::path::PathBuf;
@@ -26,6 +27,9 @@ enum Command {
     Nics(Ask),
     /// List the pods of this node and what they have.
     Pods(Ask),
+    /// Look into a store.
+    #[command(subcommand)]
+    Store(store::Store),
     /// Tell the versions of this program and of the daemon that runs.
     Version(Ask),
 }
@@ -56,6 +60,7 @@ pub fn run() -> ExitCode {
         Command::Start(start) => start.run(),
         Command::Nics(ask) => list::nics(&ask),
         Command::Pods(ask) => list::pods(&ask),
+        Command::Store(store) => store.run(),
         Command::Version(ask) => list::version(&ask),
     };
     match done {

@@ -21,6 +21,9 @@ use crate::simulated::{SimSubnet, SimulatedCloud};
 use crate::telemetry::{self, LogFormat};
 use crate::{Node, seed};
 
+/// Where a daemon keeps its records unless told.
+pub(super) const DEFAULT_STORE: &str = "/run/hostnic/state.redb";
+
 /// How long requests that are under way may take when the daemon is told to stop.
 const DRAIN: Duration = Duration::from_secs(120);
 
@@ -48,7 +51,7 @@ pub(super) struct Start {
     #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
     socket: PathBuf,
     /// Where to keep records. They must survive the daemon, not the machine: a tmpfs is best.
-    #[arg(long, value_name = "PATH", default_value = "/run/hostnic/state.redb")]
+    #[arg(long, value_name = "PATH", default_value = DEFAULT_STORE)]
     store: PathBuf,
     /// Fewer free NICs than this, and more are made.
     #[arg(long, value_name = "N", default_value_t = 3)]
