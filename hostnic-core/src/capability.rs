@@ -1,5 +1,6 @@
 //! What some clouds can do and others cannot: small traits of their own, so that no provider needs stubs.
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::net::IpAddr;
 
@@ -9,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cloud::Submitted;
 use crate::error::Result;
-use crate::id::{NicId, SubnetId};
+use crate::id::{InstanceId, NicId, SubnetId};
 
 /// An address that the cloud gives to nobody while we hold it (QingCloud's VIP).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,4 +50,14 @@ pub trait SecurityRules: Send + Sync + Debug {
 pub trait Tagging: Send + Sync + Debug {
     /// Puts `tag` on the NICs. Idempotent. Nothing of ours ever depends on a tag.
     async fn tag_nics(&self, tag: &str, nics: &[NicId]) -> Result<()>;
+}
+
+/// Clouds that tell which instances of the account there are.
+#[async_trait]
+pub trait InstanceDirectory: Send + Sync + Debug {
+    /// Those of `ids` that exist, stopped ones included. One that was terminated does not, even while it is still listed.
+    ///
+    /// # Errors
+    /// When the cloud did not tell about each of them: an instance is never left out because a question failed.
+    async fn existing(&self, ids: &BTreeSet<InstanceId>) -> Result<BTreeSet<InstanceId>>;
 }

@@ -24,6 +24,7 @@ pub mod route;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod store;
+pub mod sweep;
 
 pub use error::{Chain, Effect, Error, ErrorKind, QuotaScope, Result};
 pub use ipam::Ipam;

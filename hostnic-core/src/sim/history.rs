@@ -35,6 +35,8 @@ pub enum Operation {
     AllowFrom,
     /// [`Tagging::tag_nics`](crate::capability::Tagging::tag_nics)
     TagNics,
+    /// [`InstanceDirectory::existing`](crate::capability::InstanceDirectory::existing)
+    Existing,
 }
 
 impl Operation {
@@ -54,6 +56,7 @@ impl Operation {
             Self::Release => "release reserved addresses",
             Self::AllowFrom => "allow a range in",
             Self::TagNics => "tag NICs",
+            Self::Existing => "look for instances",
         }
     }
 }

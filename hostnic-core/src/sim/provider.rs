@@ -1,5 +1,6 @@
 //! The simulated cloud behind the traits, for one instance.
 
+use std::collections::BTreeSet;
 use std::fmt::{self, Display};
 use std::net::IpAddr;
 
@@ -10,7 +11,7 @@ use super::cloud::Cloud;
 use super::create::NewNics;
 use super::history::Operation;
 use super::service::Caller;
-use crate::capability::{AddressReservation, ReservedAddress, SecurityRules, Tagging};
+use crate::capability::{AddressReservation, InstanceDirectory, ReservedAddress, SecurityRules, Tagging};
 use crate::cloud::{Instance, Job, Nic, NicFilter, Submitted, Subnet};
 use crate::error::Result;
 use crate::id::{InstanceId, JobId, NicId, SubnetId};
@@ -135,6 +136,20 @@ impl Tagging for SimProvider {
         let subject = Named(nics);
         let caller = self.caller(Operation::TagNics, &subject, nics.len());
         self.cloud.call(caller, |state, _, _| state.tag(tag, nics)).await
+    }
+}
+
+#[async_trait]
+impl InstanceDirectory for SimProvider {
+    async fn existing(&self, ids: &BTreeSet<InstanceId>) -> Result<BTreeSet<InstanceId>> {
+        let asked: Vec<_> = ids.iter().collect();
+        let subject = Named(&asked);
+        let caller = self.caller(Operation::Existing, &subject, ids.len());
+        self.cloud
+            .call(caller, |state, _, _| {
+                Ok(ids.iter().filter(|id| state.instance(id).is_ok()).cloned().collect())
+            })
+            .await
     }
 }
 
