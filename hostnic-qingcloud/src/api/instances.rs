@@ -1,5 +1,6 @@
 //! Instances.
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 
 use serde::Deserialize;
@@ -63,22 +64,44 @@ pub struct InstanceNicRow {
 impl Operation<'_> {
     /// `DescribeInstances` for one; `None` where there is no such instance.
     ///
-    /// Nodes of AppCenter clusters are listed only when asked for, so that is tried second.
-    ///
     /// # Errors
     /// [`CallError`].
     pub async fn describe_instance(&self, id: impl Display) -> Result<Option<InstanceRow>, CallError> {
-        let request = Request::new(Action::DescribeInstances).with_list("instances", [&id]);
         let id = id.to_string();
-        for request in [request.clone(), request.with("is_cluster_node", 1)] {
-            let rows: Vec<InstanceRow> = match self.all(&request).await {
-                Err(error) if error.code() == Some(2100) => Vec::new(),
-                rows => rows?,
-            };
-            if let Some(row) = rows.into_iter().find(|row| row.instance_id == id) {
-                return Ok(Some(row));
+        match self.describe_instances([&id]).await {
+            Err(error) if error.code() == Some(2100) => Ok(None),
+            rows => Ok(rows?.into_iter().find(|row| row.instance_id == id)),
+        }
+    }
+
+    /// `DescribeInstances` for at most a hundred. Ids that do not exist are left out.
+    ///
+    /// Nodes of AppCenter clusters are listed only when asked for, so that is done second, for those that are missing.
+    ///
+    /// # Errors
+    /// [`CallError`]; code 2100 where the cloud refuses a list with an id that it does not know.
+    pub async fn describe_instances(
+        &self,
+        ids: impl IntoIterator<Item = impl Display>,
+    ) -> Result<Vec<InstanceRow>, CallError> {
+        let mut missing: BTreeSet<_> = ids.into_iter().map(|id| id.to_string()).collect();
+        let mut found: Vec<InstanceRow> = Vec::new();
+        let mut refused = None;
+        for nodes in [None, Some(1)] {
+            if missing.is_empty() {
+                break;
+            }
+            let request = Request::new(Action::DescribeInstances)
+                .with_list("instances", &missing)
+                .with_some("is_cluster_node", nodes);
+            match self.all::<InstanceRow>(&request).await {
+                Err(error) if error.code() == Some(2100) => refused = Some(error),
+                rows => found.extend(rows?.into_iter().filter(|row| missing.remove(&row.instance_id))),
             }
         }
-        Ok(None)
+        match refused {
+            Some(error) if !missing.is_empty() => Err(error),
+            _ => Ok(found),
+        }
     }
 }

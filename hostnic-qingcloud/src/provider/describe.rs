@@ -7,6 +7,7 @@ use hostnic_core::id::{NicId, RouterId, SubnetId};
 use hostnic_core::layer::Call;
 use hostnic_core::{ErrorKind, Result};
 
+use super::directory::exists;
 use super::{NIC_LIMIT, QingCloudProvider, failed, refused};
 use crate::api::{InstanceRow, NicQuery};
 use crate::client::Operation;
@@ -19,15 +20,13 @@ impl QingCloudProvider {
         let operation = self.client.operation();
         let fail = |error| failed(Call::Instance, error);
         let row = operation.describe_instance(&self.instance).await.map_err(fail)?;
-        // A terminated instance is listed for some hours.
-        let row =
-            row.filter(|row| !matches!(row.status.as_str(), "terminated" | "ceased")).ok_or_else(|| {
-                refused(ErrorKind::NotFound, Call::Instance).detail(format_args!(
-                    "there is no instance {} in zone {}; check both, and whose access key it is",
-                    self.instance,
-                    self.client.zone()
-                ))
-            })?;
+        let row = row.filter(exists).ok_or_else(|| {
+            refused(ErrorKind::NotFound, Call::Instance).detail(format_args!(
+                "there is no instance {} in zone {}; check both, and whose access key it is",
+                self.instance,
+                self.client.zone()
+            ))
+        })?;
         let router = match own_vxnet(&row) {
             Some(vxnet) => router_of(&operation, vxnet).await.map_err(fail)?,
             None => None,

@@ -7,6 +7,7 @@
 mod attach;
 mod create;
 mod describe;
+mod directory;
 mod jobs;
 mod remove;
 mod reservation;

@@ -1,6 +1,6 @@
 //! Jobs, subnets, the instance, reservations, rules and tags.
 
-use hostnic_core::capability::{AddressReservation, SecurityRules, Tagging};
+use hostnic_core::capability::{AddressReservation, InstanceDirectory, SecurityRules, Tagging};
 use hostnic_core::cloud::{JobState, Submitted};
 use hostnic_core::id::{JobId, SubnetId};
 use hostnic_core::{ErrorKind, NicProvider};
@@ -208,4 +208,40 @@ async fn a_tag_is_found_or_made_by_its_name_and_put_on_many() {
     assert_eq!(asked[2].get("resource_tag_pairs.25.resource_id"), mac(24));
     assert_eq!(asked[3].get("resource_tag_pairs.5.tag_id"), "tag-2");
     assert_eq!(asked[3].get("resource_tag_pairs.6.tag_id"), "");
+}
+
+fn instances(rows: &[(&str, &str)]) -> Reply {
+    let rows: Vec<_> = rows.iter().map(|(id, status)| json!({"instance_id": id, "status": status})).collect();
+    ok(json!({"instance_set": rows, "total_count": rows.len()}))
+}
+
+async fn existing(replies: Vec<Reply>) -> Vec<String> {
+    let (provider, script) = provider(replies).await;
+    let ids = ["i-1", "i-2", "i-3"].map(|id| id.parse().unwrap()).into();
+    let existing = provider.existing(&ids).await.unwrap();
+    script.asked();
+    existing.into_iter().map(|id| id.to_string()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn instances_exist_until_they_are_terminated_and_cluster_nodes_are_asked_for() {
+    let replies =
+        vec![instances(&[("i-1", "stopped"), ("i-2", "terminated")]), instances(&[("i-3", "running")])];
+    assert_eq!(existing(replies).await, ["i-1", "i-3"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unknown_instance_does_not_hide_the_others() {
+    let refused = || no(2100, "ResourceNotFound");
+    // The list, both ways; then each alone, both ways until it is found.
+    let replies = vec![
+        refused(),
+        refused(),
+        instances(&[("i-1", "running")]),
+        refused(),
+        instances(&[("i-2", "running")]),
+        refused(),
+        refused(),
+    ];
+    assert_eq!(existing(replies).await, ["i-1", "i-2"]);
 }
