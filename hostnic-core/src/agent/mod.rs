@@ -181,7 +181,7 @@ impl Agent {
     /// Whether ADDs can be served, from what is known already: no cloud, no kernel, no waiting.
     pub fn readiness(&self) -> Readiness {
         if *self.inner.recovered.borrow() {
-            return Readiness::Ready;
+            return self.inner.pool.blocked().map_or(Readiness::Ready, Readiness::NotReady);
         }
         let why = self.inner.pool.trouble();
         Readiness::NotReady(

@@ -50,7 +50,8 @@ pub(super) async fn run(inner: Arc<Inner>, mut requests: mpsc::Receiver<Request>
         let with_cloud = asked.is_some() || Instant::now() >= pace.next || !*inner.recovered.borrow();
         let result = compare_once(&inner, &mut suspicions, with_cloud).await;
         let quiet = result.as_ref().is_ok_and(Vec::is_empty) && suspicions.is_empty();
-        let wait = next(&inner, &mut pace, with_cloud, &result, quiet);
+        let described = inner.pool.surveyed(Duration::ZERO).await.is_some();
+        let wait = next(&inner, &mut pace, with_cloud, &result, described, quiet);
         if let Some(asked) = asked.take() {
             // Who asked may have gone.
             drop(asked.send(result));
@@ -63,6 +64,8 @@ pub(super) async fn run(inner: Arc<Inner>, mut requests: mpsc::Receiver<Request>
             () = inner.nudge.notified() => pace.next = Instant::now(),
             () = sleep_until(wait) => {}
             Some(request) = requests.recv() => asked = Some(request),
+            // What was missing for a comparison is there.
+            _ = inner.pool.surveyed(Duration::MAX), if !described => {}
         }
     }
 }
@@ -73,11 +76,14 @@ fn next(
     pace: &mut Pace,
     with_cloud: bool,
     result: &Result<Vec<Finding>>,
+    described: bool,
     quiet: bool,
 ) -> Instant {
     let now = Instant::now();
-    if result.is_err() {
-        let retry = if *inner.recovered.borrow() { pace.retry } else { RETRY };
+    if let Err(error) = result {
+        // Who waits is served soon where that may help: not where the cloud refuses us, nor where it is not reached yet.
+        let awaited = !*inner.recovered.borrow() && described && error.kind() == ErrorKind::Transient;
+        let retry = if awaited { RETRY } else { pace.retry };
         pace.retry = (retry * 2).min(inner.config.node_sync);
         return now + retry;
     }

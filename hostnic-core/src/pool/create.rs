@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::clock::BootTime;
-use crate::cloud::{Nic, NicFilter, NicName, Subnet};
+use crate::cloud::{Instance, Nic, NicFilter, NicName, Subnet};
 use crate::error::{Effect, Error, ErrorKind, Result};
 use crate::id::{CreateToken, SubnetId};
 use crate::ledger::{AddressRecord, AddressState, CreateIntent, NicRecord, NicState, SubnetRange, Write};
@@ -11,33 +11,64 @@ use crate::provider::{CreateNics, NicAddresses};
 use crate::random::split_mix;
 
 use super::Shared;
+use super::config::PoolConfig;
 use super::driver::Done;
 use super::inflight::Inflight;
 
-/// The time between two tries to learn about instance and subnets.
+/// The pause after a survey that failed; doubled from then on.
 const SURVEY_PAUSE: Duration = Duration::from_secs(5);
+
+/// The longest pause while the cloud may come back by itself: pods wait for it.
+const SURVEY_PAUSE_PASSING: Duration = Duration::from_secs(30);
+
+/// The longest pause when somebody must correct something: asking does not help, and uses up the account's calls.
+const SURVEY_PAUSE_REFUSED: Duration = Duration::from_secs(300);
 
 /// How often the pause between two surveys is doubled that are made because NICs are short and subnets are full.
 const SURVEY_DOUBLINGS: u32 = 4;
 
-/// When the subnets are described anew: others give room back, and the cloud does not say when.
+/// When the instance and the subnets are described: until that succeeds, and anew when others may have given room back,
+/// of which the cloud says nothing.
 #[derive(Debug, Default)]
 pub(super) struct Surveys {
     last: BootTime,
     in_vain: u32,
+    failures: u32,
+    refused: bool,
 }
 
 impl Surveys {
-    /// When the next one is due because a full subnet keeps NICs from being made; `None` where that is not so.
-    pub(super) fn next(&self, inflight: &Inflight, short: bool, pause: Duration) -> Option<BootTime> {
-        let full = inflight.subnets.values().any(|subnet| subnet.room == Some(0));
-        (short && full).then(|| self.last.after(pause.saturating_mul(1 << self.in_vain)))
+    /// When the next one is due; `None` where none will be.
+    pub(super) fn next(&self, inflight: &Inflight, short: bool, config: &PoolConfig) -> Option<BootTime> {
+        if inflight.instance.is_none() {
+            return Some(if self.failures == 0 {
+                BootTime::default()
+            } else {
+                self.last.after(self.pause())
+            });
+        }
+        let full = config.subnets.iter().any(|id| !inflight.takes_nics(id));
+        (short && full).then(|| self.last.after(config.set_aside.saturating_mul(1 << self.in_vain)))
+    }
+
+    fn pause(&self) -> Duration {
+        let longest = if self.refused { SURVEY_PAUSE_REFUSED } else { SURVEY_PAUSE_PASSING };
+        SURVEY_PAUSE.saturating_mul(1 << (self.failures.saturating_sub(1)).min(8)).min(longest)
     }
 
     /// Takes note of one that has ended.
-    pub(super) fn ended(&mut self, inflight: &Inflight, now: BootTime) {
-        let full = inflight.subnets.values().all(|subnet| subnet.room == Some(0));
+    pub(super) fn ended(
+        &mut self,
+        failed: Option<ErrorKind>,
+        inflight: &Inflight,
+        config: &PoolConfig,
+        now: BootTime,
+    ) {
+        let full = !config.subnets.iter().any(|id| inflight.takes_nics(id));
         self.in_vain = if full { (self.in_vain + 1).min(SURVEY_DOUBLINGS) } else { 0 };
+        self.failures = if failed.is_some() { self.failures.saturating_add(1) } else { 0 };
+        self.refused =
+            failed.is_some_and(|kind| !matches!(kind, ErrorKind::Transient | ErrorKind::Throttled { .. }));
         self.last = now;
     }
 }
@@ -46,31 +77,41 @@ impl Surveys {
 pub(super) async fn survey(shared: &Shared) -> Done {
     let provider = &shared.parts.provider;
     let (instance, subnets) = tokio::join!(provider.instance(), provider.subnets(&shared.config.subnets));
-    match (instance, subnets) {
+    let failed = match (instance, subnets) {
         (Ok(instance), Ok(subnets)) => {
-            for missing in shared.config.subnets.iter().filter(|id| !subnets.iter().any(|s| &s.id == *id)) {
-                tracing::error!(subnet = %missing, "the cloud knows no such subnet; correct the configuration");
-            }
-            let mut inflight = shared.inflight();
-            inflight.subnets = subnets.into_iter().map(|s| (s.id.clone(), s)).collect();
-            if inflight.instance.replace(instance).is_none() {
-                // Whatever kept the cloud from being reached is over.
-                inflight.reason = None;
-            }
+            surveyed(shared, instance, subnets);
+            None
         }
         (Err(error), _) | (_, Err(error)) => {
             tracing::warn!(error = %error.chain(), "the cloud does not describe this instance and its subnets; trying again");
-            {
-                let mut inflight = shared.inflight();
-                if inflight.instance.is_none() {
-                    inflight.reason = Some((error.kind(), error.chain().to_string()));
-                }
+            let mut inflight = shared.inflight();
+            if inflight.instance.is_none() {
+                inflight.reason = Some((error.kind(), error.chain().to_string()));
             }
-            shared.tell();
-            tokio::time::sleep(SURVEY_PAUSE).await;
+            Some(error.kind())
         }
+    };
+    Done::Survey { failed }
+}
+
+fn surveyed(shared: &Shared, instance: Instance, subnets: Vec<Subnet>) {
+    let missing = |id: &&SubnetId| !subnets.iter().any(|s| s.id == **id);
+    let missing: Vec<&SubnetId> = shared.config.subnets.iter().filter(missing).collect();
+    for subnet in &missing {
+        tracing::error!(%subnet, "the cloud knows no such subnet; correct the configuration");
     }
-    Done::Survey
+    let mut inflight = shared.inflight();
+    let nowhere = inflight.subnets.is_empty();
+    inflight.instance = Some(instance);
+    inflight.subnets = subnets.iter().map(|s| (s.id.clone(), s.clone())).collect();
+    if subnets.is_empty() {
+        let ids = missing.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let why = format!("the cloud knows no such subnet: {ids}; correct the configuration");
+        inflight.reason = Some((ErrorKind::NotFound, why));
+    } else if nowhere {
+        // Whatever kept the cloud from being reached, or the subnets from being found, is over.
+        inflight.reason = None;
+    }
 }
 
 /// Decides on a create: from here on it counts.

@@ -9,7 +9,7 @@ use tokio::task::{AbortHandle, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::BootTime;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::id::NicId;
 use crate::ledger::{AddressRecord, AddressState, NicRecord};
 
@@ -29,8 +29,8 @@ pub(super) enum Done {
     Arrival(NicId),
     /// A look at the pending jobs, and whether any of them moved.
     Poll { moved: bool },
-    /// A description of the instance and the subnets.
-    Survey,
+    /// A description of the instance and the subnets, and how it failed.
+    Survey { failed: Option<ErrorKind> },
 }
 
 /// What the driver has under way.
@@ -94,13 +94,7 @@ impl Driver {
         if self.surveying {
             return None;
         }
-        let due = {
-            let inflight = self.shared.inflight();
-            match inflight.instance {
-                None => BootTime::default(),
-                Some(_) => self.surveys.next(&inflight, short, self.shared.config.set_aside)?,
-            }
-        };
+        let due = self.surveys.next(&self.shared.inflight(), short, &self.shared.config)?;
         if due > self.shared.now() {
             return Some(due);
         }
@@ -223,9 +217,10 @@ impl Driver {
         match done {
             Ok(Done::Arrival(nic)) => drop(self.arriving.remove(&nic)),
             Ok(Done::Poll { moved }) => self.poll.ended(self.shared.now(), moved),
-            Ok(Done::Survey) => {
+            Ok(Done::Survey { failed }) => {
                 self.surveying = false;
-                self.surveys.ended(&self.shared.inflight(), self.shared.now());
+                let now = self.shared.now();
+                self.surveys.ended(failed, &self.shared.inflight(), &self.shared.config, now);
             }
             Ok(Done::Action) => {}
             Err(error) if error.is_cancelled() => {}

@@ -114,6 +114,11 @@ impl Inflight {
         self.setbacks.retain(|nic, _| !nics.contains(nic));
     }
 
+    /// Whether the subnet exists and is not known to be full.
+    pub(super) fn takes_nics(&self, subnet: &SubnetId) -> bool {
+        self.subnets.get(subnet).is_some_and(|subnet| subnet.room != Some(0))
+    }
+
     /// A subnet can take so many NICs more than was thought.
     pub(super) fn room_came(&mut self, subnet: &SubnetId, nics: u32) {
         if let Some(room) = self.subnets.get_mut(subnet).and_then(|s| s.room.as_mut()) {
@@ -220,7 +225,7 @@ impl Inflight {
             id: id.clone(),
             room: self.subnets.get(id).and_then(|s| s.room),
             set_aside: self.troubles.get(id).is_some_and(|t| t.until > now)
-                || (!self.subnets.is_empty() && !self.subnets.contains_key(id)),
+                || (self.instance.is_some() && !self.subnets.contains_key(id)),
         }
     }
 

@@ -175,6 +175,15 @@ impl Pool {
         tokio::time::timeout(patience, described).await.ok()
     }
 
+    /// Why this pool can get no NIC anywhere, whatever it is asked: the cloud knows none of its subnets.
+    pub fn blocked(&self) -> Option<String> {
+        let inflight = self.shared.inflight();
+        if inflight.instance.is_none() || !inflight.subnets.is_empty() {
+            return None;
+        }
+        inflight.reason.as_ref().map(|(_, reason)| reason.clone())
+    }
+
     /// Why no NIC can be made at present, as the cloud said it; `None` when all is well.
     pub fn trouble(&self) -> Option<String> {
         self.shared.inflight().reason.as_ref().map(|(_, reason)| reason.clone())
