@@ -9,6 +9,7 @@ use hostnic_core::agent::{Agent, AgentConfig, AgentParts};
 use hostnic_core::{Error, ErrorKind, Result};
 use tokio::sync::oneshot;
 use tokio::task::{JoinError, JoinHandle};
+use tokio::time::Instant;
 
 use crate::service::Service;
 use crate::socket::Socket;
@@ -67,19 +68,38 @@ impl Node {
     /// Takes no more requests, finishes those that are under way, within `patience`, and lets go of the store, within as
     /// long again. Pods keep their interfaces, and the pool its NICs, for the next start.
     pub async fn stop(self, patience: Duration) {
-        let Self { agent, stop, mut server, _socket } = self;
-        // The server may be gone already.
-        let _ = stop.send(());
-        if tokio::time::timeout(patience, &mut server.0).await.is_err() {
-            tracing::warn!(?patience, "requests are still under way; they are finished at the next start");
-        }
-        // Whoever starts again must find the store closed. What keeps it from closing is not worth more patience.
-        if tokio::time::timeout(patience, agent.stop()).await.is_err() {
-            tracing::warn!(
-                ?patience,
-                "the state store does not close; it is left as it is, which loses nothing"
-            );
-        }
+        let Self { agent, stop, server, _socket } = self;
+        finish(stop, server, patience).await;
+        let_go(&agent, patience).await;
+    }
+
+    /// The same, but gives the NICs back that no pod has, within what is left of `patience`. Answers how many NICs are
+    /// left: those of pods, and those that could not be given back in time, which the next start finds.
+    ///
+    /// Dropping the future stops all of it at once; nothing is lost by that.
+    pub async fn stop_emptied(self, patience: Duration) -> usize {
+        let Self { agent, stop, server, _socket } = self;
+        let begun = Instant::now();
+        finish(stop, server, patience).await;
+        let left = agent.drain(patience.saturating_sub(begun.elapsed())).await;
+        let_go(&agent, patience).await;
+        left
+    }
+}
+
+/// Takes no more requests, and waits for those that are under way.
+async fn finish(stop: oneshot::Sender<()>, mut server: Server, patience: Duration) {
+    // The server may be gone already.
+    let _ = stop.send(());
+    if tokio::time::timeout(patience, &mut server.0).await.is_err() {
+        tracing::warn!(?patience, "requests are still under way; they are finished at the next start");
+    }
+}
+
+/// Whoever starts again must find the store closed. What keeps it from closing is not worth more patience.
+async fn let_go(agent: &Agent, patience: Duration) {
+    if tokio::time::timeout(patience, agent.stop()).await.is_err() {
+        tracing::warn!(?patience, "the state store does not close; it is left as it is, which loses nothing");
     }
 }
 

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails should panic")]
 
 mod absent;
+mod api;
 mod build;
 mod burst;
 mod collection;
@@ -13,10 +14,12 @@ mod drift;
 mod foreign;
 mod host;
 mod lifecycle;
+mod machine;
 mod mistakes;
 mod plugin;
 mod pod;
 mod process;
+mod qingcloud;
 mod races;
 mod routes;
 mod vanished;
@@ -57,16 +60,18 @@ fn main() -> ExitCode {
         routes::trials(),
         burst::trials(),
         process::trials(),
+        qingcloud::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit_code()
 }
 
 fn ready() -> Result<(), String> {
     enter_private_world().map_err(|e| e.chain().to_string())?;
-    for (tool, argument) in [("ip", "-V"), ("nsenter", "-V")] {
+    for (tool, argument) in [("ip", "-V"), ("nsenter", "-V"), ("nft", "-v")] {
         let found = Command::new(tool).arg(argument).output();
-        found
-            .map_err(|e| format!("`{tool}` is needed as the witness (packages iproute2, util-linux): {e}"))?;
+        found.map_err(|e| {
+            format!("`{tool}` is needed as the witness (packages iproute2, util-linux, nftables): {e}")
+        })?;
     }
     Ok(())
 }

@@ -1,21 +1,12 @@
 //! The daemon's program: its start and end, its listings, and its complaints.
 
-use std::path::{Path, PathBuf};
-use std::process::{Output, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
-
-use hostnic_netlink::NamedNetns;
 use libtest_mimic::Trial;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use serde_json::Value;
-use tokio::process::{Child, Command};
 
-use crate::build::DAEMON;
 use crate::host::PATIENCE;
 use crate::lifecycle::gateway;
-use crate::plugin::Call;
-use crate::pod::Pod;
+use crate::machine::{Machine, Running};
 use crate::trial;
 use crate::witness;
 
@@ -29,115 +20,20 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-static NEXT: AtomicU32 = AtomicU32::new(0);
+/// The flags of a daemon that simulates its cloud.
+const SIM: [&str; 4] = ["--provider", "sim", "--sim-job-ms", "50"];
 
-/// A machine: a namespace, and a folder for the daemon's files.
-struct Machine {
-    netns: NamedNetns,
-    folder: PathBuf,
-    number: u32,
-}
-
-/// A daemon that runs, and what it has said so far.
-struct Running {
-    child: Child,
-    log: PathBuf,
-}
-
-impl Machine {
-    async fn new() -> Self {
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let folder = PathBuf::from(format!("/run/machine{number}"));
-        let netns = NamedNetns::create(folder.join("node")).await.unwrap();
-        Self { netns, folder, number }
-    }
-
-    fn socket(&self) -> PathBuf {
-        self.folder.join("hostnic.sock")
-    }
-
-    /// The program in this machine's network.
-    fn program(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new("nsenter");
-        command.arg(format!("--net={}", self.netns.path().display())).arg("--").arg(DAEMON).args(arguments);
-        command.env("TMPDIR", &self.folder).stdin(Stdio::null()).kill_on_drop(true);
-        command
-    }
-
-    fn start(&self) -> Command {
-        let [socket, store] = ["hostnic.sock", "state.redb"].map(|file| self.folder.join(file));
-        let mut command = self.program(&["start", "--provider", "sim", "--sim-job-ms", "50"]);
-        command
-            .args(["--pool-low", "1", "--pool-high", "4", "--socket"])
-            .arg(socket)
-            .arg("--store")
-            .arg(store);
-        command
-    }
-
-    /// A daemon whose pool is filled.
-    async fn daemon(&self, name: &str) -> Running {
-        let log = self.folder.join(name);
-        let file = std::fs::File::create(&log).unwrap();
-        let child = self.start().stdout(Stdio::null()).stderr(file).spawn().unwrap();
-        let running = Running { child, log };
-        let filled = async {
-            while !self.asked(&["nics", "-o", "json"]).await.is_ok_and(|nics| nics.contains("\"free\"")) {
-                tokio::task::yield_now().await;
-            }
-        };
-        if tokio::time::timeout(PATIENCE, filled).await.is_err() {
-            panic!("no NIC is free; the daemon said: {}", running.said());
-        }
-        running
-    }
-
-    /// What the program prints; its complaint as the error.
-    async fn asked(&self, arguments: &[&str]) -> Result<String, String> {
-        let mut command = self.program(arguments);
-        let Output { status, stdout, stderr } =
-            command.arg("--socket").arg(self.socket()).output().await.unwrap();
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        if status.success() { Ok(text(stdout)) } else { Err(text(stderr)) }
-    }
-
-    async fn listed(&self, what: &str) -> Value {
-        serde_json::from_str(&self.asked(&[what, "-o", "json"]).await.unwrap()).unwrap()
-    }
-
-    /// A pod in the folder where runtimes keep them.
-    async fn pod(&self, name: &str) -> Pod {
-        Pod::create(Path::new("/run/netns"), &format!("m{}-{name}", self.number)).await
-    }
-
-    fn call(&self, command: &str, pod: &Pod) -> Call {
-        Call::new(command, &self.socket(), pod.id(), pod.path())
-    }
-}
-
-impl Running {
-    fn said(&self) -> String {
-        std::fs::read_to_string(&self.log).unwrap()
-    }
-
-    fn pid(&self) -> u32 {
-        self.child.id().unwrap()
-    }
-
-    /// Sends a signal, waits for the end, and gives back whether it was a success and what was said.
-    async fn ends_by(mut self, signal: Signal) -> (bool, String) {
-        kill(Pid::from_raw(self.pid().try_into().unwrap()), signal).unwrap();
-        let status = tokio::time::timeout(PATIENCE, self.child.wait()).await.unwrap().unwrap();
-        let said = self.said();
-        assert!(!said.contains("panicked"), "{said}");
-        (status.success(), said)
-    }
+/// A daemon in a cloud of its own, whose pool is filled.
+async fn daemon(machine: &Machine, name: &str) -> Running {
+    let daemon = machine.spawn(machine.start(&SIM), name);
+    machine.until_filled(&daemon).await;
+    daemon
 }
 
 async fn serves() {
     let machine = Machine::new().await;
-    let before = witness::everything(machine.netns.path());
-    let daemon = machine.daemon("log").await;
+    let before = witness::everything(machine.netns());
+    let daemon = daemon(&machine, "log").await;
     let pods = [machine.pod("a").await, machine.pod("b").await];
     let mut given = Vec::new();
     for pod in &pods {
@@ -178,16 +74,16 @@ async fn serves() {
     let (success, said) = daemon.ends_by(Signal::SIGTERM).await;
     assert!(success, "{said}");
     assert!(!machine.socket().exists());
-    witness::assert_same(&before, &witness::everything(machine.netns.path()), "the machine");
-    let left = std::fs::read_dir(&machine.folder).unwrap().map(|file| file.unwrap().file_name());
+    witness::assert_same(&before, &witness::everything(machine.netns()), "the machine");
+    let left = std::fs::read_dir(machine.folder()).unwrap().map(|file| file.unwrap().file_name());
     let left: Vec<_> = left.filter(|name| name.to_string_lossy().starts_with("hostnic-sim")).collect();
     assert!(left.is_empty(), "{left:?}");
 }
 
 async fn second_daemon() {
     let machine = Machine::new().await;
-    let first = machine.daemon("log").await;
-    let second = machine.start().output().await.unwrap();
+    let first = daemon(&machine, "log").await;
+    let second = machine.start(&SIM).output().await.unwrap();
     let said = String::from_utf8(second.stderr).unwrap();
     assert!(!second.status.success(), "{said}");
     assert!(said.contains(&format!("pid {}", first.pid())), "{said}");
@@ -202,7 +98,7 @@ async fn second_daemon() {
 /// the pods keep what they have all the same, and give it back.
 async fn killed() {
     let machine = Machine::new().await;
-    let first = machine.daemon("log-1").await;
+    let first = daemon(&machine, "log-1").await;
     let pod = machine.pod("a").await;
     let result = machine.call("ADD", &pod).succeeds().await;
     let given = pod.agrees_with(&result);
@@ -210,7 +106,7 @@ async fn killed() {
     first.ends_by(Signal::SIGKILL).await;
     machine.call("DEL", &pod).fails(11).await;
 
-    let second = machine.daemon("log-2").await;
+    let second = daemon(&machine, "log-2").await;
     assert_eq!(machine.listed("pods").await, before);
     assert_eq!(pod.agrees_with(&result), given);
     machine.call("CHECK", &pod).with("prevResult", result.clone()).succeeds().await;
@@ -229,13 +125,12 @@ async fn wrong_flags() {
     let machine = Machine::new().await;
     let cases: &[(&[&str], &str)] = &[
         (&["stop"], "stop"),
-        (&["start"], "--provider"),
         (&["start", "--provider", "aws"], "aws"),
         (&["start", "--provider", "sim", "--sim-subnet", "192.168.50.0/24"], "192.168.50.0/24"),
         (&["start", "--provider", "sim", "--sim-subnet", "vxnet-a=192.168.50.1/24"], "192.168.50.1/24"),
         (&["start", "--provider", "sim", "--instance", "a b"], "a b"),
         (&["start", "--provider", "sim", "--pool-low", "few"], "few"),
-        (&["start", "--provider", "sim", "--pool-low", "9", "--pool-high", "5"], "low watermark"),
+        (&["start", "--provider", "sim", "--pool-low", "9", "--pool-high", "5"], "--pool-low 9"),
         (&["start", "--provider", "sim", "--max-nics", "64"], "64"),
         (&["start", "--provider", "sim", "--policy", "Best"], "Best"),
         (&["start", "--provider", "sim", "--log-level", "hostnic=loud"], "loud"),
@@ -250,7 +145,7 @@ async fn wrong_flags() {
         if arguments.contains(&"sim") {
             for (flag, file) in [("--socket", "wrong.sock"), ("--store", "wrong.redb")] {
                 if !arguments.contains(&flag) {
-                    command.arg(flag).arg(machine.folder.join(file));
+                    command.arg(flag).arg(machine.folder().join(file));
                 }
             }
         }
@@ -261,13 +156,13 @@ async fn wrong_flags() {
         assert!(!said.contains("panicked"), "{arguments:?}: {said}");
     }
     let subnets = ["vxnet-a=192.168.50.0/24", "vxnet-b=192.168.50.128/25"];
-    let mut overlapping = machine.start();
+    let mut overlapping = machine.start(&SIM);
     let output =
         overlapping.args(subnets.iter().flat_map(|subnet| ["--sim-subnet", subnet])).output().await.unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success() && said.contains("192.168.50.128/25"), "{said}");
     let left: Vec<_> =
-        std::fs::read_dir(&machine.folder).unwrap().map(|file| file.unwrap().file_name()).collect();
+        std::fs::read_dir(machine.folder()).unwrap().map(|file| file.unwrap().file_name()).collect();
     assert!(!left.iter().any(|name| name.to_string_lossy().starts_with("hostnic-sim")), "{left:?}");
 }
 

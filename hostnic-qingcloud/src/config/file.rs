@@ -22,6 +22,8 @@ const OF_USER: &str = ".qingcloud/config.yaml";
 pub struct Loaded {
     /// The configuration.
     pub config: Config,
+    /// The file; `None` where the text came from elsewhere.
+    pub file: Option<PathBuf>,
     /// What is odd about the file, but does not stop us.
     pub warnings: Vec<Warning>,
 }
@@ -114,6 +116,7 @@ impl Config {
         let mut loaded = Self::parse(&text)
             .map_err(|source| ConfigError::Invalid { path: path.clone(), source: Box::new(source) })?;
         loaded.warnings.extend(exposed(&path, &loaded.config));
+        loaded.file = Some(path);
         Ok(loaded)
     }
 
@@ -163,7 +166,7 @@ impl Config {
         }
         config.ca_file = keys.ca_file.map(PathBuf::from);
         let warnings = keys.unknown.into_iter().map(Warning::UnknownKey).collect();
-        Ok(Loaded { config, warnings })
+        Ok(Loaded { config, file: None, warnings })
     }
 }
 

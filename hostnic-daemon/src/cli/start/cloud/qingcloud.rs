@@ -1,0 +1,131 @@
+//! QingCloud, as the access file and the flags describe it.
+
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use hostnic_core::id::{InstanceId, SubnetId};
+use hostnic_core::layer::{Concurrency, Deadline, Layered, Rate, RateLimit, RetryConfig, Stack};
+use hostnic_core::{Error, ErrorKind, NicProvider, Result};
+use hostnic_qingcloud::{Config, ConfigError, Credentials, InstanceSource, Loaded, QingCloud};
+
+use super::super::flags::Start;
+use super::blame::Blame;
+use super::reach::Reach;
+use crate::seed;
+
+/// How many calls a second a node makes when it has much to do, and how many of them at once after a quiet time. What
+/// the account may make in an hour is for all nodes, and only the API knows what is left of it.
+const CALLS_PER_SECOND: NonZeroU32 = NonZeroU32::MIN.saturating_add(4);
+const BURST: NonZeroU32 = NonZeroU32::MIN.saturating_add(19);
+/// How many calls run at a time.
+const AT_A_TIME: NonZeroU32 = NonZeroU32::MIN.saturating_add(7);
+
+/// What was read and checked.
+#[derive(Debug)]
+pub(in super::super) struct QingCloudPlan {
+    config: Config,
+    file: PathBuf,
+    pub(super) vxnets: Vec<SubnetId>,
+    instance: Option<InstanceId>,
+}
+
+/// An access file that is of no use.
+#[derive(Debug, thiserror::Error)]
+pub(in super::super) enum AccessError {
+    #[error("--access-file {} cannot be used; name a file with an access key, in the form of QingCloud's SDKs", path.display())]
+    Given { path: PathBuf, source: ConfigError },
+    #[error("the access file cannot be used; correct it, or name another with --access-file")]
+    Found(#[source] ConfigError),
+    #[error("no zone is given; name it with --zone, such as --zone pek3a, or as `zone` in {}", file.display())]
+    NoZone { file: PathBuf },
+}
+
+impl QingCloudPlan {
+    pub(super) fn new(flags: &Start) -> std::result::Result<Self, super::PlanError> {
+        let vxnets = flags.qingcloud.checked_vxnets()?.to_vec();
+        let Loaded { mut config, file, warnings, .. } = load(flags.qingcloud.access_file.as_deref())?;
+        let file = file.unwrap_or_default();
+        for warning in warnings {
+            tracing::warn!(file = %file.display(), "{warning}");
+        }
+        if let Some(zone) = &flags.qingcloud.zone {
+            config.zone.clone_from(zone);
+        }
+        if config.zone.is_empty() {
+            return Err(AccessError::NoZone { file }.into());
+        }
+        Ok(Self { config, file, vxnets, instance: flags.instance.clone() })
+    }
+
+    /// Learns who this instance is, where no flag says it, and puts the layers around the provider.
+    pub(super) async fn start(self) -> Result<QingCloudNode> {
+        let blame = Blame {
+            file: self.file.clone(),
+            endpoint: self.config.endpoint.to_string(),
+            zone: self.config.zone.clone(),
+            key: match &self.config.credentials {
+                Credentials::Key { access_key_id, .. } => Some(access_key_id.clone()),
+                Credentials::InstanceRole(_) => None,
+            },
+        };
+        let reach = Reach::new(self.config.endpoint.to_string());
+        let source = instance_source(self.instance);
+        let provider = QingCloud::from_config(self.config).instance(source).connect().await;
+        let provider = provider.map_err(|error| {
+            Error::new(ErrorKind::Invalid, "connect to", "QingCloud")
+                .detail(format_args!("correct {}, or name this machine with --instance", self.file.display()))
+                .source(error)
+        })?;
+        let instance = provider.instance_id().clone();
+        tracing::info!(
+            %instance,
+            zone = %blame.zone,
+            api = %blame.endpoint,
+            access_file = %blame.file.display(),
+            "the cloud is QingCloud"
+        );
+        Ok(QingCloudNode { provider: layers(Arc::new(provider), blame, reach)?, instance })
+    }
+}
+
+/// A node in QingCloud.
+#[derive(Debug)]
+pub(in super::super) struct QingCloudNode {
+    pub(super) provider: Arc<dyn NicProvider>,
+    pub(super) instance: InstanceId,
+}
+
+fn load(given: Option<&Path>) -> std::result::Result<Loaded, AccessError> {
+    let home = std::env::home_dir();
+    match given {
+        Some(path) => Config::load(path, home.as_deref())
+            .map_err(|source| AccessError::Given { path: path.to_owned(), source }),
+        None => Config::load_default(home.as_deref()).map_err(AccessError::Found),
+    }
+}
+
+/// The flag, the file that the cloud puts into its instances, or the metadata service.
+fn instance_source(given: Option<InstanceId>) -> InstanceSource {
+    if let Some(id) = given {
+        return InstanceSource::Given(id);
+    }
+    match InstanceSource::system_file() {
+        InstanceSource::File(path) if !path.exists() => InstanceSource::metadata(),
+        file => file,
+    }
+}
+
+/// The two layers that speak to people are around each attempt, so that they hear of the first that fails.
+fn layers(cloud: Arc<dyn NicProvider>, blame: Blame, reach: Reach) -> Result<Arc<dyn NicProvider>> {
+    let cloud = Stack::new().deadline(Deadline::default()).around(cloud);
+    let cloud = Arc::new(Layered::new(Layered::new(cloud, blame), reach));
+    let rate = Rate::new(CALLS_PER_SECOND, Duration::from_secs(1), BURST)?;
+    Ok(Stack::new()
+        .trace()
+        .retry(RetryConfig::default().with_seed(seed()?))
+        .concurrency(Concurrency::new(AT_A_TIME))
+        .rate_limit(RateLimit::new(rate))
+        .around(cloud))
+}

@@ -1,0 +1,62 @@
+//! A cloud that lives and ends with this process.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hostnic_core::id::InstanceId;
+use hostnic_core::{NicProvider, Result};
+use hostnic_netlink::Netns;
+
+use super::super::flags::{FlagError, Start};
+use crate::seed;
+use crate::simulated::{SimSubnet, SimulatedCloud};
+
+#[derive(Debug)]
+pub(in super::super) struct SimPlan {
+    pub(super) subnets: Vec<SimSubnet>,
+    job: Duration,
+    instance: InstanceId,
+}
+
+#[derive(Debug)]
+pub(in super::super) struct Simulated {
+    cloud: SimulatedCloud,
+    pub(super) instance: InstanceId,
+}
+
+impl SimPlan {
+    pub(super) fn new(flags: &Start) -> std::result::Result<Self, FlagError> {
+        let instance = flags.instance.clone().ok_or(FlagError::NoInstance)?;
+        let job = Duration::from_millis(flags.sim.job_ms.unwrap_or_default());
+        Ok(Self { subnets: flags.sim.subnets.clone(), job, instance })
+    }
+
+    /// Simulates a cloud whose one node is the namespace that this process runs in.
+    pub(super) async fn start(self) -> Result<Simulated> {
+        let Self { subnets, job, instance } = self;
+        let folder = std::env::temp_dir().join(format!("hostnic-sim-{}", std::process::id()));
+        let own = Netns::current()?;
+        let only = std::slice::from_ref(&instance);
+        let cloud = SimulatedCloud::start(&folder, &subnets, only, job, seed()?).await?;
+        let simulated = Simulated { cloud, instance };
+        match simulated.cloud.adopt_node(simulated.instance.clone(), own).await {
+            Ok(()) => Ok(simulated),
+            Err(error) => {
+                // The first error is the one that tells what is wrong.
+                drop(simulated.end().await);
+                Err(error)
+            }
+        }
+    }
+}
+
+impl Simulated {
+    pub(super) fn provider(&self) -> Arc<dyn NicProvider> {
+        self.cloud.provider(&self.instance)
+    }
+
+    /// Takes the NICs away and removes the namespaces.
+    pub(super) async fn end(self) -> Result<()> {
+        self.cloud.fabric().shutdown().await
+    }
+}

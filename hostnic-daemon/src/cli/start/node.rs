@@ -1,0 +1,97 @@
+//! Serving: the node of the flags, until a signal.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use hostnic_core::agent::{AgentConfig, AgentParts};
+use hostnic_core::clock::{Clock, SystemClock};
+use hostnic_core::id::InstanceId;
+use hostnic_core::pool::PoolConfig;
+use hostnic_core::store::{BootId, HostId, Identity, Opened, RedbStore};
+use hostnic_core::{Error, ErrorKind, Result};
+use hostnic_netlink::programmer::POD_FOLDERS;
+use hostnic_netlink::{NetlinkProgrammer, Netns};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::cloud::Cloud;
+use super::flags::NodeFlags;
+use crate::{Node, seed};
+
+/// How long requests that are under way, and then the giving back of NICs, may take together when the daemon is told to
+/// stop.
+const DRAIN: Duration = Duration::from_secs(120);
+
+/// What a node is started with.
+#[derive(Debug)]
+pub(super) struct Settings {
+    pub(super) pool: PoolConfig,
+    pub(super) node: NodeFlags,
+}
+
+/// The signals that ask the daemon to stop.
+#[derive(Debug)]
+pub(super) struct Signals {
+    term: Signal,
+    int: Signal,
+}
+
+impl Signals {
+    /// From here on they no longer end the process by themselves.
+    pub(super) fn catch() -> Result<Self> {
+        let catch =
+            |kind| signal(kind).map_err(|e| Error::new(ErrorKind::Internal, "catch", "signals").source(e));
+        Ok(Self { term: catch(SignalKind::terminate())?, int: catch(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.term.recv() => {}
+            _ = self.int.recv() => {}
+        }
+    }
+}
+
+/// Serves until a signal.
+pub(super) async fn serve(cloud: &Cloud, settings: Settings, signals: &mut Signals) -> Result<()> {
+    let Settings { pool, node: flags } = settings;
+    let folders = POD_FOLDERS.map(PathBuf::from).to_vec();
+    let parts = AgentParts {
+        provider: cloud.provider(),
+        programmer: Arc::new(NetlinkProgrammer::new(Netns::current()?, folders).await?),
+        store: Arc::new(open_store(&flags.store, cloud.instance()).await?),
+        clock: Arc::new(SystemClock),
+        seed: seed()?,
+    };
+    let mut node = Node::start(parts, AgentConfig::new(pool), &flags.socket).await?;
+    tracing::info!(socket = %flags.socket.display(), store = %flags.store.display(), "serving");
+    let failed = tokio::select! {
+        () = signals.next() => None,
+        error = node.failed() => Some(error),
+    };
+    tracing::info!("stopping");
+    if flags.cleanup_cache_on_exit && failed.is_none() {
+        give_back(node, signals).await;
+    } else {
+        node.stop(DRAIN).await;
+    }
+    failed.map_or(Ok(()), Err)
+}
+
+/// Stops with as few NICs as there are pods. Whoever cannot wait for that sends another signal.
+async fn give_back(node: Node, signals: &mut Signals) {
+    tokio::select! {
+        left = node.stop_emptied(DRAIN) => tracing::info!(left, "the NICs that no pod has are given back"),
+        () = signals.next() => tracing::warn!("told to stop again: NICs that are not given back yet are kept for the next start"),
+    }
+}
+
+async fn open_store(path: &Path, instance: &InstanceId) -> Result<RedbStore> {
+    let host = HostId::new(instance.as_str())?;
+    let identity = Identity { boot: BootId::of_this_boot()?, host };
+    let (store, opened) = RedbStore::open(path, identity, SystemClock.now()).await?;
+    if opened != Opened::Existing {
+        tracing::info!(store = %path.display(), ?opened, "the records begin anew; pods and NICs are looked for");
+    }
+    Ok(store)
+}

@@ -1,0 +1,151 @@
+//! QingCloud's API in a machine's own network: the program hostnic-sim, with NICs that are links of the machine.
+
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+
+use hostnic_netlink::Netns;
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+
+use crate::machine::{Machine, Running};
+use crate::witness;
+
+pub(crate) const SECRET: &str = "Th1s-Is-S3cret";
+pub(crate) const ACCESS_KEY: &str = "ACCESSKEYOFTHETEST";
+pub(crate) const INSTANCE: &str = "i-node1";
+/// Every machine has a loopback of its own.
+const API: &str = "127.0.0.1:7777";
+const ADMIN: &str = "127.0.0.1:7778";
+
+/// The simulator of one machine's cloud.
+#[derive(Debug)]
+pub(crate) struct Api {
+    running: Running,
+    netns: PathBuf,
+    folder: PathBuf,
+}
+
+impl Api {
+    /// Two vxnets, and jobs that nobody should have to wait for.
+    pub(crate) async fn start(machine: &Machine) -> Self {
+        witness::run(machine.netns(), &["ip", "link", "set", "lo", "up"]);
+        let mut command = machine.run(env!("CARGO_BIN_EXE_hostnic-sim"));
+        command
+            .args(["serve", "--fabric", "--listen", API, "--admin", ADMIN, "--access-key", ACCESS_KEY])
+            .args(["--vxnet", "vxnet-a=192.168.50.0/24", "--vxnet", "vxnet-b=192.168.51.0/24"])
+            .args(["--latency", "attach=50ms", "--latency", "detach=50ms", "--instance"])
+            .arg(format!("{INSTANCE}={}", machine.netns().display()))
+            .env("HOSTNIC_SIM_SECRET_KEY", SECRET);
+        let running = machine.spawn(command, "api-log");
+        machine.until(&running, "the API listens", async || running.said().contains("serving")).await;
+        let api = Self { running, netns: machine.netns().to_owned(), folder: machine.folder().to_owned() };
+        api.write_access_file("client.yaml", SECRET);
+        let primary = api.cloud().await["instances"][INSTANCE]["primary"].as_str().unwrap().to_owned();
+        let plugged = async || witness::link_by_mac(machine.netns(), &primary).is_some();
+        machine.until(&api.running, "the machine's own NIC is plugged in", plugged).await;
+        api
+    }
+
+    /// An access file with this secret.
+    pub(crate) fn write_access_file(&self, name: &str, secret: &str) -> PathBuf {
+        use std::os::unix::fs::PermissionsExt;
+
+        let path = self.folder.join(name);
+        let (host, port) = API.split_once(':').unwrap();
+        let text = format!(
+            "qy_access_key_id: {ACCESS_KEY}\nqy_secret_access_key: {secret}\nzone: sim1\nhost: {host}\nport: {port}\n\
+             protocol: http\nuri: /iaas\n"
+        );
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        path
+    }
+
+    /// The access file that is right.
+    pub(crate) fn access_file(&self) -> PathBuf {
+        self.folder.join("client.yaml")
+    }
+
+    /// One request to the admin API, which is to succeed.
+    pub(crate) async fn admin(&self, method: &str, path: &str, body: Value) -> Value {
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let exchange = move || {
+            let mut stream = TcpStream::connect(ADMIN)?;
+            stream.write_all(request.as_bytes())?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).map(|_| answer)
+        };
+        let answer = Netns::open(&self.netns).unwrap().run(exchange).await.unwrap().unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{method} {path}: {answer}");
+        serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
+    }
+
+    /// Whether connections to the API are taken.
+    pub(crate) async fn listen(&self, listening: bool) {
+        self.admin("POST", "/listening", json!({ "listening": listening })).await;
+    }
+
+    /// All that the cloud keeps about NICs and instances.
+    async fn cloud(&self) -> Value {
+        self.admin("GET", "/state", Value::Null).await["cloud"].take()
+    }
+
+    /// The NICs that the cloud has beside the primary one, as the cloud tells them.
+    pub(crate) async fn nics(&self) -> Vec<Value> {
+        let cloud = self.cloud().await;
+        let nics = cloud["nics"].as_object().unwrap().values();
+        nics.map(|nic| nic["nic"].clone()).filter(|nic| nic["name"] != "primary").collect()
+    }
+
+    /// Their MAC addresses.
+    pub(crate) async fn macs(&self) -> BTreeSet<String> {
+        self.nics().await.iter().map(|nic| nic["mac"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// How many calls there were.
+    pub(crate) async fn calls(&self) -> u64 {
+        let counts = self.admin("GET", "/counts", Value::Null).await;
+        counts["counts"].as_object().unwrap().values().map(|count| count.as_u64().unwrap()).sum()
+    }
+
+    /// What the cloud dropped at the NICs' ports, as `nft` tells it.
+    pub(crate) fn police_drops(&self) -> u64 {
+        let vpc = self.folder.join(format!("hostnic-sim-{}", self.running.pid())).join("vpc");
+        let told = witness::run(&vpc, &["nft", "-j", "list", "ruleset"]);
+        counted(&serde_json::from_slice(&told.stdout).unwrap())
+    }
+
+    /// Ends the cloud, which is to leave nothing behind.
+    pub(crate) async fn end(self) {
+        assert_eq!(self.police_drops(), 0, "a cloud would have dropped these");
+        let (success, said) = self.running.ends_by(Signal::SIGTERM).await;
+        assert!(success, "{said}");
+    }
+}
+
+/// All that the counters in a ruleset of `nft` have counted.
+fn counted(ruleset: &Value) -> u64 {
+    match ruleset {
+        Value::Array(values) => values.iter().map(counted).sum(),
+        Value::Object(keys) => keys
+            .iter()
+            .map(
+                |(key, value)| {
+                    if key == "counter" { value["packets"].as_u64().unwrap_or(0) } else { counted(value) }
+                },
+            )
+            .sum(),
+        _ => 0,
+    }
+}
+
+/// The flags of a daemon in this cloud.
+pub(crate) fn flags(access_file: &Path) -> Vec<&str> {
+    vec!["--access-file", access_file.to_str().unwrap(), "--vxnet", "vxnet-a,vxnet-b", "--instance", INSTANCE]
+}
