@@ -88,6 +88,25 @@ impl Netns {
         .await
     }
 
+    /// Starts a program inside the namespace; what becomes of it is up to the command, as with
+    /// [`Command::spawn`](tokio::process::Command::spawn).
+    ///
+    /// The program is started by a thread that ends at once. One that is to die with its parent (`PR_SET_PDEATHSIG`)
+    /// dies with that thread; it has to enter the namespace by itself.
+    ///
+    /// # Errors
+    /// As [`Netns::verify`]; `NotFound` without the program. A future that is dropped may leave it running, unless
+    /// the command is `kill_on_drop`.
+    pub async fn spawn(&self, mut command: tokio::process::Command) -> Result<tokio::process::Child> {
+        let runtime = tokio::runtime::Handle::current();
+        let program = PathBuf::from(command.as_std().get_program());
+        let spawned = self.run(move || {
+            let _runtime = runtime.enter();
+            command.spawn()
+        });
+        spawned.await?.map_err(|e| error::io(e, "start", program.display()))
+    }
+
     /// Another descriptor of the same namespace.
     ///
     /// # Errors

@@ -10,13 +10,17 @@
 //! router takes packets only from addresses of the subnet that they come from. What breaks a rule is dropped and
 //! counted: [`Fabric::police_drops`]. IPv6 is carried link-local only, so that the noise that kernels make by
 //! themselves is no offence; other IPv6, and anything that is neither IP nor ARP, is dropped without being counted.
+//!
+//! A machine of a cloud reaches the cloud's own services whatever becomes of its NICs, and so can a node, by
+//! [`Fabric::open_management`]: a link that is no NIC, is not policed, and leads nowhere but to the service.
 
+mod management;
 mod police;
 mod router;
 mod vpc;
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
@@ -25,7 +29,7 @@ use hostnic_core::cloud::Nic;
 use hostnic_core::id::{InstanceId, NicId, SubnetId};
 use hostnic_core::sim::Plug;
 use hostnic_core::{Error, ErrorKind, Result};
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -118,7 +122,23 @@ impl Fabric {
     /// # Errors
     /// `Conflict` when there is such a node.
     pub async fn adopt_node(&self, instance: InstanceId, netns: Netns) -> Result<()> {
-        self.ask(move |vpc| Box::pin(async move { vpc.adopt_node(instance, netns) })).await
+        self.ask(move |vpc| Box::pin(vpc.adopt_node(instance, netns))).await
+    }
+
+    /// Opens a network beside the VPC by which nodes reach a service in the namespace `outside`, such as the cloud's
+    /// API, and returns the address to listen on there: the first of `range`.
+    ///
+    /// Each node, also one that is added later, gets a link `mgmt0` (or the next number that is free) that is up, has
+    /// the next address of `range` and the route to it, and no more. Outside there is one such link,
+    /// `hostnic-mgmt0`. Nothing is policed there, nodes do not reach each other by it, and nothing is forwarded from
+    /// it. [`Fabric::shutdown`] takes the links away. Opening the same network again is success.
+    ///
+    /// # Errors
+    /// `Invalid` when `range` is no network with room for two, `Conflict` when it overlaps a subnet or an address of
+    /// `outside`, or another network is open; `Exhausted` when there are more nodes than addresses, also from
+    /// adding nodes later.
+    pub async fn open_management(&self, outside: Netns, range: Ipv4Net) -> Result<Ipv4Addr> {
+        self.ask(move |vpc| Box::pin(vpc.open_management(outside, range))).await
     }
 
     /// What was dropped at each NIC's port because it broke a rule, since the NIC was first plugged in; also of NICs
@@ -130,8 +150,8 @@ impl Fabric {
         self.ask(|vpc| Box::pin(vpc.police_drops())).await
     }
 
-    /// Unplugs all NICs and removes the namespaces that the fabric made, and its folder. Later requests fail. Shutting down again is
-    /// success.
+    /// Unplugs all NICs and removes the namespaces that the fabric made, and its folder. Later requests fail. Shutting
+    /// down again is success.
     ///
     /// # Errors
     /// The first of those that happened; the rest is removed all the same.

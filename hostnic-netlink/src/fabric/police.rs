@@ -87,6 +87,15 @@ pub(super) struct PortOwner {
     pub(super) subnet: Ipv4Net,
 }
 
+/// Where a port of the management network leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Side {
+    /// To a node, which may send to the service only.
+    Node,
+    /// Outside, from where the service only may send.
+    Outside,
+}
+
 /// The rules of all ports.
 #[derive(Debug)]
 pub(super) struct Police {
@@ -124,6 +133,37 @@ impl Police {
         let jump = Element::interface(port, Some(Verdict::Jump(port.to_owned())));
         batch.add_elements(table, PORTS, &[jump]);
         nft.apply(batch).await
+    }
+
+    /// Lets a port of the management network carry what goes to the service's address, or comes from it, and nothing
+    /// else: whatever is forwarded at either end, the network is no way to anywhere.
+    pub(super) async fn add_management_port(&self, port: &str, side: Side, service: Ipv4Addr) -> Result<()> {
+        let Self { nft, table } = self;
+        let end = match side {
+            Side::Node => Field::IPV4_DESTINATION,
+            Side::Outside => Field::IPV4_SOURCE,
+        };
+        let mut batch = Batch::new();
+        batch
+            .add_chain(table, port)
+            .add_rule(table, port, &Rule::new().is(Field::PROTOCOL, ARP).verdict(Verdict::Accept))
+            .add_rule(
+                table,
+                port,
+                &Rule::new().is(Field::PROTOCOL, IPV4).is(end, service.octets()).verdict(Verdict::Accept),
+            )
+            .add_rule(table, port, &Rule::new().verdict(Verdict::Drop))
+            .add_elements(table, PORTS, &[Element::interface(port, Some(Verdict::Jump(port.to_owned())))]);
+        nft.apply(batch).await
+    }
+
+    /// Forgets a port of the management network.
+    pub(super) async fn remove_management_port(&self, port: &str) -> Result<()> {
+        let mut batch = Batch::new();
+        batch
+            .delete_elements(&self.table, PORTS, &[Element::interface(port, None)])
+            .delete_chain(&self.table, port);
+        self.nft.apply(batch).await
     }
 
     /// Replaces the addresses that may be sent from a port, in one moment. What was counted stays.

@@ -10,6 +10,7 @@ use hostnic_core::id::{InstanceId, MacAddr, NicId, SubnetId};
 use hostnic_core::{Error, ErrorKind, Result};
 use ipnet::{IpNet, Ipv4Net};
 
+use super::management::{Management, Place};
 use super::police::{Drops, Police, PortDrops, PortOwner};
 use super::router;
 use crate::connection::Connection;
@@ -28,6 +29,7 @@ pub(super) struct Vpc {
     folder: PathBuf,
     connection: Connection,
     police: Police,
+    management: Option<Management>,
     subnets: BTreeMap<SubnetId, SubnetBridge>,
     nodes: BTreeMap<InstanceId, Node>,
     ports: BTreeMap<NicId, Port>,
@@ -76,6 +78,7 @@ impl Vpc {
             folder,
             connection,
             police,
+            management: None,
             subnets: BTreeMap::new(),
             nodes: BTreeMap::new(),
             ports: BTreeMap::new(),
@@ -112,6 +115,12 @@ impl Vpc {
             let detail = format_args!("{prefix} cannot be beside subnet {other} with {}", bridge.prefix);
             return Err(refused(ErrorKind::Conflict).detail(detail));
         }
+        if let Some(range) = self.management.as_ref().map(Management::range)
+            && (range.contains(&prefix) || prefix.contains(&range))
+        {
+            let detail = format_args!("{prefix} cannot be beside the management network {range}");
+            return Err(refused(ErrorKind::Conflict).detail(detail));
+        }
         let number = u16::try_from(self.subnets.len())
             .map_err(|_| refused(ErrorKind::Exhausted).detail("the fabric takes no more subnets"))?;
         let mac = router::mac(number)?;
@@ -125,14 +134,49 @@ impl Vpc {
         self.no_such_node(&id)?;
         let name = NamedNetns::create(self.folder.join(format!("node-{id}"))).await?;
         let path = name.path().to_owned();
-        self.nodes.insert(id, Node { netns: name.open()?, name: Some(name) });
+        self.settle(id, Node { netns: name.open()?, name: Some(name) }).await?;
         Ok(path)
     }
 
-    pub(super) fn adopt_node(&mut self, id: InstanceId, netns: Netns) -> Result<()> {
+    pub(super) async fn adopt_node(&mut self, id: InstanceId, netns: Netns) -> Result<()> {
         self.no_such_node(&id)?;
-        self.nodes.insert(id, Node { netns, name: None });
+        self.settle(id, Node { netns, name: None }).await
+    }
+
+    async fn settle(&mut self, id: InstanceId, node: Node) -> Result<()> {
+        if let Some(management) = &mut self.management {
+            management.join(Place { vpc: &self.connection, police: &self.police }, &node.netns).await?;
+        }
+        self.nodes.insert(id, node);
         Ok(())
+    }
+
+    pub(super) async fn open_management(&mut self, outside: Netns, range: Ipv4Net) -> Result<Ipv4Addr> {
+        let refused = |detail: &dyn std::fmt::Display| {
+            Err(Error::new(ErrorKind::Conflict, "open management network", range).detail(detail))
+        };
+        if let Some(known) = &self.management {
+            if known.range() == range && known.leads_to(&outside) {
+                return known.address();
+            }
+            return refused(&format_args!("{} is open already", known.range()));
+        }
+        let overlaps =
+            |subnet: &&SubnetBridge| subnet.prefix.contains(&range) || range.contains(&subnet.prefix);
+        if let Some(subnet) = self.subnets.values().find(overlaps) {
+            return refused(&format_args!("it cannot be beside the subnet with {}", subnet.prefix));
+        }
+        let place = Place { vpc: &self.connection, police: &self.police };
+        let mut management = Management::open(place, outside, range).await?;
+        for node in self.nodes.values() {
+            if let Err(error) = management.join(place, &node.netns).await {
+                management.close(place).await;
+                return Err(error);
+            }
+        }
+        let address = management.address();
+        self.management = Some(management);
+        address
     }
 
     fn no_such_node(&self, id: &InstanceId) -> Result<()> {

@@ -68,6 +68,8 @@ impl Field {
     pub const IPV4_PROTOCOL: Self = Self::network(9, 1);
     /// The source in an IPv4 header.
     pub const IPV4_SOURCE: Self = Self::network(12, 4);
+    /// The destination in an IPv4 header.
+    pub const IPV4_DESTINATION: Self = Self::network(16, 4);
     /// Source and destination in an IPv4 header.
     pub const IPV4_ADDRESSES: Self = Self::network(12, 8);
     /// The source in an IPv6 header.

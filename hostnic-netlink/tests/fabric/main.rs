@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails should panic")]
 
 mod links;
+mod management;
 mod nftables;
 mod policing;
 mod traffic;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
     trials.extend(traffic::trials());
     trials.extend(policing::trials());
     trials.extend(links::trials());
+    trials.extend(management::trials());
     trials.extend(nftables::trials());
     trials.extend(user::trials(started_as_root));
     libtest_mimic::run(&arguments, trials).exit_code()
