@@ -1,6 +1,6 @@
 //! The simulator's links: the fabric, which learns of a vxnet when its first NIC is plugged in.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 
@@ -12,9 +12,20 @@ use hostnic_core::{Error, ErrorKind, Result};
 use hostnic_netlink::Netns;
 use hostnic_netlink::fabric::Fabric;
 use hostnic_qingcloud::simulator::Simulator;
+use ipnet::Ipv4Net;
 use tokio::sync::watch;
 
 use super::flags::InstanceFlag;
+
+/// A fabric that is ready for a simulator.
+#[derive(Debug)]
+pub(super) struct Started {
+    pub(super) links: Arc<Links>,
+    /// The namespace of each instance.
+    pub(super) nodes: Vec<(InstanceId, PathBuf)>,
+    /// Where this process is reached by all of them.
+    pub(super) address: Ipv4Addr,
+}
 
 /// A fabric behind a simulator.
 #[derive(Debug)]
@@ -26,22 +37,21 @@ pub(super) struct Links {
 }
 
 impl Links {
-    /// A fabric with a node for each instance.
-    pub(super) async fn start(instances: &[InstanceFlag]) -> Result<(Arc<Self>, Vec<(InstanceId, PathBuf)>)> {
+    /// A fabric with a node for each instance, and a network by which they reach this process.
+    pub(super) async fn start(instances: &[InstanceFlag], management: Ipv4Net) -> Result<Started> {
         let folder = std::env::temp_dir().join(format!("hostnic-sim-{}", std::process::id()));
         let fabric = Fabric::new(&folder).await?;
-        let mut nodes = Vec::new();
-        for InstanceFlag { id, netns } in instances {
-            let path = match netns {
-                Some(path) => {
-                    fabric.adopt_node(id.clone(), Netns::open(path)?).await?;
-                    path.clone()
-                }
-                None => fabric.add_node(id.clone()).await?,
-            };
-            nodes.push((id.clone(), path));
+        match furnish(&fabric, instances, management).await {
+            Ok((nodes, address)) => {
+                let links = Arc::new(Self { fabric, folder, simulator: watch::Sender::new(None) });
+                Ok(Started { links, nodes, address })
+            }
+            Err(error) => {
+                // The first error is the one that tells what is wrong.
+                drop(fabric.shutdown().await);
+                Err(error)
+            }
         }
-        Ok((Arc::new(Self { fabric, folder, simulator: watch::Sender::new(None) }), nodes))
     }
 
     /// Says whose links these are. Until then nothing is plugged.
@@ -67,6 +77,26 @@ impl Links {
         let subnet = subnets.into_iter().find(|subnet| subnet.id == nic.subnet).ok_or_else(gone)?;
         self.fabric.add_subnet(subnet.id, subnet.prefix, subnet.gateway).await
     }
+}
+
+async fn furnish(
+    fabric: &Fabric,
+    instances: &[InstanceFlag],
+    management: Ipv4Net,
+) -> Result<(Vec<(InstanceId, PathBuf)>, Ipv4Addr)> {
+    let address = fabric.open_management(Netns::current()?, management).await?;
+    let mut nodes = Vec::new();
+    for InstanceFlag { id, netns } in instances {
+        let path = match netns {
+            Some(path) => {
+                fabric.adopt_node(id.clone(), Netns::open(path)?).await?;
+                path.clone()
+            }
+            None => fabric.add_node(id.clone()).await?,
+        };
+        nodes.push((id.clone(), path));
+    }
+    Ok((nodes, address))
 }
 
 #[async_trait]

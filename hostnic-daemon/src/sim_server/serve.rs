@@ -1,7 +1,7 @@
 //! `hostnic-sim serve`: from flags to a simulator that serves, until a signal.
 
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use hostnic_core::sim::Durations;
 use hostnic_core::{Error, ErrorKind, Result};
 use hostnic_qingcloud::simulator::{FaultRule, Simulator, SimulatorConfig, VxnetSpec};
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -20,7 +20,8 @@ use crate::telemetry::{self, LogFormat};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Serve {
-    /// Where the API listens; port 0 takes a free one.
+    /// Where the API listens; port 0 takes a free one. With --fabric it also listens, at the same port, where nodes
+    /// reach it, and client.yaml names that address.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7777")]
     listen: SocketAddr,
     /// Where the admin API listens, which asks for no credentials.
@@ -54,6 +55,10 @@ pub(super) struct Serve {
     /// NET_ADMIN and SYS_ADMIN.
     #[arg(long)]
     fabric: bool,
+    /// The network beside the VPC by which nodes reach the API with --fabric. It has one link here, and one in each
+    /// node.
+    #[arg(long, value_name = "PREFIX", default_value = "100.127.0.0/24")]
+    management: Ipv4Net,
     /// How long jobs take (attach, detach, vip), or the answers to an action, as in attach=3s or DescribeNics=200ms;
     /// may be repeated.
     #[arg(long = "latency", value_name = "OF=TIME")]
@@ -99,36 +104,46 @@ impl Serve {
         let mut config = self.config();
         let mut links = None;
         if self.fabric {
-            let (started, nodes) = Links::start(&self.instances).await?;
-            for (instance, path) in nodes {
+            let started = Links::start(&self.instances, self.management).await?;
+            for (instance, path) in started.nodes {
                 tracing::info!(%instance, netns = %path.display(), "the instance is a network namespace");
             }
-            config.plug = Some(started.clone());
-            links = Some(started);
+            // Who listens everywhere listens there too.
+            if !self.listen.ip().is_unspecified() {
+                config.also_listen.push(started.address.into());
+            }
+            config.plug = Some(started.links.clone());
+            links = Some((started.links, started.address));
         } else if let Some(flag) = self.instances.iter().find(|flag| flag.netns.is_some()) {
             return Err(Error::new(ErrorKind::Invalid, "use the namespace of instance", &flag.id)
                 .detail("only --fabric plugs NICs into namespaces: add it, or leave the namespace out"));
         }
         let served = tokio::select! {
-            served = self.run_until_failed(config, links.as_deref()) => served,
+            served = self.run_until_failed(config, links.as_ref()) => served,
             _ = term.recv() => Ok(()),
             _ = int.recv() => Ok(()),
         };
         tracing::info!("stopping");
         let shut = match links {
-            Some(links) => links.shutdown().await,
+            Some((links, _)) => links.shutdown().await,
             None => Ok(()),
         };
         served.and(shut)
     }
 
     /// Serves as long as this is polled.
-    async fn run_until_failed(&self, config: SimulatorConfig, links: Option<&Links>) -> Result<()> {
+    async fn run_until_failed(
+        &self,
+        config: SimulatorConfig,
+        links: Option<&(Arc<Links>, Ipv4Addr)>,
+    ) -> Result<()> {
         let simulator = Arc::new(Simulator::start(config).await?);
-        if let Some(links) = links {
+        let mut reached = simulator.address();
+        if let Some((links, address)) = links {
             links.serve(&simulator);
+            reached.set_ip((*address).into());
         }
-        self.tell(&simulator)?;
+        self.tell(&simulator, reached)?;
         std::future::pending().await
     }
 
@@ -159,9 +174,9 @@ impl Serve {
     }
 
     /// Prints what a client needs, and nothing else, so that it can be sent to a file.
-    fn tell(&self, simulator: &Simulator) -> Result<()> {
+    fn tell(&self, simulator: &Simulator, reached: SocketAddr) -> Result<()> {
         let secret = self.secret_key.expose_secret();
-        let yaml = client_yaml(simulator.address(), &self.zone, &self.access_key, secret);
+        let yaml = client_yaml(reached, &self.zone, &self.access_key, secret);
         let mut out = std::io::stdout().lock();
         let written = out.write_all(yaml.as_bytes()).and_then(|()| out.flush());
         written.map_err(|e| Error::new(ErrorKind::Internal, "print", "client.yaml").source(e))?;

@@ -33,7 +33,7 @@ use serde_json::{Value, json};
 use super::account::access_key::KeyStatus;
 use super::backend::Backend;
 use super::fault::FaultRule;
-use super::http::{Reply, Request, Responder, Server};
+use super::http::{Refused, Reply, Request, Responder, Server};
 
 /// What answers the admin API.
 #[derive(Debug)]
@@ -216,7 +216,8 @@ impl Admin {
         }
         let Asked { listening } = read(body)?;
         let api = self.api.upgrade().ok_or_else(|| Wrong(500, "the API's server has ended".to_owned()))?;
-        api.listen(listening).await.map_err(|error| Wrong(500, error.to_string()))?;
+        let failed = |Refused { address, source }| Wrong(500, format!("listen on {address}: {source}"));
+        api.listen(listening).await.map_err(failed)?;
         Ok(json!({}))
     }
 

@@ -18,6 +18,8 @@ use super::fault::FaultRule;
 pub struct SimulatorConfig {
     /// Where the API listens; port 0 takes a free one. `127.0.0.1:0` by default.
     pub listen: SocketAddr,
+    /// More addresses at which the API listens, at the same port; none by default.
+    pub also_listen: Vec<IpAddr>,
     /// Where the admin API listens; a free port of 127.0.0.1 by default. It asks for no credentials: keep it local.
     pub admin: SocketAddr,
     /// The one zone.
@@ -72,6 +74,7 @@ impl SimulatorConfig {
         let id = SubnetId::new("vxnet-primary").expect("a valid id");
         Self {
             listen: loopback,
+            also_listen: Vec::new(),
             admin: loopback,
             zone: zone.into(),
             keys: BTreeMap::from([(access_key.into(), secret_key)]),

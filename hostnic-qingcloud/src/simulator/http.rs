@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -48,7 +48,7 @@ pub(super) trait Responder: Send + Sync + 'static {
     fn respond(&self, request: Request) -> impl Future<Output = Reply> + Send;
 }
 
-/// A listener and its connections. They end with it.
+/// Listeners and their connections. They end with it.
 #[derive(Debug)]
 pub(super) struct Server {
     address: SocketAddr,
@@ -56,18 +56,56 @@ pub(super) struct Server {
     task: JoinHandle<()>,
 }
 
+/// Where to listen: at an address, and at more of the same port.
+#[derive(Debug, Clone)]
+pub(super) struct Addresses {
+    pub(super) first: SocketAddr,
+    pub(super) more: Vec<IpAddr>,
+}
+
+/// An address that cannot be listened on.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) address: SocketAddr,
+    pub(super) source: io::Error,
+}
+
+impl Addresses {
+    /// All of them, or none.
+    async fn bind(&self) -> Result<Vec<TcpListener>, Refused> {
+        let first = bind(self.first).await?;
+        let port = first.local_addr().map_or(self.first.port(), |address| address.port());
+        let mut listeners = vec![first];
+        for ip in &self.more {
+            listeners.push(bind(SocketAddr::new(*ip, port)).await?);
+        }
+        Ok(listeners)
+    }
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, Refused> {
+    TcpListener::bind(address).await.map_err(|source| Refused { address, source })
+}
+
 #[derive(Debug)]
 struct Command {
     listen: bool,
-    done: oneshot::Sender<io::Result<()>>,
+    done: oneshot::Sender<Result<(), Refused>>,
 }
 
 impl Server {
-    pub(super) async fn start(address: SocketAddr, responder: Arc<impl Responder>) -> io::Result<Self> {
-        let listener = TcpListener::bind(address).await?;
-        let address = listener.local_addr()?;
+    pub(super) async fn start(
+        mut addresses: Addresses,
+        responder: Arc<impl Responder>,
+    ) -> Result<Self, Refused> {
+        let listeners = addresses.bind().await?;
+        // When it listens again it is at the same port.
+        if let Some(Ok(bound)) = listeners.first().map(TcpListener::local_addr) {
+            addresses.first = bound;
+        }
+        let address = addresses.first;
         let (commands, inbox) = mpsc::channel(1);
-        let task = tokio::spawn(serve(listener, address, inbox, responder));
+        let task = tokio::spawn(serve(listeners, addresses, inbox, responder));
         Ok(Self { address, commands, task })
     }
 
@@ -75,10 +113,10 @@ impl Server {
         self.address
     }
 
-    /// Takes the listener and all connections away, or listens again at the same address.
-    pub(super) async fn listen(&self, listen: bool) -> io::Result<()> {
+    /// Takes the listeners and all connections away, or listens again at the same addresses.
+    pub(super) async fn listen(&self, listen: bool) -> Result<(), Refused> {
         let (done, answer) = oneshot::channel();
-        let over = || io::Error::other("the server has ended");
+        let over = || Refused { address: self.address, source: io::Error::other("the server has ended") };
         self.commands.send(Command { listen, done }).await.map_err(|_| over())?;
         answer.await.map_err(|_| over())?
     }
@@ -91,26 +129,25 @@ impl Drop for Server {
 }
 
 async fn serve(
-    listener: TcpListener,
-    address: SocketAddr,
+    mut listeners: Vec<TcpListener>,
+    addresses: Addresses,
     mut inbox: mpsc::Receiver<Command>,
     responder: Arc<impl Responder>,
 ) {
-    let mut listener = Some(listener);
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
-            stream = accept(listener.as_ref()) => {
+            stream = accept(&listeners) => {
                 connections.spawn(connection(stream, Arc::clone(&responder)));
             }
             Some(_) = connections.join_next() => {}
             command = inbox.recv() => {
                 let Some(Command { listen, done }) = command else { return };
-                let result = if listen && listener.is_none() {
-                    TcpListener::bind(address).await.map(|again| listener = Some(again))
+                let result = if listen && listeners.is_empty() {
+                    addresses.bind().await.map(|again| listeners = again)
                 } else {
                     if !listen {
-                        listener = None;
+                        listeners.clear();
                         connections.shutdown().await;
                     }
                     Ok(())
@@ -123,10 +160,13 @@ async fn serve(
 }
 
 /// The next connection; never one where nobody listens.
-async fn accept(listener: Option<&TcpListener>) -> TcpStream {
-    let Some(listener) = listener else { return std::future::pending().await };
+async fn accept(listeners: &[TcpListener]) -> TcpStream {
     loop {
-        match listener.accept().await {
+        let next = poll_fn(|context| {
+            let mut asked = listeners.iter().map(|listener| listener.poll_accept(context));
+            asked.find(Poll::is_ready).unwrap_or(Poll::Pending)
+        });
+        match next.await {
             Ok((stream, _)) => return stream,
             Err(error) => {
                 tracing::warn!(%error, "the simulator could not accept a connection");

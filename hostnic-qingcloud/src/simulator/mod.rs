@@ -60,7 +60,7 @@ use hostnic_core::{Error, ErrorKind, Result};
 use account::access_key::KeyStatus;
 use admin::Admin;
 use backend::Backend;
-use http::Server;
+use http::{Addresses, Refused, Server};
 
 pub use config::{RoleCredentials, SimulatorConfig, VxnetSpec};
 pub use fault::{Fault, FaultRule};
@@ -82,12 +82,14 @@ impl Simulator {
     /// read, `Unsupported` when an address cannot be listened on.
     pub async fn start(config: SimulatorConfig) -> Result<Self> {
         let backend = Arc::new(build::backend(&config)?);
-        let api = Arc::new(listen(config.listen, &backend).await?);
-        let admin = listen(config.admin, &Arc::new(Admin::new(Arc::clone(&backend), &api))).await?;
+        let addresses = Addresses { first: config.listen, more: config.also_listen };
+        let api = Arc::new(listen(addresses, &backend).await?);
+        let admin = Addresses { first: config.admin, more: Vec::new() };
+        let admin = listen(admin, &Arc::new(Admin::new(Arc::clone(&backend), &api))).await?;
         Ok(Self { backend, api, admin })
     }
 
-    /// Where the API listens.
+    /// Where the API listens; the first address where there are more.
     pub fn address(&self) -> SocketAddr {
         self.api.address()
     }
@@ -167,21 +169,23 @@ impl Simulator {
         known.map(|known| *known = status).is_some()
     }
 
-    /// Refuses connections and closes those that there are; or takes them again, at the same address.
+    /// Refuses connections and closes those that there are; or takes them again, at the same addresses.
     ///
     /// # Errors
-    /// `Conflict` when the address was taken by somebody else meanwhile.
+    /// `Conflict` when an address was taken by somebody else meanwhile.
     pub async fn set_listening(&self, listening: bool) -> Result<()> {
-        let failed = |error| Error::new(ErrorKind::Conflict, "listen on", self.api.address()).source(error);
+        let failed = |Refused { address, source }| {
+            Error::new(ErrorKind::Conflict, "listen on", address).source(source)
+        };
         self.api.listen(listening).await.map_err(failed)
     }
 }
 
-async fn listen(address: SocketAddr, responder: &Arc<impl http::Responder>) -> Result<Server> {
-    let failed = |error| {
+async fn listen(addresses: Addresses, responder: &Arc<impl http::Responder>) -> Result<Server> {
+    let failed = |Refused { address, source }| {
         Error::new(ErrorKind::Unsupported, "listen on", address)
             .detail("choose another address")
-            .source(error)
+            .source(source)
     };
-    Server::start(address, Arc::clone(responder)).await.map_err(failed)
+    Server::start(addresses, Arc::clone(responder)).await.map_err(failed)
 }

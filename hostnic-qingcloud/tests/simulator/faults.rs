@@ -51,6 +51,24 @@ async fn nobody_listens_for_a_while() {
 }
 
 #[tokio::test]
+async fn nobody_listens_for_a_while_at_any_of_several_addresses() {
+    let mut config = config();
+    config.also_listen.push([127, 0, 0, 2].into());
+    let simulator = Simulator::start(config).await.unwrap();
+    let port = simulator.address().port();
+    let reached = || async {
+        let addresses = [[127, 0, 0, 1], [127, 0, 0, 2]].map(|ip| (std::net::Ipv4Addr::from(ip), port));
+        let [one, two] = addresses.map(tokio::net::TcpStream::connect);
+        (one.await.is_ok(), two.await.is_ok())
+    };
+    assert_eq!(reached().await, (true, true));
+    simulator.set_listening(false).await.unwrap();
+    assert_eq!(reached().await, (false, false));
+    simulator.set_listening(true).await.unwrap();
+    assert_eq!(reached().await, (true, true));
+}
+
+#[tokio::test]
 async fn a_page_of_html_comes_instead_of_an_answer() {
     let (simulator, client) = start().await;
     inject(&simulator, "*:next=2:http=502");
