@@ -32,7 +32,7 @@ pub use control::{ControlPlane, JobRecord, NicRecord, ReservationRecord, Selecti
 pub use fault::{Fate, Fault, Faults, When};
 pub use history::{Call, Operation, Outcome};
 pub use kernel::{Kernel, KernelFault, KernelOperation, PlugByInstance};
-pub use plug::Plug;
+pub use plug::{DroppedFrames, Plug};
 pub use provider::SimProvider;
 pub use quota::{Quotas, RateLimit};
 pub use save::SavedCloud;

@@ -4,6 +4,7 @@ use std::fmt::Debug;
 use std::net::IpAddr;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 
 use crate::cloud::Nic;
 use crate::error::Result;
@@ -24,4 +25,21 @@ pub trait Plug: Send + Sync + Debug {
 
     /// The addresses that may be sent from a plugged NIC have changed.
     async fn set_sources(&self, nic: &NicId, sources: &[IpAddr]) -> Result<()>;
+
+    /// What was dropped at NICs because it broke a rule of the cloud's, since each was first plugged in; also of NICs
+    /// that are gone. Nothing where nobody looks.
+    async fn dropped(&self) -> Result<Vec<DroppedFrames>> {
+        Ok(Vec::new())
+    }
+}
+
+/// Frames from one NIC that were dropped for one reason.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DroppedFrames {
+    /// The NIC.
+    pub nic: NicId,
+    /// Which rule they broke.
+    pub reason: String,
+    /// How many there were.
+    pub packets: u64,
 }

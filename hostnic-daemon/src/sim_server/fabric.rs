@@ -1,4 +1,4 @@
-//! The simulator's links: the fabric, which learns of a vxnet when its first NIC is plugged in.
+//! The simulator's links: the fabric, which learns of a new vxnet when its first NIC is plugged in.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 use async_trait::async_trait;
 use hostnic_core::cloud::Nic;
 use hostnic_core::id::{InstanceId, NicId};
-use hostnic_core::sim::Plug;
+use hostnic_core::sim::{DroppedFrames, Plug};
 use hostnic_core::{Error, ErrorKind, Result};
 use hostnic_netlink::Netns;
 use hostnic_netlink::fabric::Fabric;
@@ -54,9 +54,16 @@ impl Links {
         }
     }
 
-    /// Says whose links these are. Until then nothing is plugged.
-    pub(super) fn serve(&self, simulator: &Arc<Simulator>) {
+    /// Says whose links these are, and opens its vxnets. Until then nothing is plugged.
+    ///
+    /// # Errors
+    /// `Conflict` when a vxnet overlaps the management network.
+    pub(super) async fn serve(&self, simulator: &Arc<Simulator>) -> Result<()> {
+        for subnet in simulator.cloud().control().subnets() {
+            self.fabric.add_subnet(subnet.id, subnet.prefix, subnet.gateway).await?;
+        }
         self.simulator.send_replace(Some(Arc::downgrade(simulator)));
+        Ok(())
     }
 
     pub(super) async fn shutdown(&self) -> Result<()> {
@@ -112,5 +119,9 @@ impl Plug for Links {
 
     async fn set_sources(&self, nic: &NicId, sources: &[IpAddr]) -> Result<()> {
         self.fabric.set_sources(nic, sources).await
+    }
+
+    async fn dropped(&self) -> Result<Vec<DroppedFrames>> {
+        self.fabric.dropped().await
     }
 }

@@ -140,7 +140,7 @@ impl Serve {
         let simulator = Arc::new(Simulator::start(config).await?);
         let mut reached = simulator.address();
         if let Some((links, address)) = links {
-            links.serve(&simulator);
+            links.serve(&simulator).await?;
             reached.set_ip((*address).into());
         }
         self.tell(&simulator, reached)?;

@@ -27,7 +27,7 @@ use async_trait::async_trait;
 use futures::future::BoxFuture;
 use hostnic_core::cloud::Nic;
 use hostnic_core::id::{InstanceId, NicId, SubnetId};
-use hostnic_core::sim::Plug;
+use hostnic_core::sim::{DroppedFrames, Plug};
 use hostnic_core::{Error, ErrorKind, Result};
 use ipnet::{IpNet, Ipv4Net};
 use tokio::sync::{mpsc, oneshot};
@@ -215,6 +215,15 @@ impl Plug for Fabric {
     async fn set_sources(&self, nic: &NicId, sources: &[IpAddr]) -> Result<()> {
         let (nic, sources) = (nic.clone(), sources.to_vec());
         self.ask(move |vpc| Box::pin(async move { vpc.set_sources(&nic, &sources).await })).await
+    }
+
+    async fn dropped(&self) -> Result<Vec<DroppedFrames>> {
+        let told = |PortDrops { nic, reason, packets }| DroppedFrames {
+            nic,
+            reason: reason.as_str().to_owned(),
+            packets,
+        };
+        Ok(self.police_drops().await?.into_iter().map(told).collect())
     }
 }
 

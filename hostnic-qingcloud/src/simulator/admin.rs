@@ -14,6 +14,8 @@
 //! | `POST /durations` | `{"attach_ms":3000,"detach_ms":3000,"vip_ms":1000}` | how long jobs take |
 //! | `POST /time` | `{"advance_ms":60000}` | lets time pass; time stamps of requests are compared with the real clock all the same |
 //! | `POST /jobs/unstick` | | ends the stuck jobs |
+//! | `GET /nics` | | all NICs, as the cloud knows them |
+//! | `GET /police` | | frames that the NICs' ports dropped because they broke a rule: NIC, reason and number; none without links |
 //! | `POST /nics/vanish` | `{"nic":"52:54:…"}` | takes a NIC away |
 //! | `POST /instances/terminate` | `{"instance":"i-…"}` | ends an instance |
 //! | `POST /access-keys` | `{"access_key_id":"AK","status":"inactive"}` | revokes a key, or restores it (`active`) |
@@ -84,6 +86,8 @@ impl Admin {
             ("POST", "/durations") => self.durations(body),
             ("POST", "/time") => self.advance(body),
             ("POST", "/jobs/unstick") => self.done(|b| b.cloud.unstick_jobs()),
+            ("GET", "/nics") => Ok(self.nics()),
+            ("GET", "/police") => self.police().await,
             ("POST", "/nics/vanish") => self.vanish(body),
             ("POST", "/instances/terminate") => self.terminate(body),
             ("POST", "/access-keys") => self.access_key(body),
@@ -174,6 +178,19 @@ impl Admin {
         }
         let Time { advance_ms } = read(body)?;
         self.done(|b| b.cloud.advance(Duration::from_millis(advance_ms)))
+    }
+
+    fn nics(&self) -> Value {
+        let nics: Vec<_> = self.backend.cloud.snapshot().into_values().collect();
+        json!({ "nics": nics })
+    }
+
+    async fn police(&self) -> Done {
+        let dropped = match &self.backend.plug {
+            Some(plug) => plug.dropped().await.map_err(|error| Wrong(500, error.chain().to_string()))?,
+            None => Vec::new(),
+        };
+        Ok(json!({ "dropped": dropped }))
     }
 
     fn vanish(&self, body: &str) -> Done {

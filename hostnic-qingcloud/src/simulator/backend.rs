@@ -1,11 +1,11 @@
 //! From a request to its answer: faults, gate, limits, action, history.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use hostnic_core::id::InvalidValue;
-use hostnic_core::sim::{Cloud, ControlPlane, Faults, Random, RateLimit};
+use hostnic_core::sim::{Cloud, ControlPlane, Faults, Plug, Random, RateLimit};
 use serde_json::{Map, Value};
 
 use super::account::{Account, Call as ActionCall, JobTimes, Limits};
@@ -30,6 +30,7 @@ pub(super) struct Backend {
     pub(super) limits: Limits,
     pub(super) times: JobTimes,
     pub(super) store: Option<Store>,
+    pub(super) plug: Option<Arc<dyn Plug>>,
     pub(super) state: Mutex<State>,
 }
 

@@ -78,6 +78,7 @@ pub(super) fn backend(config: &SimulatorConfig) -> Result<Backend> {
         limits: Limits { vxnets: 300, security_group_rules: 100, tags: 100 },
         times: JobTimes { router: config.durations.attach, security_group: config.durations.attach },
         store,
+        plug: config.plug.clone(),
         state: state.into(),
     };
     for rule in &config.faults {

@@ -31,6 +31,19 @@ async fn calls_are_told_and_counted() {
 }
 
 #[tokio::test]
+async fn nics_are_listed_and_nothing_is_policed_without_links() {
+    let (simulator, client) = start().await;
+    let made = client.ok("CreateNics", "vxnet=vxnet-aaaaaaa&nic_name=mine").await;
+    let id = text(&made, "/nics/0/nic_id");
+    let (_, told) = ask(&simulator, "GET /nics", "").await;
+    let nics = told["nics"].as_array().unwrap();
+    assert_eq!(nics.len(), 3, "{told}");
+    let mine = nics.iter().find(|nic| nic["id"] == id).unwrap();
+    assert_eq!((&mine["name"], &mine["attachment"]), (&json!("mine"), &json!("Available")));
+    assert_eq!(ask(&simulator, "GET /police", "").await.1, json!({ "dropped": [] }));
+}
+
+#[tokio::test]
 async fn faults_time_keys_and_the_listener_are_set() {
     let (simulator, client) = start().await;
     let rule = json!({ "action": "DescribeNics", "when": { "next": 2 }, "fault": { "ret-code": 5100 } });
