@@ -37,11 +37,7 @@ const SWITCHES: [(&str, &str, &str); 3] = [
 /// `Unauthorised` when the kernel forbids it; the detail names the setting and how to change it. `Invalid` when the
 /// process has more than one thread. The process is then of no further use, as part of this may have been done.
 pub fn enter_private_world() -> Result<()> {
-    let threads = fs::read_dir("/proc/self/task").map_err(|e| error::io(e, OPERATION, WORLD))?;
-    if threads.count() > 1 {
-        return Err(Error::new(ErrorKind::Invalid, OPERATION, WORLD)
-            .detail("other threads would stay outside; call this first in main"));
-    }
+    alone(WORLD)?;
     let network = CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS;
     let direct = if geteuid().is_root() { unshare(network) } else { Err(Errno::EPERM) };
     match direct {
@@ -51,6 +47,27 @@ pub fn enter_private_world() -> Result<()> {
     }
     private_mounts()?;
     loopback_up()
+}
+
+/// Puts the process into a network namespace for the rest of its life. Call it first in `main`, as
+/// [`enter_private_world`]; a program that is to run in a namespace can be executed after it.
+///
+/// # Errors
+/// `Invalid` when it is a namespace of another kind, or the process has more than one thread; `Unauthorised` without
+/// the capability SYS_ADMIN.
+pub fn enter_namespace(netns: Netns) -> Result<()> {
+    alone("a network namespace")?;
+    netns.enter()
+}
+
+/// Only a process of one thread changes its namespaces as a whole.
+fn alone(subject: &str) -> Result<()> {
+    let threads = fs::read_dir("/proc/self/task").map_err(|e| error::io(e, OPERATION, subject))?;
+    if threads.count() > 1 {
+        return Err(Error::new(ErrorKind::Invalid, OPERATION, subject)
+            .detail("other threads would stay outside; call this first in main"));
+    }
+    Ok(())
 }
 
 fn unshare_as_user(network: CloneFlags) -> Result<()> {

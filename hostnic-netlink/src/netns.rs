@@ -92,7 +92,7 @@ impl Netns {
     /// [`Command::spawn`](tokio::process::Command::spawn).
     ///
     /// The program is started by a thread that ends at once. One that is to die with its parent (`PR_SET_PDEATHSIG`)
-    /// dies with that thread; it has to enter the namespace by itself.
+    /// dies with that thread; it has to enter the namespace by itself (see `isolation::enter_namespace`).
     ///
     /// # Errors
     /// As [`Netns::verify`]; `NotFound` without the program. A future that is dropped may leave it running, unless
