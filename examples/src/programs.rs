@@ -1,6 +1,6 @@
 //! The programs that the demo and the benchmark start: built beside this one, in the same profile.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// A program of the workspace.
@@ -16,6 +16,8 @@ pub struct Program {
 pub const PLUGIN: Program = Program { package: "hostnic-cni", name: "hostnic" };
 /// The daemon of a node.
 pub const DAEMON: Program = Program { package: "hostnic-daemon", name: "hostnic-daemon" };
+/// The cloud's API, simulated.
+pub const SIMULATOR: Program = Program { package: "hostnic-daemon", name: "hostnic-sim" };
 
 impl Program {
     /// Builds it, where this program was started by cargo; otherwise whoever built this one has built it too.
@@ -25,14 +27,10 @@ impl Program {
     pub fn built(self) -> Result<PathBuf, String> {
         let own =
             std::env::current_exe().map_err(|error| format!("this program cannot be found: {error}"))?;
-        let program = own.with_file_name(self.name);
         let Some(cargo) = std::env::var_os("CARGO") else {
-            return if program.exists() {
-                Ok(program)
-            } else {
-                Err(format!("there is no {} at {}; build it, or name one", self.name, program.display()))
-            };
+            return self.inside(own.parent().unwrap_or(Path::new("/")));
         };
+        let program = own.with_file_name(self.name);
         let mut build = Command::new(cargo);
         build.args(["build", "--quiet", "--package", self.package, "--bin", self.name]);
         if !cfg!(debug_assertions) {
@@ -43,6 +41,19 @@ impl Program {
             Ok(program)
         } else {
             Err(format!("{} could not be built: see above", self.name))
+        }
+    }
+
+    /// The one in `folder`.
+    ///
+    /// # Errors
+    /// What is missing, and how to name one that is elsewhere.
+    pub fn inside(self, folder: &Path) -> Result<PathBuf, String> {
+        let program = folder.join(self.name);
+        if program.exists() {
+            Ok(program)
+        } else {
+            Err(format!("there is no {} at {}; build it, or name one", self.name, program.display()))
         }
     }
 }

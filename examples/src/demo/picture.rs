@@ -1,6 +1,6 @@
 //! The VPC, drawn and listed.
 
-use super::report::{Ping, Pod};
+use super::report::{Calls, Ping, Pod};
 
 /// The width of a node's column.
 const COLUMN: usize = 34;
@@ -29,10 +29,10 @@ pub fn picture(subnets: &[String], pods: &[Pod]) -> String {
         lines.push(row(nodes.iter().map(cell).collect()));
     }
     lines.push(String::new());
-    lines.push(format!("   {:<7} {:<9} {:<18} {:<15} {:<9} ADD", "POD", "NODE", "NIC", "ADDRESS", "SUBNET"));
+    lines.push(format!("   {:<7} {:<9} {:<18} {:<15} {:<14} ADD", "POD", "NODE", "NIC", "ADDRESS", "SUBNET"));
     lines.extend(pods.iter().map(|pod| {
         format!(
-            "   {:<7} {:<9} {:<18} {:<15} {:<9} {:.0} ms",
+            "   {:<7} {:<9} {:<18} {:<15} {:<14} {:.0} ms",
             pod.name, pod.node, pod.mac, pod.address, pod.subnet, pod.add_ms
         )
     }));
@@ -55,4 +55,24 @@ pub(super) fn pings(pings: &[Ping]) -> String {
         format!("   {name}  {}/{} answered, slowest {slowest:.2} ms", answered.len(), of_kind.len())
     };
     kinds.into_iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// The calls to the cloud's API, by action.
+pub(super) fn calls(calls: &[Calls]) -> String {
+    let row = |action: &str, cells: [String; 4]| {
+        let [start, pods, end, all] = cells;
+        format!("   {action:<22} {start:>8} {pods:>8} {end:>8} {all:>8}")
+    };
+    let heads = ["STARTING", "PODS", "ENDING", "ALL"].map(str::to_owned);
+    let numbers = |c: &Calls| [c.start, c.pods, c.end, c.start + c.pods + c.end].map(|n| n.to_string());
+    let total = calls.iter().fold(Calls::default(), |sum, c| Calls {
+        action: String::new(),
+        start: sum.start + c.start,
+        pods: sum.pods + c.pods,
+        end: sum.end + c.end,
+    });
+    let mut lines = vec![row("CALLS TO THE CLOUD", heads)];
+    lines.extend(calls.iter().map(|c| row(&c.action, numbers(c))));
+    lines.push(row("all", numbers(&total)));
+    lines.join("\n")
 }
