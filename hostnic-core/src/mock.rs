@@ -1,4 +1,4 @@
-//! [mockall](https://docs.rs/mockall) mocks of the four traits, for tests of code that uses them.
+//! [mockall](https://docs.rs/mockall) mocks of the four traits and of what they hand out, for tests of code that uses them.
 //!
 //! ```
 //! # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
@@ -31,7 +31,7 @@ use crate::id::{JobId, MacAddr, NicId, SubnetId};
 use crate::ipam::{Ipam, Lease, LeaseRequest};
 use crate::policy::{PolicyName, PolicyState, PoolPolicy, SubnetView};
 use crate::provider::{Capabilities, CreateNics, NicProvider};
-use crate::route::{Drift, HostLink, KernelView, NodePlan, PodLink, PodPlan, RouteProgrammer};
+use crate::route::{Drift, HostLink, KernelView, NodePlan, PodLink, PodPlan, RouteProgrammer, SilencedPod};
 
 mock! {
     /// A [`NicProvider`] that answers what a test tells it to.
@@ -77,9 +77,21 @@ mock! {
         async fn wait_for_nic(&self, mac: MacAddr) -> Result<HostLink>;
         async fn setup_pod(&self, plan: &PodPlan) -> Result<PodLink>;
         async fn check_pod(&self, plan: &PodPlan) -> Result<Vec<Drift>>;
+        async fn silence_pod(&self, plan: &PodPlan) -> Result<Option<Box<dyn SilencedPod>>>;
         async fn teardown_pod(&self, plan: &PodPlan) -> Result<()>;
         async fn teardown_marked(&self, mark: &AttachmentMark, netns: &NetnsPath) -> Result<Option<MacAddr>>;
         async fn observe(&self) -> Result<KernelView>;
+    }
+}
+
+mock! {
+    /// A [`SilencedPod`] that answers what a test tells it to.
+    #[derive(Debug)]
+    pub SilencedPod {}
+
+    #[async_trait]
+    impl SilencedPod for SilencedPod {
+        async fn give_back(&mut self) -> Result<()>;
     }
 }
 

@@ -110,6 +110,8 @@ pub struct MarkedLink {
     pub sandbox: Sandbox,
     /// Its addresses.
     pub addresses: Vec<IpNet>,
+    /// Whether it was [silenced](RouteProgrammer::silence_pod): its DEL was answered, and only its NIC's way back is left.
+    pub silenced: bool,
 }
 
 /// All that a comparison needs to know about a node's kernel.
@@ -129,7 +131,8 @@ pub struct KernelView {
 /// - **All or nothing**: a set-up that fails takes back what it did; what cannot be taken back is told in the error.
 /// - **Cancellation**: a dropped call may leave a part of the plan done. Taking the plan down puts that right, as does
 ///   setting it up again.
-/// - **Blocking**: implementations never block the runtime's thread and keep no namespace of a pod open after a call.
+/// - **Blocking**: implementations never block the runtime's thread and keep no namespace of a pod open after a call,
+///   but for the one that a [`SilencedPod`] is there to keep.
 #[async_trait]
 pub trait RouteProgrammer: Send + Sync + Debug {
     /// What the node needs once: rules, sysctls, tables of our own. Idempotent; repairs what is missing.
@@ -154,10 +157,19 @@ pub trait RouteProgrammer: Send + Sync + Debug {
     /// How the pod differs from the plan; empty when it does not.
     async fn check_pod(&self, plan: &PodPlan) -> Result<Vec<Drift>>;
 
+    /// Ends the traffic of the pod's interface and frees its name, without waiting for what takes the kernel long: the
+    /// rest of [`teardown_pod`](Self::teardown_pod) is left to the answer. `None` when the interface, the namespace or
+    /// both are gone, so that nothing is left to do.
+    ///
+    /// The interface is then down, under a name of our own. It still carries its mark, and a sign that
+    /// [`observe`](Self::observe) tells of: whoever finds it without any record knows that its pod needs it no more. A
+    /// set-up of the same plan takes all of that back.
+    async fn silence_pod(&self, plan: &PodPlan) -> Result<Option<Box<dyn SilencedPod>>>;
+
     /// Takes the pod's interface away and leaves its NIC in the node's namespace, down and without addresses.
     ///
     /// Success when the interface, the namespace or both are gone; where a namespace that is going away holds
-    /// the NIC, the NIC comes back by itself.
+    /// the NIC, the NIC comes back by itself. Whether the pod was silenced before makes no difference.
     async fn teardown_pod(&self, plan: &PodPlan) -> Result<()>;
 
     /// Takes away whatever in `netns` carries `mark`, for a DEL whose lease nobody remembers. Gives back the MAC of
@@ -166,4 +178,16 @@ pub trait RouteProgrammer: Send + Sync + Debug {
 
     /// What is there now, for a comparison.
     async fn observe(&self) -> Result<KernelView>;
+}
+
+/// A pod whose interface carries nothing any more, and whose NIC is still in it; see [`RouteProgrammer::silence_pod`].
+///
+/// It keeps the pod's namespace alive, whatever becomes of its path, until the NIC is back or this is dropped. Dropped
+/// before, it leaves the NIC where it is: for [`RouteProgrammer::teardown_pod`], or for the kernel, which takes the NIC
+/// back when the namespace ends.
+#[async_trait]
+pub trait SilencedPod: Send + Debug {
+    /// Does what silencing left of [`RouteProgrammer::teardown_pod`], and lets go of the namespace. Success again once it
+    /// succeeded; after an error, or when the future was dropped, it can be called again.
+    async fn give_back(&mut self) -> Result<()>;
 }

@@ -135,7 +135,14 @@ impl Scene {
                     .map(|net| ipnet::IpNet::new(address(n), net.prefix_len()).unwrap())
                     .unwrap(),
             ],
+            silenced: false,
         });
+        self
+    }
+
+    /// The pod's DEL was answered before its NIC was back.
+    fn silenced(mut self) -> Self {
+        self.kernel.pods.iter_mut().for_each(|link| link.silenced = true);
         self
     }
 
@@ -309,6 +316,8 @@ fn the_recovery_table() {
     // Unrecorded.
     row("unused, here", &scene().here(2).host(2, false), 1, 0, &["adopt 02 ready cooling"]);
     row("in a pod of ours", &scene().here(2).in_pod(2), 1, 0, &["rebuild 02 ready leased for 2 active"]);
+    let answered = ["rebuild 02 ready leased for 2 releasing"];
+    row("in a pod whose DEL was answered", &scene().here(2).in_pod(2).silenced(), 1, 0, &answered);
     row("used by nobody knows whom", &scene().here(2).host(2, true), 1, 0, &["quarantined 02"]);
     row("in a namespace that cannot be seen", &scene().here(2), 2, 5, &["quarantined 02"]);
     row("attached nowhere, old", &scene().available(2), 2, 60, &["expel 02 deleting"]);

@@ -48,7 +48,8 @@ pub enum Finding {
     Forget(NicId),
     /// Our NIC is here, unused and unrecorded: record it, free after its cooling.
     Adopt(Box<NicRecord>),
-    /// Our NIC is in a pod, unrecorded: record it and what the pod holds.
+    /// Our NIC is in a pod, unrecorded: record it and what the pod holds. A pod that was silenced holds it no more: its
+    /// lease is `releasing`, and is finished.
     Rebuild(Box<NicRecord>, Box<LeaseRecord>),
     /// Our NIC is here, and whose it is cannot be told: record it, and never touch it until a person says so.
     Quarantine(Box<NicRecord>),
@@ -253,7 +254,7 @@ fn rebuilt(nic: &Nic, range: &SubnetRange, link: &MarkedLink, now: BootTime) -> 
         key: None,
         pod: None,
         started: BootTime::default(),
-        state: LeaseState::Active,
+        state: if link.silenced { LeaseState::Releasing } else { LeaseState::Active },
         lease: Lease {
             nic: nic.id.clone(),
             mac: nic.mac,

@@ -197,7 +197,11 @@ async fn mend(inner: &Arc<Inner>, finding: &Finding) -> Result<()> {
         Finding::Adopt(record) | Finding::Quarantine(record) | Finding::Expel(record) => {
             put_new(inner, record).await
         }
-        Finding::Rebuild(nic, lease) => rebuild(inner, nic, lease).await,
+        Finding::Rebuild(nic, lease) => {
+            rebuild(inner, nic, lease).await?;
+            // Nothing to finish for a pod that runs.
+            finish(inner, &lease.mark).await
+        }
         Finding::Unplugged(nic) => unplugged(inner, nic).await,
         Finding::Lose(nic) => {
             tracing::error!(%nic, "a NIC of ours is in another instance; it is never touched again");

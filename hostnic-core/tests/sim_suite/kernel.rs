@@ -128,6 +128,47 @@ async fn a_removed_namespace_gives_its_nic_back() {
 }
 
 #[tokio::test]
+async fn a_silenced_pod_keeps_its_namespace_until_its_nic_is_back() {
+    let (kernel, plan) = pod();
+    assert!(kernel.silence_pod(&plan).await.unwrap().is_none(), "it is not set up");
+    kernel.setup_pod(&plan).await.unwrap();
+    let mut silenced = kernel.silence_pod(&plan).await.unwrap().unwrap();
+    let link = kernel.observe().await.unwrap().pods.remove(0);
+    assert!(link.silenced && link.ifname != plan.ifname && link.mark == plan.mark, "{link:?}");
+    let _second = kernel.silence_pod(&plan).await.unwrap().unwrap();
+    assert_eq!(kernel.observe().await.unwrap().pods, [link], "it is silent already");
+    kernel.remove_sandbox(&netns());
+    assert_eq!(kernel.observe().await.unwrap().host, [], "the namespace lives on");
+    for _ in 0..2 {
+        silenced.give_back().await.unwrap();
+        assert_untouched(&kernel).await;
+    }
+}
+
+#[tokio::test]
+async fn a_silenced_pod_that_is_dropped_is_found_by_both_ways_out() {
+    for set_up in [false, true] {
+        let (kernel, plan) = pod();
+        kernel.setup_pod(&plan).await.unwrap();
+        drop(kernel.silence_pod(&plan).await.unwrap());
+        assert!(kernel.observe().await.unwrap().pods[0].silenced);
+        if set_up {
+            kernel.setup_pod(&plan).await.unwrap();
+            assert_eq!(kernel.check_pod(&plan).await.unwrap(), []);
+            assert!(!kernel.observe().await.unwrap().pods[0].silenced);
+        }
+        kernel.teardown_pod(&plan).await.unwrap();
+        assert_untouched(&kernel).await;
+    }
+    let (kernel, plan) = pod();
+    kernel.setup_pod(&plan).await.unwrap();
+    let silenced = kernel.silence_pod(&plan).await.unwrap();
+    kernel.remove_sandbox(&netns());
+    drop(silenced);
+    assert_untouched(&kernel).await;
+}
+
+#[tokio::test]
 async fn a_mark_is_taken_down_without_a_plan() {
     let (kernel, plan) = pod();
     kernel.setup_pod(&plan).await.unwrap();

@@ -11,7 +11,7 @@ use hostnic_core::cloud::{Instance, Job, Nic, NicFilter, Submitted, Subnet};
 use hostnic_core::id::{JobId, MacAddr, NicId, SubnetId};
 use hostnic_core::ledger::{State, Write};
 use hostnic_core::provider::{Capabilities, CreateNics};
-use hostnic_core::route::{Drift, HostLink, KernelView, NodePlan, PodLink, PodPlan};
+use hostnic_core::route::{Drift, HostLink, KernelView, NodePlan, PodLink, PodPlan, SilencedPod};
 use hostnic_core::store::StateStore;
 use hostnic_core::{NicProvider, Result, RouteProgrammer};
 use tokio::sync::Notify;
@@ -33,6 +33,11 @@ impl Fuse {
     /// One that only counts.
     pub(crate) fn whole() -> Self {
         Self::after(i64::MAX)
+    }
+
+    /// Makes it blow before the poll after `polls` more of them.
+    pub(crate) fn burn(&self, polls: i64) {
+        self.left.store(polls, Ordering::SeqCst);
     }
 
     /// How many polls there have been.
@@ -125,6 +130,11 @@ impl RouteProgrammer for Fused<dyn RouteProgrammer> {
     async fn check_pod(&self, plan: &PodPlan) -> Result<Vec<Drift>> {
         self.fuse.through(self.inner.check_pod(plan)).await
     }
+    async fn silence_pod(&self, plan: &PodPlan) -> Result<Option<Box<dyn SilencedPod>>> {
+        let silenced = self.fuse.through(self.inner.silence_pod(plan)).await?;
+        let fused = |inner| Box::new(FusedPod { fuse: self.fuse.clone(), inner }) as Box<dyn SilencedPod>;
+        Ok(silenced.map(fused))
+    }
     async fn teardown_pod(&self, plan: &PodPlan) -> Result<()> {
         self.fuse.through(self.inner.teardown_pod(plan)).await
     }
@@ -133,6 +143,19 @@ impl RouteProgrammer for Fused<dyn RouteProgrammer> {
     }
     async fn observe(&self) -> Result<KernelView> {
         self.fuse.through(self.inner.observe()).await
+    }
+}
+
+#[derive(Debug)]
+struct FusedPod {
+    fuse: Fuse,
+    inner: Box<dyn SilencedPod>,
+}
+
+#[async_trait]
+impl SilencedPod for FusedPod {
+    async fn give_back(&mut self) -> Result<()> {
+        self.fuse.through(self.inner.give_back()).await
     }
 }
 

@@ -1,8 +1,10 @@
 //! Gives pods their interfaces by moving NICs into them.
 
+mod alias;
 mod node;
 mod plan;
 mod pod;
+mod silenced;
 mod survey;
 
 use std::path::PathBuf;
@@ -11,14 +13,16 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use hostnic_core::attachment::{AttachmentMark, NetnsPath, Sandbox};
 use hostnic_core::id::MacAddr;
-use hostnic_core::route::{Datapath, Drift, HostLink, KernelView, NodePlan, PodLink, PodPlan};
+use hostnic_core::route::{Datapath, Drift, HostLink, KernelView, NodePlan, PodLink, PodPlan, SilencedPod};
 use hostnic_core::{Error, ErrorKind, Result, RouteProgrammer};
 
 use crate::link::LinkChange;
 use crate::netns::Netns;
+use alias::{Alias, own_mtu};
 use node::{Arrivals, Node};
 use plan::{Beginning, Difference, PodState};
 use pod::Pod;
+use silenced::Silenced;
 
 /// Where runtimes keep the namespaces of pods: containerd, CRI-O and `ip netns` in the first, Docker in the second.
 pub const POD_FOLDERS: [&str; 2] = ["/run/netns", "/var/run/docker/netns"];
@@ -26,7 +30,7 @@ pub const POD_FOLDERS: [&str; 2] = ["/run/netns", "/var/run/docker/netns"];
 /// [`RouteProgrammer`] over netlink, for [`Datapath::Passthrough`].
 ///
 /// It keeps a socket in the node's namespace open and follows the links there; in a pod's namespace it opens one for
-/// the length of each operation. It needs the capabilities NET_ADMIN and SYS_ADMIN, and a runtime with its time and
+/// the length of each operation, or of a [`SilencedPod`]. It needs the capabilities NET_ADMIN and SYS_ADMIN, and a runtime with its time and
 /// IO drivers. Operations on different pods run side by side; those on one pod are for the caller to put in order.
 #[derive(Debug)]
 pub struct NetlinkProgrammer {
@@ -69,7 +73,7 @@ impl NetlinkProgrammer {
             Beginning::Move => return self.move_in(plan, pod, pod::loopback_up(&links)).await,
         };
         let missing = plan::differences(plan, &state);
-        if let Err(error) = pod.put_right(plan, state.link.index, &missing).await {
+        if let Err(error) = pod.put_right(plan, &state.link, &missing).await {
             return Err(told(error, pod.take_back(&missing).await));
         }
         Ok(PodLink { mac: plan.mac, mtu: plan.mtu.unwrap_or(state.link.mtu) })
@@ -77,8 +81,8 @@ impl NetlinkProgrammer {
 
     async fn move_in(&self, plan: &PodPlan, pod: &Pod, loopback_up: bool) -> Result<PodLink> {
         let nic = self.node.nic(plan.mac, self.arrivals.hint(plan.mac)).await?;
-        let own_mtu = plan::own_mtu(&nic);
-        let alias = plan::alias(&plan.mark, own_mtu);
+        let own_mtu = own_mtu(&nic);
+        let alias = Alias { mark: plan.mark.clone(), own_mtu: Some(own_mtu), silenced: false }.to_string();
         let change = LinkChange::new()
             .move_to(&pod.netns)
             .rename(plan.ifname.as_str())
@@ -104,9 +108,9 @@ impl NetlinkProgrammer {
     /// Everything that comes after the move. A link that just arrived has nothing but its name.
     async fn finish(&self, plan: &PodPlan, pod: &Pod, loopback_up: bool) -> Result<PodLink> {
         let link = pod.link_named(plan.ifname.as_str()).await?;
-        let (index, mtu) = (link.index, link.mtu);
+        let mtu = link.mtu;
         let state = PodState { link, loopback_up, addresses: Vec::new(), routes: Vec::new() };
-        pod.put_right(plan, index, &plan::differences(plan, &state)).await?;
+        pod.put_right(plan, &state.link, &plan::differences(plan, &state)).await?;
         Ok(PodLink { mac: plan.mac, mtu })
     }
 
@@ -122,6 +126,13 @@ impl NetlinkProgrammer {
             Some(link) => pod.give_back(link, self.node.netns()).await,
             None => Ok(None),
         }
+    }
+
+    /// Silences the link of a plan; false when the pod has none.
+    async fn silence(plan: &PodPlan, pod: &Pod) -> Result<bool> {
+        let links = pod.links().await?;
+        let Some(link) = plan::find(&plan.mark, Some(plan.mac), &links) else { return Ok(false) };
+        pod.silence(link, &plan.mark).await.map(|()| true)
     }
 
     async fn tear_down(
@@ -189,6 +200,22 @@ impl RouteProgrammer for NetlinkProgrammer {
         let drifts = self.compare(plan, &pod).await;
         pod.leave().await;
         drifts
+    }
+
+    async fn silence_pod(&self, plan: &PodPlan) -> Result<Option<Box<dyn SilencedPod>>> {
+        let netns = pod::open_planned(&plan.netns, plan.sandbox).await;
+        let Some(netns) = if_there(netns)? else { return Ok(None) };
+        if netns.sandbox() == self.node.netns().sandbox() {
+            return Ok(None);
+        }
+        let pod = Pod::enter(netns).await?;
+        match Self::silence(plan, &pod).await {
+            Ok(true) => Ok(Some(Box::new(Silenced::new(self.node.clone(), plan.clone(), pod)))),
+            silenced => {
+                pod.leave().await;
+                silenced.map(|_| None)
+            }
+        }
     }
 
     async fn teardown_pod(&self, plan: &PodPlan) -> Result<()> {

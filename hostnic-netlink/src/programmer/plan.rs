@@ -7,6 +7,7 @@ use hostnic_core::id::MacAddr;
 use hostnic_core::route::{Drift, PodPlan};
 use hostnic_core::{Error, ErrorKind, Result};
 
+use super::alias::is_silenced;
 use crate::address::Address;
 use crate::link::{Link, LinkChange, LinkIndex};
 use crate::route::{KernelRoute, MAIN_TABLE};
@@ -54,21 +55,6 @@ pub(super) fn find<'a>(mark: &AttachmentMark, mac: Option<MacAddr>, links: &'a [
     links.iter().find(marked).or_else(|| links.iter().find(is_the_nic))
 }
 
-/// What parts the mark in a pod's link's alias from the MTU that the NIC had before.
-const OWN_MTU: &str = " mtu ";
-
-/// The alias of a pod's link. Plans and pods change the MTU, which stays with the NIC: so that it can be set back
-/// whatever records are lost, it is written on the link.
-pub(super) fn alias(mark: &AttachmentMark, own_mtu: u32) -> String {
-    format!("{}{OWN_MTU}{own_mtu}", mark.alias())
-}
-
-/// The MTU that a NIC has when no pod has it. A NIC whose last pod's namespace has ended still has that pod's alias.
-pub(super) fn own_mtu(link: &Link) -> u32 {
-    let written = link.alias.as_deref().and_then(|alias| alias.split_once(OWN_MTU)?.1.parse().ok());
-    written.filter(|_| link.mark().is_some()).unwrap_or(link.mtu)
-}
-
 /// What a pod has.
 #[derive(Debug, Clone)]
 pub(super) struct PodState {
@@ -106,7 +92,7 @@ pub(super) fn differences(plan: &PodPlan, state: &PodState) -> Vec<Difference> {
     };
     note(link.mac != Some(plan.mac), Difference::Mac);
     note(!state.loopback_up, Difference::LoopbackDown);
-    note(link.mark().as_ref() != Some(&plan.mark), Difference::Unmarked);
+    note(link.mark().as_ref() != Some(&plan.mark) || is_silenced(link), Difference::Unmarked);
     note(link.name != plan.ifname.as_str(), Difference::Name);
     note(plan.mtu.is_some_and(|mtu| mtu != link.mtu), Difference::Mtu(link.mtu));
     let address = Address::new(link.index, plan.address);

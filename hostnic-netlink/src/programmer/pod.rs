@@ -1,13 +1,14 @@
 //! A pod's namespace, open for the length of one operation.
 
 use futures::future::join_all;
-use hostnic_core::attachment::{NetnsPath, Sandbox};
+use hostnic_core::attachment::{AttachmentMark, NetnsPath, Sandbox};
 use hostnic_core::id::MacAddr;
 use hostnic_core::route::PodPlan;
 use hostnic_core::{Error, ErrorKind, Result};
 
+use super::alias::{Alias, own_mtu};
 use super::node::PATIENCE;
-use super::plan::{Difference, PodState, own_mtu};
+use super::plan::{Difference, PodState};
 use crate::connection::Connection;
 use crate::link::{Link, LinkChange, LinkIndex};
 use crate::netns::Netns;
@@ -15,6 +16,9 @@ use crate::route::MAIN_TABLE;
 
 /// What a NIC is called when it is back in the node's namespace: the kernel puts the lowest free number in.
 const FREED_NAME: &str = "eth%d";
+
+/// What the name of a silenced link begins with, before its number in the pod.
+const ASIDE: &str = "hnx";
 
 /// How many requests are sent before their answers are awaited. `join_all` keeps the order of so few.
 const TOGETHER: usize = 16;
@@ -51,6 +55,11 @@ impl Pod {
         Ok(Self { netns, connection })
     }
 
+    /// Whether requests can still be made.
+    pub(super) fn is_open(&self) -> bool {
+        !self.connection.is_closed()
+    }
+
     /// Lets go of the namespace; returns when nothing of ours keeps it alive.
     pub(super) async fn leave(self) {
         self.connection.close().await;
@@ -77,12 +86,12 @@ impl Pod {
     pub(super) async fn put_right(
         &self,
         plan: &PodPlan,
-        link: LinkIndex,
+        link: &Link,
         differences: &[Difference],
     ) -> Result<()> {
-        let alias = plan.mark.alias();
+        let alias = Alias::anew(link, &plan.mark, false).to_string();
         for some in differences.chunks(TOGETHER) {
-            let sent = some.iter().map(|difference| self.put_one_right(plan, &alias, link, difference));
+            let sent = some.iter().map(|difference| self.put_one_right(plan, &alias, link.index, difference));
             join_all(sent).await.into_iter().collect::<Result<()>>()?;
         }
         Ok(())
@@ -118,6 +127,21 @@ impl Pod {
             }
         }
         Ok(())
+    }
+
+    /// Sets a link down and its name free, and writes that on it. Success when the link is gone.
+    pub(super) async fn silence(&self, link: &Link, mark: &AttachmentMark) -> Result<()> {
+        let name = format!("{ASIDE}{}", link.index.0);
+        let alias = Alias::anew(link, mark, true).to_string();
+        // Two messages: kernels before 6.2 do not rename a link that is up.
+        let down = self.connection.change_link(link.index, LinkChange::new().down());
+        let aside = LinkChange::new().rename(&name).alias(&alias);
+        let aside = self.connection.change_link(link.index, aside);
+        let (down, aside) = futures::join!(down, aside);
+        match down.and(aside) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Gives a NIC back to the node: down, without our mark, with its own MTU, and under a name that is free there. Its

@@ -9,6 +9,7 @@ use hostnic_core::route::MarkedLink;
 use hostnic_core::{Error, ErrorKind, Result};
 use ipnet::IpNet;
 
+use super::alias::is_silenced;
 use crate::connection::Connection;
 use crate::link::Link;
 use crate::netns::Netns;
@@ -68,6 +69,7 @@ async fn look(connection: &Connection, netns: &NetnsPath, sandbox: Sandbox) -> R
             netns: netns.clone(),
             sandbox,
             addresses: routable.collect(),
+            silenced: is_silenced(&link),
         })
     };
     Ok(links.into_iter().filter_map(marked).collect())

@@ -88,6 +88,7 @@ async fn observe() {
         netns: attached.netns,
         sandbox: attached.sandbox,
         addresses: vec![attached.address],
+        silenced: false,
     };
     assert_eq!(view.pods, [marked]);
 }

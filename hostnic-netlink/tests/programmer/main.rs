@@ -6,6 +6,7 @@
 mod arrival;
 mod check;
 mod setup;
+mod silence;
 mod speed;
 mod teardown;
 mod world;
@@ -27,7 +28,14 @@ fn main() -> ExitCode {
         eprintln!("\n*** {verdict}: the programmer's tests did not run: {reason} ***\n");
         return if in_ci { ExitCode::FAILURE } else { ExitCode::SUCCESS };
     }
-    let trials = [setup::trials(), teardown::trials(), check::trials(), arrival::trials(), speed::trials()];
+    let trials = [
+        setup::trials(),
+        silence::trials(),
+        teardown::trials(),
+        check::trials(),
+        arrival::trials(),
+        speed::trials(),
+    ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit_code()
 }
 

@@ -2,6 +2,7 @@
 
 mod plug;
 mod program;
+mod silenced;
 mod state;
 
 use std::collections::BTreeMap;
@@ -33,6 +34,10 @@ pub enum KernelOperation {
     SetupPod,
     /// [`RouteProgrammer::check_pod`](crate::RouteProgrammer::check_pod)
     CheckPod,
+    /// [`RouteProgrammer::silence_pod`](crate::RouteProgrammer::silence_pod)
+    SilencePod,
+    /// [`SilencedPod::give_back`](crate::route::SilencedPod::give_back)
+    GiveBack,
     /// [`RouteProgrammer::teardown_pod`](crate::RouteProgrammer::teardown_pod)
     TeardownPod,
     /// [`RouteProgrammer::teardown_marked`](crate::RouteProgrammer::teardown_marked)
@@ -55,6 +60,8 @@ impl KernelOperation {
             Self::WaitForNic => "wait for NIC",
             Self::SetupPod => "set up pod",
             Self::CheckPod => "check pod",
+            Self::SilencePod => "silence pod",
+            Self::GiveBack => "give NIC back",
             Self::TeardownPod => "take down pod",
             Self::TeardownMarked => "take down mark",
             Self::Observe => "observe kernel",
@@ -141,8 +148,8 @@ impl Kernel {
         sandbox
     }
 
-    /// Removes a pod's namespace; NICs in it come back to the node, down and without addresses. Nothing happens
-    /// where there is none.
+    /// Removes a pod's namespace; NICs in it come back to the node, down and without addresses, once no
+    /// [`SilencedPod`](crate::route::SilencedPod) keeps it. Nothing happens where there is none.
     pub fn remove_sandbox(&self, netns: &NetnsPath) {
         self.lock().links.remove_sandbox(netns);
         self.shared.arrived.notify_waiters();

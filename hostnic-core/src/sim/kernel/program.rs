@@ -2,11 +2,12 @@
 
 use async_trait::async_trait;
 
+use super::silenced::Silenced;
 use super::{Kernel, KernelOperation};
 use crate::attachment::{AttachmentMark, NetnsPath, Sandbox};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::MacAddr;
-use crate::route::{Drift, HostLink, KernelView, NodePlan, PodLink, PodPlan, RouteProgrammer};
+use crate::route::{Drift, HostLink, KernelView, NodePlan, PodLink, PodPlan, RouteProgrammer, SilencedPod};
 
 impl Kernel {
     /// The path of the node's own namespace, which is no pod's.
@@ -82,6 +83,13 @@ impl RouteProgrammer for Kernel {
         let course = self.single(KernelOperation::CheckPod, &plan.netns).await?;
         let drift = self.lock().links.drift(plan);
         course.end(drift)
+    }
+
+    async fn silence_pod(&self, plan: &PodPlan) -> Result<Option<Box<dyn SilencedPod>>> {
+        let course = self.single(KernelOperation::SilencePod, &plan.netns).await?;
+        let silenced = self.lock().links.silence(plan);
+        let holder = || Box::new(Silenced::hold(self, plan)) as Box<dyn SilencedPod>;
+        course.end(silenced.then(holder))
     }
 
     async fn teardown_pod(&self, plan: &PodPlan) -> Result<()> {

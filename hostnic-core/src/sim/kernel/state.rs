@@ -19,13 +19,22 @@ pub(super) struct Link {
     pub(super) up: bool,
     pub(super) mtu: u32,
     pub(super) mark: Option<AttachmentMark>,
+    silenced: bool,
     pub(super) addresses: Vec<IpNet>,
     routes: Vec<Route>,
 }
 
 impl Link {
     pub(super) fn new(mac: MacAddr) -> Self {
-        Self { mac, up: false, mtu: USUAL_MTU, mark: None, addresses: Vec::new(), routes: Vec::new() }
+        Self {
+            mac,
+            up: false,
+            mtu: USUAL_MTU,
+            mark: None,
+            silenced: false,
+            addresses: Vec::new(),
+            routes: Vec::new(),
+        }
     }
 
     /// Takes away what the kernel takes away from a link that leaves its namespace.
@@ -38,8 +47,21 @@ impl Link {
 
 #[derive(Debug)]
 struct Namespace {
-    path: NetnsPath,
+    /// `None` once it was removed and lives on because somebody holds it.
+    path: Option<NetnsPath>,
+    holders: u32,
     links: BTreeMap<IfName, Link>,
+}
+
+impl Namespace {
+    fn is_at(&self, path: &NetnsPath) -> bool {
+        self.path.as_ref() == Some(path)
+    }
+
+    fn ifname_of(&self, mark: &AttachmentMark) -> Option<IfName> {
+        let marked = self.links.iter().find(|(_, link)| link.mark.as_ref() == Some(mark));
+        marked.map(|(ifname, _)| ifname.clone())
+    }
 }
 
 /// The links of one node.
@@ -66,13 +88,41 @@ impl Links {
         self.remove_sandbox(&path);
         self.sandboxes += 1;
         let sandbox = Sandbox { device: 4, inode: Self::FIRST_INODE + self.sandboxes };
-        self.namespaces.insert(sandbox, Namespace { path, links: BTreeMap::new() });
+        let namespace = Namespace { path: Some(path), holders: 0, links: BTreeMap::new() };
+        self.namespaces.insert(sandbox, namespace);
         sandbox
     }
 
-    /// The namespace goes away, and its NICs come back to the node.
+    /// The path names the namespace no more. Unless somebody holds it, it goes away.
     pub(super) fn remove_sandbox(&mut self, path: &NetnsPath) {
         let Some(sandbox) = self.sandbox(path) else { return };
+        if let Some(namespace) = self.namespaces.get_mut(&sandbox) {
+            namespace.path = None;
+        }
+        self.end_unless_held(sandbox);
+    }
+
+    /// The namespace lives until it is let go of.
+    pub(super) fn hold(&mut self, sandbox: Sandbox) {
+        if let Some(namespace) = self.namespaces.get_mut(&sandbox) {
+            namespace.holders += 1;
+        }
+    }
+
+    /// Takes back one [`Links::hold`].
+    pub(super) fn let_go(&mut self, sandbox: Sandbox) {
+        if let Some(namespace) = self.namespaces.get_mut(&sandbox) {
+            namespace.holders = namespace.holders.saturating_sub(1);
+        }
+        self.end_unless_held(sandbox);
+    }
+
+    /// A namespace without path and holders goes away, and its NICs come back to the node.
+    fn end_unless_held(&mut self, sandbox: Sandbox) {
+        let ended = |namespace: &Namespace| namespace.path.is_none() && namespace.holders == 0;
+        if !self.namespaces.get(&sandbox).is_some_and(ended) {
+            return;
+        }
         let Some(namespace) = self.namespaces.remove(&sandbox) else { return };
         for (_, mut link) in namespace.links {
             link.strip();
@@ -81,30 +131,33 @@ impl Links {
     }
 
     pub(super) fn sandbox(&self, path: &NetnsPath) -> Option<Sandbox> {
-        self.namespaces.iter().find(|(_, namespace)| namespace.path == *path).map(|(sandbox, _)| *sandbox)
+        self.namespaces.iter().find(|(_, namespace)| namespace.is_at(path)).map(|(sandbox, _)| *sandbox)
     }
 
     /// The links in the namespace that the path names now.
     fn links_at(&self, path: &NetnsPath) -> Option<&BTreeMap<IfName, Link>> {
-        self.namespaces.values().find(|namespace| namespace.path == *path).map(|namespace| &namespace.links)
+        self.namespaces.values().find(|namespace| namespace.is_at(path)).map(|namespace| &namespace.links)
     }
 
     pub(super) fn links_at_mut(&mut self, path: &NetnsPath) -> Option<&mut BTreeMap<IfName, Link>> {
         self.namespaces
             .values_mut()
-            .find(|namespace| namespace.path == *path)
+            .find(|namespace| namespace.is_at(path))
             .map(|namespace| &mut namespace.links)
     }
 
-    /// The links of the plan's namespace, unless it is gone or its path has come to name another.
-    fn links_of(&mut self, plan: &PodPlan) -> Option<&mut BTreeMap<IfName, Link>> {
-        let namespace = self.namespaces.get_mut(&plan.sandbox)?;
-        (namespace.path == plan.netns).then_some(&mut namespace.links)
+    /// The plan's namespace, unless it is gone or its path has come to name another.
+    fn namespace_of(&mut self, plan: &PodPlan) -> Option<&mut Namespace> {
+        self.namespaces.get_mut(&plan.sandbox).filter(|namespace| namespace.is_at(&plan.netns))
     }
 
-    /// The plan's own link in its namespace.
+    fn links_of(&mut self, plan: &PodPlan) -> Option<&mut BTreeMap<IfName, Link>> {
+        self.namespace_of(plan).map(|namespace| &mut namespace.links)
+    }
+
+    /// The plan's own link in its namespace, whatever its name.
     pub(super) fn own_link(&mut self, plan: &PodPlan) -> Option<&mut Link> {
-        self.links_of(plan)?.get_mut(&plan.ifname).filter(|link| link.mark.as_ref() == Some(&plan.mark))
+        self.links_of(plan)?.values_mut().find(|link| link.mark.as_ref() == Some(&plan.mark))
     }
 
     /// Takes the link with this MAC out of wherever it is.
@@ -115,8 +168,37 @@ impl Links {
         }
     }
 
+    /// Sets the plan's link down and its name free; whether there is one.
+    pub(super) fn silence(&mut self, plan: &PodPlan) -> bool {
+        self.named += 1;
+        let number = self.named;
+        let Some(namespace) = self.namespace_of(plan) else { return false };
+        let Some(ifname) = namespace.ifname_of(&plan.mark) else { return false };
+        let Some(mut link) = namespace.links.remove(&ifname) else { return false };
+        let aside =
+            if link.silenced { ifname } else { IfName::new(format!("hnx{number}")).unwrap_or(ifname) };
+        link.up = false;
+        link.routes.clear();
+        link.silenced = true;
+        namespace.links.insert(aside, link);
+        true
+    }
+
+    /// The plan's link has its name again, where nobody else has it by now.
+    fn name_again(&mut self, plan: &PodPlan) {
+        let Some(namespace) = self.namespace_of(plan) else { return };
+        let Some(ifname) = namespace.ifname_of(&plan.mark) else { return };
+        if !namespace.links.contains_key(&plan.ifname)
+            && let Some(mut link) = namespace.links.remove(&ifname)
+        {
+            link.silenced = false;
+            namespace.links.insert(plan.ifname.clone(), link);
+        }
+    }
+
     /// First step of a set-up: the NIC carries the mark. Nothing to do where the NIC is in the pod already.
     pub(super) fn mark(&mut self, plan: &PodPlan) -> Result<()> {
+        self.name_again(plan);
         let links = self.links_of(plan).ok_or_else(|| {
             refuse(ErrorKind::NotFound, plan)
                 .detail(format_args!("{} is not the pod's namespace (any more)", plan.netns))
@@ -131,6 +213,7 @@ impl Links {
         }
         let (_, link) = self.host.get_mut(&plan.mac).ok_or_else(|| no_nic(plan))?;
         link.mark = Some(plan.mark.clone());
+        link.silenced = false;
         Ok(())
     }
 
@@ -164,13 +247,18 @@ impl Links {
 
     /// Takes what carries `mark` out of the namespace at `path`, back to the node's. Gives back its MAC.
     pub(super) fn move_out(&mut self, mark: &AttachmentMark, path: &NetnsPath) -> Option<MacAddr> {
-        let links = self.links_at_mut(path)?;
-        let ifname =
-            links.iter().find(|(_, link)| link.mark.as_ref() == Some(mark)).map(|(name, _)| name.clone())?;
-        let mut link = links.remove(&ifname)?;
+        self.move_out_of(self.sandbox(path)?, mark)
+    }
+
+    /// The same, from a namespace that need not have a path any more.
+    pub(super) fn move_out_of(&mut self, sandbox: Sandbox, mark: &AttachmentMark) -> Option<MacAddr> {
+        let namespace = self.namespaces.get_mut(&sandbox)?;
+        let ifname = namespace.ifname_of(mark)?;
+        let mut link = namespace.links.remove(&ifname)?;
         let mac = link.mac;
         link.strip();
         link.mark = None;
+        link.silenced = false;
         self.put_on_host(link);
         Some(mac)
     }
@@ -213,9 +301,10 @@ impl Links {
                     mark: link.mark.clone()?,
                     mac: link.mac,
                     ifname: ifname.clone(),
-                    netns: namespace.path.clone(),
+                    netns: namespace.path.clone()?,
                     sandbox: *sandbox,
                     addresses: link.addresses.clone(),
+                    silenced: link.silenced,
                 })
             })
         });

@@ -1,0 +1,49 @@
+//! A pod of the simulated kernel between its silencing and its NIC's way back.
+
+use async_trait::async_trait;
+
+use super::{Kernel, KernelOperation};
+use crate::error::Result;
+use crate::route::{PodPlan, SilencedPod};
+
+/// Keeps the pod's namespace until the NIC is back, or this is dropped.
+#[derive(Debug)]
+pub(super) struct Silenced {
+    kernel: Kernel,
+    plan: PodPlan,
+    holds: bool,
+}
+
+impl Silenced {
+    pub(super) fn hold(kernel: &Kernel, plan: &PodPlan) -> Self {
+        kernel.lock().links.hold(plan.sandbox);
+        Self { kernel: kernel.clone(), plan: plan.clone(), holds: true }
+    }
+
+    fn let_go(&mut self) {
+        if std::mem::take(&mut self.holds) {
+            self.kernel.lock().links.let_go(self.plan.sandbox);
+            self.kernel.shared.arrived.notify_waiters();
+        }
+    }
+}
+
+#[async_trait]
+impl SilencedPod for Silenced {
+    async fn give_back(&mut self) -> Result<()> {
+        let course = self.kernel.begin(KernelOperation::GiveBack, &self.plan.netns)?;
+        course.pause(2).await;
+        if self.holds {
+            self.kernel.lock().links.move_out_of(self.plan.sandbox, &self.plan.mark);
+        }
+        self.let_go();
+        course.pause(2).await;
+        course.end(())
+    }
+}
+
+impl Drop for Silenced {
+    fn drop(&mut self) {
+        self.let_go();
+    }
+}

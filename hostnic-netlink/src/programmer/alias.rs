@@ -1,0 +1,98 @@
+//! What is written on a pod's link, so that nothing of it need be remembered: `hostnic:MARK mtu 1500`, and ` silenced`
+//! once its pod was.
+
+use std::fmt;
+
+use hostnic_core::attachment::AttachmentMark;
+
+use crate::link::Link;
+
+const OWN_MTU: &str = "mtu";
+const SILENCED: &str = "silenced";
+
+/// The alias of a pod's link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Alias {
+    pub(super) mark: AttachmentMark,
+    /// The MTU that the NIC had before. Plans and pods change the MTU, which stays with the NIC: it is to be set back.
+    pub(super) own_mtu: Option<u32>,
+    /// Whether the pod's DEL was answered, so that nothing but the NIC's way back is left.
+    pub(super) silenced: bool,
+}
+
+impl Alias {
+    /// What is to be written on a link of `mark` from now on.
+    pub(super) fn anew(link: &Link, mark: &AttachmentMark, silenced: bool) -> Self {
+        let own_mtu = Self::of(link).and_then(|written| written.own_mtu);
+        Self { mark: mark.clone(), own_mtu, silenced }
+    }
+
+    /// What is written on a link; `None` where that is not ours. What it does not know it passes over.
+    pub(super) fn of(link: &Link) -> Option<Self> {
+        let mark = link.mark()?;
+        let mut alias = Self { mark, own_mtu: None, silenced: false };
+        let mut words = link.alias.as_deref()?.split(' ').skip(1);
+        while let Some(word) = words.next() {
+            match word {
+                OWN_MTU => alias.own_mtu = words.next().and_then(|mtu| mtu.parse().ok()),
+                SILENCED => alias.silenced = true,
+                _ => {}
+            }
+        }
+        Some(alias)
+    }
+}
+
+impl fmt::Display for Alias {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.mark.alias())?;
+        if let Some(mtu) = self.own_mtu {
+            write!(f, " {OWN_MTU} {mtu}")?;
+        }
+        if self.silenced {
+            write!(f, " {SILENCED}")?;
+        }
+        Ok(())
+    }
+}
+
+/// The MTU that a NIC has when no pod has it. A NIC whose last pod's namespace has ended still has that pod's alias.
+pub(super) fn own_mtu(link: &Link) -> u32 {
+    Alias::of(link).and_then(|alias| alias.own_mtu).unwrap_or(link.mtu)
+}
+
+/// Whether the link's pod was silenced.
+pub(super) fn is_silenced(link: &Link) -> bool {
+    Alias::of(link).is_some_and(|alias| alias.silenced)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::link::{LinkIndex, LinkKind};
+
+    fn link(alias: &str) -> Link {
+        Link {
+            index: LinkIndex(7),
+            name: "eth0".to_owned(),
+            kind: LinkKind::Device,
+            mac: None,
+            alias: Some(alias.to_owned()),
+            mtu: 1400,
+            up: true,
+            running: true,
+            master: None,
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_again_whatever_is_missing() {
+        let mark: AttachmentMark = "aaaaaaaaaaaaaaaaaaaa".parse().unwrap();
+        for (own_mtu, silenced) in [(None, false), (Some(1500), false), (None, true), (Some(9000), true)] {
+            let alias = Alias { mark: mark.clone(), own_mtu, silenced };
+            assert_eq!(Alias::of(&link(&alias.to_string())), Some(alias));
+        }
+        assert_eq!(own_mtu(&link("hostnic:aaaaaaaaaaaaaaaaaaaa mtu much later")), 1400);
+        assert_eq!(Alias::of(&link("somebody else's silenced")), None);
+    }
+}

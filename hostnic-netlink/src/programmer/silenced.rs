@@ -1,0 +1,45 @@
+//! A pod between its silencing and its NIC's way back.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use hostnic_core::Result;
+use hostnic_core::route::{PodPlan, SilencedPod};
+
+use super::node::Node;
+use super::plan;
+use super::pod::Pod;
+
+/// Keeps the pod's namespace open until the NIC is back, or this is dropped.
+#[derive(Debug)]
+pub(super) struct Silenced {
+    node: Arc<Node>,
+    plan: PodPlan,
+    /// `None` once the NIC is back.
+    pod: Option<Pod>,
+}
+
+impl Silenced {
+    pub(super) fn new(node: Arc<Node>, plan: PodPlan, pod: Pod) -> Self {
+        Self { node, plan, pod: Some(pod) }
+    }
+}
+
+#[async_trait]
+impl SilencedPod for Silenced {
+    async fn give_back(&mut self) -> Result<()> {
+        let Some(pod) = &mut self.pod else { return Ok(()) };
+        if !pod.is_open() {
+            *pod = Pod::enter(pod.netns.try_clone()?).await?;
+        }
+        // Looked for again: the number of a link is not its own for ever, and an earlier attempt may have moved it.
+        let links = pod.links().await?;
+        if let Some(link) = plan::find(&self.plan.mark, Some(self.plan.mac), &links) {
+            pod.give_back(link, self.node.netns()).await?;
+        }
+        if let Some(pod) = self.pod.take() {
+            pod.leave().await;
+        }
+        Ok(())
+    }
+}
