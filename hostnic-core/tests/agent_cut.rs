@@ -97,7 +97,7 @@ async fn add(world: &World, agent: &Agent, pod: Pod, after: std::time::Duration)
 
 async fn del(world: &World, agent: &Agent, pod: Pod, after: std::time::Duration) -> Option<Event> {
     sleep(after).await;
-    world.del(agent, &pod).await.ok().map(|()| Event::Deleted(pod))
+    world.del_answered(agent, &pod).await.ok().map(|()| Event::Deleted(pod))
 }
 
 fn world_of(seed: u64) -> World {
@@ -112,6 +112,7 @@ async fn polls(seed: u64) -> i64 {
     let fuse = Fuse::whole();
     let agent = world.agent_behind(&fuse).await.unwrap();
     burst(&world, &agent, seed, &mut Known::default()).await;
+    agent.dels_ended().await;
     fuse.polls()
 }
 
@@ -125,7 +126,9 @@ async fn cut(seed: u64) -> (World, Known) {
     {
         let life = async {
             let agent: Result<Agent> = world.agent_behind(&fuse).await;
-            burst(&world, &agent.unwrap(), seed, &mut known).await;
+            let agent = agent.unwrap();
+            burst(&world, &agent, seed, &mut known).await;
+            agent.dels_ended().await;
         };
         tokio::select! {
             () = fuse.blown() => {}

@@ -181,11 +181,9 @@ async fn a_del_that_fails_half_way_is_finished_by_the_comparison() {
     let agent = world.warm_agent().await;
     let pod = world.pod("p");
     world.add(&agent, &pod).await.unwrap();
-    world.kernel.inject(
-        KernelOperation::TeardownPod,
-        When::Nth(1),
-        KernelFault::Before(ErrorKind::Transient),
-    );
+    for operation in [KernelOperation::SilencePod, KernelOperation::TeardownPod] {
+        world.kernel.inject(operation, When::Nth(1), KernelFault::Before(ErrorKind::Transient));
+    }
     world.del(&agent, &pod).await.unwrap_err();
     assert!(!is_quiet(&world.state().await), "it is remembered");
     sleep(secs(70)).await;

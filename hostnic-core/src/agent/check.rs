@@ -2,12 +2,16 @@
 
 use std::sync::Arc;
 
+use futures::future::join_all;
+
 use crate::attachment::AttachmentKey;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::{LeaseRecord, LeaseState};
 
-use super::Inner;
+use super::ending::Ending;
+use super::owned::Answer;
 use super::request::{CheckRequest, DelRequest, GcReport, GcRequest};
+use super::{Inner, del};
 
 /// Compares an attachment with what it was given.
 pub(super) async fn check(inner: Arc<Inner>, request: CheckRequest) -> Result<LeaseRecord> {
@@ -31,9 +35,9 @@ pub(super) async fn check(inner: Arc<Inner>, request: CheckRequest) -> Result<Le
     Err(wrong(format!("the kernel differs from what was set up ({})", list.join("; "))))
 }
 
-/// Releases all attachments of a network that are not listed. Those of other networks, and those attached after the
-/// request was started, stay.
-pub(super) async fn gc(inner: Arc<Inner>, request: GcRequest) -> Result<GcReport> {
+/// Releases all attachments of a network that are not listed, each as its DEL would. Those of other networks, and those
+/// attached after the request was started, stay.
+pub(super) async fn gc(inner: Arc<Inner>, request: GcRequest, answer: Answer<GcReport>) {
     let stale: Vec<AttachmentKey> = inner.ledger.read(|state| {
         let ended_before = |r: &&LeaseRecord| r.state != LeaseState::Preparing && r.since <= request.started;
         let keys = state.leases.values().filter(ended_before).filter_map(|record| record.key.clone());
@@ -44,12 +48,17 @@ pub(super) async fn gc(inner: Arc<Inner>, request: GcRequest) -> Result<GcReport
         .collect()
     });
     let mut report = GcReport::default();
+    let mut endings = Vec::new();
     for key in stale {
-        let del = DelRequest { key: key.clone(), netns: None, started: request.started };
-        match super::del::del(inner.clone(), del).await {
-            Ok(()) => report.freed += 1,
+        let request = DelRequest { key: key.clone(), netns: None, started: request.started };
+        match del::begin(&inner, &request).await {
+            Ok(ending) => {
+                report.freed += 1;
+                endings.extend(ending);
+            }
             Err(error) => report.failures.push((key, error)),
         }
     }
-    Ok(report)
+    drop(answer.send(Ok(report)));
+    join_all(endings.into_iter().map(Ending::run)).await;
 }

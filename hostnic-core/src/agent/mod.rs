@@ -8,6 +8,7 @@ mod check;
 mod compare;
 mod config;
 mod del;
+mod ending;
 mod gate;
 mod owned;
 mod reconcile;
@@ -16,9 +17,11 @@ mod step;
 mod undo;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{BootTime, Clock};
@@ -32,8 +35,10 @@ use crate::store::StateStore;
 
 pub use compare::{Evidence, Finding, Observation, Patience, Suspicions, compare};
 pub use config::AgentConfig;
+pub use ending::EndingCounts;
 pub use request::{AddAnswer, AddRequest, CheckRequest, DelRequest, GcReport, GcRequest};
 
+use ending::Endings;
 use gate::Gates;
 use owned::Owned;
 
@@ -74,6 +79,7 @@ struct Inner {
     pool: Arc<Pool>,
     ipam: Arc<dyn Ipam>,
     gates: Gates,
+    endings: Endings,
     seed: u64,
     /// Whether the records are known to agree with the kernel, so that ADDs may be served.
     recovered: watch::Sender<bool>,
@@ -117,6 +123,7 @@ impl Agent {
             pool,
             ledger,
             gates: Gates::default(),
+            endings: Endings::default(),
             seed: parts.seed,
             recovered: watch::channel(false).0,
             nudge: Notify::new(),
@@ -154,12 +161,27 @@ impl Agent {
 
     /// Takes a pod's interface away. Success when there is nothing to take.
     ///
+    /// The answer comes when the DEL is durable and nothing of the pod's traffic passes any more; that its NIC is back in
+    /// the node, and its address at rest, comes later ([`Agent::dels_ended`]). Until then the lease is `releasing`, its
+    /// address is nobody else's, and whatever else is asked about this attachment waits: for a second DEL that makes
+    /// success say that all is back.
+    ///
     /// Dropping the future does not call the DEL off.
     ///
     /// # Errors
     /// `Transient` when kernel or store fail; the DEL is then finished by a retry, or by the next comparison.
     pub async fn del(&self, request: DelRequest) -> Result<()> {
-        self.tasks.run(del::del(self.inner.clone(), request)).await
+        self.tasks.run_on(|answer| del::del(self.inner.clone(), request, answer)).await
+    }
+
+    /// Waits until the NICs of all pods whose DEL was answered are back in the node, or left to the next comparison.
+    pub async fn dels_ended(&self) {
+        self.inner.endings.none().await;
+    }
+
+    /// How the DELs end that were answered before their NICs were back, for whatever keeps the metrics.
+    pub fn endings(&self) -> EndingCounts {
+        self.inner.endings.counts()
     }
 
     /// Compares an attachment with what it was given, and answers its record.
@@ -170,12 +192,12 @@ impl Agent {
         self.tasks.run(check::check(self.inner.clone(), request)).await
     }
 
-    /// Releases the attachments of a network that are not listed.
+    /// Releases the attachments of a network that are not listed, each as [`Agent::del`] does.
     ///
     /// # Errors
     /// `Cancelled` when the agent stops. What could not be released is in the report; the others are released all the same.
     pub async fn gc(&self, request: GcRequest) -> Result<GcReport> {
-        self.tasks.run(check::gc(self.inner.clone(), request)).await
+        self.tasks.run_on(|answer| check::gc(self.inner.clone(), request, answer)).await
     }
 
     /// Whether ADDs can be served, from what is known already: no cloud, no kernel, no waiting.
@@ -197,14 +219,27 @@ impl Agent {
     }
 
     /// Gives back every NIC that no pod has, and makes no more; see [`Pool::drain`]. Answers how many NICs are left.
-    pub async fn drain(&self, patience: std::time::Duration) -> usize {
-        self.inner.pool.drain(patience).await
+    pub async fn drain(&self, patience: Duration) -> usize {
+        let end = Instant::now() + patience;
+        // What is not back in time is counted with what is left.
+        let _ = timeout(patience, self.dels_ended()).await;
+        self.inner.pool.drain(end.saturating_duration_since(Instant::now())).await
     }
 
-    /// Stops all that the agent does, at its next await, and lets go of the store, so that another agent can be started
-    /// over it. Pods keep their interfaces, and the pool its NICs. Every later request fails. Stopping again is fine, and
-    /// dropping the future does not matter as long as the agent is dropped as well.
+    /// Lets the DELs end that were answered, for no longer than the kernel's deadline, stops all else that the agent does
+    /// at its next await, and lets go of the store, so that another agent can be started over it. Pods keep their
+    /// interfaces, and the pool its NICs. Every later request fails. Stopping again is fine, and dropping the future does
+    /// not matter as long as the agent is dropped as well.
     pub async fn stop(&self) {
+        let patience = self.inner.config.kernel_deadline;
+        if timeout(patience, self.dels_ended()).await.is_err() {
+            let left = self.endings().running;
+            tracing::warn!(
+                left,
+                ?patience,
+                "NICs of deleted pods are not back; the next start takes them back"
+            );
+        }
         {
             let mut reconciler = self.reconciler.lock().await;
             reconciler.abort();
@@ -272,7 +307,7 @@ impl Inner {
 
     /// A call to the kernel, with its deadline.
     async fn kernel<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
-        match tokio::time::timeout(self.config.kernel_deadline, call).await {
+        match timeout(self.config.kernel_deadline, call).await {
             Ok(result) => result,
             Err(_) => Err(Error::new(ErrorKind::Transient, "program", "the kernel")
                 .detail(format!(

@@ -9,6 +9,11 @@ use super::{Inner, step};
 /// caller holds the attachment's pass.
 pub(super) async fn undo(inner: &Inner, record: &LeaseRecord) -> Result<()> {
     inner.kernel(inner.programmer.teardown_pod(&record.plan)).await?;
+    forget(inner, record).await
+}
+
+/// Ends a lease that the kernel has nothing of any more. Ending it again succeeds.
+pub(super) async fn forget(inner: &Inner, record: &LeaseRecord) -> Result<()> {
     // Without an answer nobody used the address, so it need not rest.
     let used = record.link.is_some() || record.state == LeaseState::Active;
     let now = inner.now();

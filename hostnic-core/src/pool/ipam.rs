@@ -9,7 +9,7 @@ use crate::attachment::AttachmentMark;
 use crate::clock::BootTime;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ipam::{Ipam, Lease, LeaseRequest};
-use crate::ledger::{AddressState, NicRecord, NicState, State};
+use crate::ledger::{AddressState, LeaseState, NicRecord, NicState, State};
 
 use super::inflight::Inflight;
 use super::plan::Shortage;
@@ -160,7 +160,8 @@ fn hopeless(state: &State, inflight: &Inflight, reason: Shortage) -> Option<Stri
                 matches!(nic.state, NicState::Detaching { .. } | NicState::Deleting)
                     || nic.addresses.iter().any(|a| matches!(a.state, AddressState::Cooling { .. }))
             });
-            (!coming)
+            let released = state.leases.values().any(|lease| lease.state == LeaseState::Releasing);
+            (!coming && !released)
                 .then(|| format!("this node has all the {limit} NICs that it may have, and each has its pod"))
         }
         Shortage::NoSubnet => {

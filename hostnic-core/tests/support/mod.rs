@@ -206,7 +206,15 @@ impl World {
         DelRequest { key: pod.key.clone(), netns: Some(pod.netns.clone()), started: self.clock.now() }
     }
 
+    /// A DEL and all that follows its answer.
     pub(crate) async fn del(&self, agent: &Agent, pod: &Pod) -> Result<()> {
+        let answer = self.del_answered(agent, pod).await;
+        agent.dels_ended().await;
+        answer
+    }
+
+    /// A DEL, up to its answer.
+    pub(crate) async fn del_answered(&self, agent: &Agent, pod: &Pod) -> Result<()> {
         agent.del(self.del_request(pod)).await
     }
 

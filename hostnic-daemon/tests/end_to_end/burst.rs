@@ -37,6 +37,9 @@ async fn burst() {
     let next = given.iter().cycle().skip(1);
     join_all(pods.iter().zip(next).map(|((_, pod), other)| pod.ping(other.address))).await;
     join_all(pods.iter().map(|(host, pod)| async move { host.call("DEL", pod).succeeds().await })).await;
+    for host in &hosts {
+        host.until_deleted().await;
+    }
     for (_, pod) in &pods {
         pod.is_empty();
     }

@@ -39,6 +39,8 @@ async fn says_nothing() {
         assert_eq!(held(&host), ["net/c1/eth0"]);
     }
     gc.with(KEY, json!([])).succeeds().await;
+    assert!(pod.link("eth0").is_none());
+    host.until_deleted().await;
     assert_eq!(held(&host), [""; 0]);
     pod.is_empty();
     world.end([host]).await;
@@ -61,12 +63,14 @@ async fn frees() {
     gc("net", json!([{"containerID": "kept", "ifname": "eth0"}, {"containerID": "stale", "ifname": "net1"}]))
         .succeeds()
         .await;
+    host.until_deleted().await;
     assert_eq!(held(&host), ["net/kept/eth0", "other/stale/eth0"]);
     stale.is_empty();
     assert!(kept.link("eth0").is_some() && other.link("eth0").is_some());
     // As runtimes wrote it before the key had its present name.
     host.call("GC", &kept).with("cni.dev/attachments", json!([])).succeeds().await;
     gc("other", json!([])).succeeds().await;
+    host.until_deleted().await;
     assert_eq!(held(&host), [""; 0]);
     world.end([host]).await;
 }

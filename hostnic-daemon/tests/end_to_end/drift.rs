@@ -75,6 +75,7 @@ async fn additions() {
     result["interfaces"].as_array_mut().unwrap().push(json!({"name": "veth1"}));
     host.call("CHECK", &pod).with("prevResult", result).succeeds().await;
     host.call("DEL", &pod).succeeds().await;
+    host.until_deleted().await;
     pod.is_empty();
     world.end([host]).await;
 }

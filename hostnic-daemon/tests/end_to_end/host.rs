@@ -57,10 +57,9 @@ impl Host {
         let host = HostId::new(self.instance.as_str()).unwrap();
         let identity = Identity { boot: BootId::of_this_boot().unwrap(), host };
         let (store, _) = RedbStore::open(self.store(), identity, SystemClock.now()).await.unwrap();
-        let netns = Netns::open(self.netns()).unwrap();
         let parts = AgentParts {
             provider: cloud.provider(&self.instance),
-            programmer: Arc::new(NetlinkProgrammer::new(netns, vec![self.pods.clone()]).await.unwrap()),
+            programmer: Arc::new(self.programmer().await),
             store: Arc::new(store),
             clock: Arc::new(SystemClock),
             seed: seed().unwrap(),
@@ -87,6 +86,11 @@ impl Host {
 
     pub(crate) fn agent(&self) -> &Agent {
         self.node.as_ref().unwrap().agent()
+    }
+
+    /// Another view of the node's kernel than the daemon's.
+    pub(crate) async fn programmer(&self) -> NetlinkProgrammer {
+        NetlinkProgrammer::new(Netns::open(self.netns()).unwrap(), vec![self.pods.clone()]).await.unwrap()
     }
 
     /// A pod on this node, without an interface yet.
@@ -119,6 +123,12 @@ impl Host {
         if tokio::time::timeout(PATIENCE, wait).await.is_err() {
             panic!("not within {PATIENCE:?}: {what}; NICs {:#?}, leases {:#?}", agent.nics(), agent.leases());
         }
+    }
+
+    /// Waits until all is done that answered DELs had left to do.
+    pub(crate) async fn until_deleted(&self) {
+        let ended = tokio::time::timeout(PATIENCE, self.agent().dels_ended()).await;
+        assert!(ended.is_ok(), "DELs do not end: {:#?}", self.leases());
     }
 
     /// Waits until the NIC can be given to the next pod: its link is in the node, unused, and its address is free.
@@ -161,6 +171,7 @@ impl Host {
 
     /// Gives all back and stops.
     pub(crate) async fn end(&mut self) {
+        self.until_deleted().await;
         assert_eq!(self.leases(), [], "leases are left on {}", self.instance);
         let left = self.agent().drain(PATIENCE).await;
         assert_eq!(left, 0, "NICs of {} are left: {:#?}", self.instance, self.agent().nics());

@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 
+use hostnic_core::RouteProgrammer;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
@@ -21,6 +22,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("a_del_without_the_namespaces_path_finds_it_by_the_records", del_without_netns),
         trial("a_del_after_a_restart_of_the_daemon_frees_the_address", del_after_restart),
         trial("a_del_after_the_records_were_lost_finds_the_nic_by_its_mark", del_after_loss),
+        trial("a_pod_whose_del_was_answered_is_finished_though_the_records_are_lost", finished_after_loss),
         trial("a_pod_keeps_its_address_when_daemon_and_records_are_lost", kept_after_loss),
     ]
 }
@@ -44,8 +46,9 @@ async fn one_pod() {
     assert_eq!(lease.pod.as_ref().unwrap().to_string(), "default/c1");
 
     assert_eq!(hosts[0].call("DEL", &pod).succeeds().await, Value::Null);
-    pod.is_empty();
+    assert!(pod.link("eth0").is_none(), "its name is free when the DEL is answered");
     hosts[0].until_free(&given.mac).await;
+    pod.is_empty();
     hosts[0].until_at_rest().await;
     let snapshot = hosts[0].snapshot();
     hosts[0].call("DEL", &pod).succeeds().await;
@@ -86,6 +89,7 @@ async fn versions() {
         let lease = host.leases()[0].lease.address.to_string();
         assert_eq!(*address, lease, "{version}: {result:#}");
         ask("DEL").succeeds().await;
+        host.until_deleted().await;
     }
     world.end([host]).await;
 }
@@ -123,8 +127,8 @@ async fn del_without_netns() {
     for without in [Call::unset, |call: Call, name: &str| call.set(name, "")] {
         let mac = added(&host, &pod).await;
         without(host.call("DEL", &pod), "CNI_NETNS").succeeds().await;
-        pod.is_empty();
         host.until_free(&mac).await;
+        pod.is_empty();
     }
     world.end([host]).await;
 }
@@ -145,8 +149,8 @@ async fn del_after_restart() {
         "a reply that the restart may have swallowed"
     );
     host.call("DEL", &pod).succeeds().await;
-    pod.is_empty();
     host.until_free(&mac).await;
+    pod.is_empty();
     world.end([host]).await;
 }
 
@@ -165,11 +169,30 @@ async fn del_after_loss() {
             assert_eq!(host.leases().len(), 1);
         }
         host.call("DEL", &pod).succeeds().await;
+        host.until_deleted().await;
         pod.is_empty();
         assert!(witness::link_by_mac(host.netns(), &mac).is_some());
         host.agent().compare_now().await.unwrap();
         host.until_free(&mac).await;
     }
+    world.end([host]).await;
+}
+
+async fn finished_after_loss() {
+    let mut world = World::new(1).await;
+    let mut host = world.only_host(&world.config()).await;
+    let pod = host.pod("c1").await;
+    let mac = added(&host, &pod).await;
+    let plan = host.leases()[0].plan.clone();
+    host.stop().await;
+    // As a daemon leaves it that is killed just after its answer.
+    drop(host.programmer().await.silence_pod(&plan).await.unwrap().unwrap());
+    std::fs::remove_file(host.store()).unwrap();
+    host.start_cold(&world.cloud).await;
+    host.agent().compare_now().await.unwrap();
+    assert_eq!(host.leases(), []);
+    pod.is_empty();
+    host.until_free(&mac).await;
     world.end([host]).await;
 }
 

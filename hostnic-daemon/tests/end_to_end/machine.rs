@@ -119,6 +119,18 @@ impl Machine {
         serde_json::from_str(&self.asked(&[what, "-o", "json"]).await.unwrap()).unwrap()
     }
 
+    /// Waits until the daemon lists no pod any more.
+    pub(crate) async fn until_released(&self) {
+        let released = async {
+            while self.listed("pods").await != serde_json::json!([]) {
+                tokio::task::yield_now().await;
+            }
+        };
+        if tokio::time::timeout(PATIENCE, released).await.is_err() {
+            panic!("pods are left: {}", self.listed("pods").await);
+        }
+    }
+
     /// A pod in the folder where runtimes keep them.
     pub(crate) async fn pod(&self, name: &str) -> Pod {
         Pod::create(Path::new("/run/netns"), &format!("m{}-{name}", self.number)).await

@@ -15,6 +15,10 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("a_daemon_serves_pods_lists_them_and_ends_in_good_order", serves),
         trial("a_second_daemon_is_refused_and_told_the_pid_of_the_first", second_daemon),
         trial("a_daemon_that_was_killed_is_started_again_and_its_pods_keep_their_addresses", killed),
+        trial(
+            "a_daemon_that_was_killed_just_after_a_dels_answer_is_started_again_and_ends_it",
+            killed_after_del,
+        ),
         trial("wrong_flags_are_refused_by_name", wrong_flags),
         trial("what_asks_a_daemon_says_when_none_runs", none_runs),
     ]
@@ -68,9 +72,11 @@ async fn serves() {
 
     for pod in &pods {
         machine.call("DEL", pod).succeeds().await;
+    }
+    machine.until_released().await;
+    for pod in &pods {
         pod.is_empty();
     }
-    assert_eq!(machine.listed("pods").await, serde_json::json!([]));
     let (success, said) = daemon.ends_by(Signal::SIGTERM).await;
     assert!(success, "{said}");
     assert!(!machine.socket().exists());
@@ -115,9 +121,25 @@ async fn killed() {
     assert_ne!(next.agrees_with(&machine.call("ADD", &next).succeeds().await).mac, given.mac);
     for pod in [&pod, &next] {
         machine.call("DEL", pod).succeeds().await;
+    }
+    machine.until_released().await;
+    for pod in [&pod, &next] {
         pod.is_empty();
     }
-    assert_eq!(machine.listed("pods").await, serde_json::json!([]));
+    assert!(second.ends_by(Signal::SIGTERM).await.0);
+}
+
+async fn killed_after_del() {
+    let machine = Machine::new().await;
+    let first = daemon(&machine, "log-1").await;
+    let pod = machine.pod("a").await;
+    pod.agrees_with(&machine.call("ADD", &pod).succeeds().await);
+    machine.call("DEL", &pod).succeeds().await;
+    first.ends_by(Signal::SIGKILL).await;
+    assert!(pod.link("eth0").is_none());
+    let second = daemon(&machine, "log-2").await;
+    machine.until_released().await;
+    pod.is_empty();
     assert!(second.ends_by(Signal::SIGTERM).await.0);
 }
 

@@ -38,6 +38,7 @@ async fn over_and_over() {
         }
         del.succeeds().await;
     }
+    host.until_deleted().await;
     pod.is_empty();
     let result = add.succeeds().await;
     pod.agrees_with(&result);
