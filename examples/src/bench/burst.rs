@@ -22,14 +22,29 @@ pub struct Burst {
     pub adds_ms: f64,
     /// All DELs, in milliseconds.
     pub dels_ms: f64,
+    /// From the first DEL until every NIC can be used again, in milliseconds.
+    pub released_ms: f64,
 }
 
-/// ADDs a pod in each sandbox at once, and then DELs them.
-pub(super) async fn burst(contenders: &[Contender], sandboxes: &[Sandbox]) -> Result<Burst, BenchError> {
+/// ADDs a pod in each sandbox at once, and then DELs them; `released` ends when their NICs can be used again.
+pub(super) async fn burst(
+    contenders: &[Contender],
+    sandboxes: &[Sandbox],
+    released: impl Future<Output = ()>,
+) -> Result<Burst, BenchError> {
     let adds = all("ADD", contenders, sandboxes).await?;
+    let begun = Instant::now();
     let dels = all("DEL", contenders, sandboxes).await?;
+    released.await;
+    let released = begun.elapsed();
     let plugin = contenders.first().map_or("none", |contender| contender.name);
-    Ok(Burst { plugin, pods: sandboxes.len(), adds_ms: millis(adds), dels_ms: millis(dels) })
+    Ok(Burst {
+        plugin,
+        pods: sandboxes.len(),
+        adds_ms: millis(adds),
+        dels_ms: millis(dels),
+        released_ms: millis(released),
+    })
 }
 
 async fn all(

@@ -8,7 +8,7 @@ use hostnic_cni::contract::{Client, v1};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, SysconfVar, sysconf};
 use tokio::process::{Child, Command};
-use tokio::time::{interval, timeout};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::run::BenchError;
 
@@ -16,6 +16,8 @@ use super::run::BenchError;
 const WARM_UP: Duration = Duration::from_secs(60);
 /// How often to look whether it is.
 const LOOK: Duration = Duration::from_millis(100);
+/// How often to look whether the last address was given back.
+const RELEASE_LOOK: Duration = Duration::from_millis(1);
 
 /// A daemon that serves the node of this process from a simulated cloud. Dropping it kills it.
 #[derive(Debug)]
@@ -59,6 +61,20 @@ impl Daemon {
         let Ok(mut client) = Client::connect(&self.socket).await else { return 0 };
         let nics = client.nics().await.unwrap_or_default();
         nics.iter().filter(|nic| nic.state() == v1::NicState::Ready).count()
+    }
+
+    /// Waits until no pod holds an address any more.
+    pub(super) async fn released(&self) {
+        let mut look = interval(RELEASE_LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while self.pods().await != Some(0) {
+            look.tick().await;
+        }
+    }
+
+    async fn pods(&self) -> Option<usize> {
+        let mut client = Client::connect(&self.socket).await.ok()?;
+        Some(client.pods().await.ok()?.len())
     }
 
     /// The processor time that it has taken so far.

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use hostnic_core::clock::{BootTime, Clock, SystemClock};
 use nix::sys::resource::{Usage, UsageWho, getrusage};
 use nix::sys::time::TimeVal;
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,8 @@ pub const GAUGE: &str = "gauge";
 /// What a process took, with the processes that it started and waited for.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Measured {
+    /// When it was started.
+    pub(super) begun: BootTime,
     /// From its start until it was gone and its output read.
     pub(super) wall: Duration,
     /// Processor time, in user mode and in the kernel.
@@ -42,15 +45,16 @@ pub fn gauge(program: &Path) -> std::io::Result<()> {
 }
 
 fn measure(program: &Path, input: &[u8]) -> std::io::Result<Measured> {
-    let begun = Instant::now();
+    let (began, begun) = (Instant::now(), SystemClock.now());
     let mut child = Command::new(program).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
     if let Some(mut stdin) = child.stdin.take() {
         stdin.write_all(input)?;
     }
     let output = child.wait_with_output()?;
-    let wall = begun.elapsed();
+    let wall = began.elapsed();
     let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
     Ok(Measured {
+        begun,
         wall,
         cpu: cpu(&usage),
         peak_kib: usage.max_rss().unsigned_abs(),

@@ -4,6 +4,7 @@ mod burst;
 mod contender;
 mod daemon;
 mod gauge;
+mod release;
 mod run;
 mod summary;
 mod table;

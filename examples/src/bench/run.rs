@@ -14,6 +14,7 @@ use super::burst::{Burst, burst};
 use super::contender::Contender;
 use super::daemon::Daemon;
 use super::gauge::Measured;
+use super::release::Release;
 use super::summary::{Machine, Report, Series};
 use super::world::{SpareNic, World};
 use crate::sandbox::Sandbox;
@@ -62,6 +63,9 @@ pub enum BenchError {
     /// The daemon's pool stayed cold.
     #[error("the daemon had no warm pool within a minute; see what it says above")]
     Cold,
+    /// The daemon answered a DEL and did not take the NIC back.
+    #[error("the daemon has not taken a NIC back 10 s after its DEL; see what it says above")]
+    Kept,
     /// What the kernel tells of the daemon cannot be read.
     #[error("the daemon's /proc/PID/{file} cannot be read; has it ended?")]
     Proc {
@@ -103,6 +107,7 @@ impl Bench {
         let daemon = Daemon::start(&self.programs.daemon, &self.folder, POOL).await?;
         let rivals = Rivals::new(self, &daemon, &world).await?;
         rivals.prove().await?;
+        daemon.released().await;
         let before = daemon.cpu()?;
         let mut series = rivals.race(self.iterations).await?;
         series.daemon_cpu = daemon.cpu()?.saturating_sub(before);
@@ -126,7 +131,11 @@ impl Bench {
         let ours = vec![ours; world.nics.len()];
         let theirs: Vec<Contender> =
             world.nics.iter().map(|nic| Contender::theirs(&self.programs.host_device, nic)).collect();
-        let bursts = [burst(&ours, &sandboxes).await?, burst(&theirs, &sandboxes).await?];
+        let bursts = [
+            burst(&ours, &sandboxes, daemon.released()).await?,
+            // Each has given its NIC back when it ends.
+            burst(&theirs, &sandboxes, async {}).await?,
+        ];
         for sandbox in sandboxes {
             sandbox.remove()?;
         }
@@ -139,13 +148,14 @@ impl Bench {
 struct Rivals<'a> {
     world: &'a World,
     spare: &'a SpareNic,
+    daemon: &'a Daemon,
     ours: (Contender, Sandbox),
     theirs: (Contender, Sandbox),
     kernel: Sandbox,
 }
 
 impl<'a> Rivals<'a> {
-    async fn new(bench: &Bench, daemon: &Daemon, world: &'a World) -> Result<Self, BenchError> {
+    async fn new(bench: &Bench, daemon: &'a Daemon, world: &'a World) -> Result<Self, BenchError> {
         let pods = Path::new(PODS);
         let spare = &world.nics[0];
         let ours = Contender::ours(&bench.programs.plugin, &daemon.socket);
@@ -153,6 +163,7 @@ impl<'a> Rivals<'a> {
         Ok(Self {
             world,
             spare,
+            daemon,
             ours: (ours, Sandbox::create(pods, "ours").await?),
             theirs: (theirs, Sandbox::create(pods, "theirs").await?),
             kernel: Sandbox::create(pods, "kernel").await?,
@@ -177,28 +188,39 @@ impl<'a> Rivals<'a> {
         let mut given_back: VecDeque<Instant> = VecDeque::new();
         for number in 0..iterations {
             if number % 2 == 1 {
-                series.theirs.push(self.turn(&self.theirs, number).await?);
+                series.theirs.push(self.their_turn(number).await?);
             }
             if given_back.len() >= POOL - 1
                 && let Some(oldest) = given_back.pop_front()
             {
                 sleep_until(oldest + REST).await;
             }
-            series.ours.push(self.turn(&self.ours, number).await?);
+            let (ours, released) = self.our_turn(number).await?;
+            series.ours.push(ours);
+            series.released.push(released);
             given_back.push_back(Instant::now());
             if number % 2 == 0 {
-                series.theirs.push(self.turn(&self.theirs, number).await?);
+                series.theirs.push(self.their_turn(number).await?);
             }
             series.kernel.push(self.bare_move().await?);
         }
         Ok(series)
     }
 
-    async fn turn(
-        &self,
-        (contender, sandbox): &(Contender, Sandbox),
-        number: usize,
-    ) -> Result<[Measured; 2], BenchError> {
+    /// Our ADD and DEL, and how long after the start of the DEL the NIC could be used again. Nothing else is measured
+    /// before that.
+    async fn our_turn(&self, number: usize) -> Result<([Measured; 2], Duration), BenchError> {
+        let (contender, sandbox) = &self.ours;
+        let id = format!("bench{number}");
+        let add = contender.call("ADD", &id, sandbox).await?;
+        let release = Release::of(&add, &self.world.node).await?;
+        let del = contender.call("DEL", &id, sandbox).await?;
+        let released = release.wait(self.daemon).await?.since(del.begun);
+        Ok(([add, del], released))
+    }
+
+    async fn their_turn(&self, number: usize) -> Result<[Measured; 2], BenchError> {
+        let (contender, sandbox) = &self.theirs;
         let id = format!("bench{number}");
         let add = contender.call("ADD", &id, sandbox).await?;
         Ok([add, contender.call("DEL", &id, sandbox).await?])

@@ -16,6 +16,8 @@ const DAEMON_BAR_MIB: f64 = 20.0;
 #[derive(Debug, Default)]
 pub(super) struct Series {
     pub(super) ours: Vec<[Measured; 2]>,
+    /// How long after the start of each of our DELs its NIC could be used again.
+    pub(super) released: Vec<Duration>,
     pub(super) theirs: Vec<[Measured; 2]>,
     pub(super) kernel: Vec<[Duration; 2]>,
     pub(super) daemon_cpu: Duration,
@@ -146,6 +148,8 @@ pub struct Report {
     pub hostnic: Figures,
     /// The plugin that it is compared with.
     pub host_device: Figures,
+    /// From the start of our DEL until its NIC is back in the node and its lease over. The other plugin ends with that.
+    pub released: Times,
     /// The kernel alone, moving a NIC into a namespace and back out. Who moves NICs cannot be faster.
     pub kernel: [Times; 2],
     /// The most memory that the daemon ever had, the simulated cloud within it counted in.
@@ -174,6 +178,7 @@ impl Report {
             iterations: series.ours.len(),
             pool,
             hostnic: ours,
+            released: Times::of(series.released.iter().copied()),
             host_device: theirs,
             kernel,
             daemon_peak_mib,

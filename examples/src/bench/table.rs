@@ -31,12 +31,17 @@ pub fn table(report: &Report) -> String {
     row("DEL, fastest", ours.del.min_ms, theirs.del.min_ms, "ms", Some(moved_out.min_ms));
     row("DEL, median", ours.del.p50_ms, theirs.del.p50_ms, "ms", Some(moved_out.p50_ms));
     row("DEL, p99", ours.del.p99_ms, theirs.del.p99_ms, "ms", Some(moved_out.p99_ms));
+    let released = &report.released;
+    row("NIC free again, median", released.p50_ms, theirs.del.p50_ms, "ms", None);
+    row("NIC free again, p99", released.p99_ms, theirs.del.p99_ms, "ms", None);
     row("CPU of ADD and DEL", ours.cpu_ms, theirs.cpu_ms, "ms", None);
     row("plugin's peak memory", ours.plugin_peak_mib, theirs.plugin_peak_mib, "MiB", None);
     let [ours_at_once, theirs_at_once] = &report.bursts;
     let many = ours_at_once.pods;
     row(&format!("{many} ADDs at once, all done"), ours_at_once.adds_ms, theirs_at_once.adds_ms, "ms", None);
     row(&format!("{many} DELs at once, all done"), ours_at_once.dels_ms, theirs_at_once.dels_ms, "ms", None);
+    let (ours_free, theirs_free) = (ours_at_once.released_ms, theirs_at_once.released_ms);
+    row(&format!("{many} NICs free again, all"), ours_free, theirs_free, "ms", None);
     lines.push(format!("{:<26}{:>7.1} MiB", "daemon's peak memory", report.daemon_peak_mib));
     lines.push(format!(
         "\nThe CPU of hostnic is {:.1} ms in the plugin and {:.1} ms in the daemon. The daemon runs the simulated cloud too.\n",
