@@ -30,7 +30,8 @@ pub trait NodeService: Send + Sync + 'static {
     /// Gives a container an interface; the same one again for a key that is attached in the same namespace.
     async fn add(&self, request: Add) -> Result<Interface, CniError>;
 
-    /// Takes a container's interface back; success when there is none. An error only for what a retry can mend.
+    /// Takes a container's interface back; success when there is none. Answered when nothing of the container's passes any
+    /// more, which may be before its NIC is back. An error only for what a retry can mend.
     async fn del(&self, request: Del) -> Result<(), CniError>;
 
     /// The attachment on record, when the kernel agrees with it; [`Code::Drift`] or [`Code::NotAttached`] else.

@@ -19,6 +19,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 async fn measure() {
     let (_world, _pod, plan, programmer) = World::with_a_pod().await;
     let (mut setups, mut teardowns) = (Vec::new(), Vec::new());
+    let (mut silences, mut ways_back) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         let start = Instant::now();
         programmer.setup_pod(&plan).await.unwrap();
@@ -26,9 +27,18 @@ async fn measure() {
         let start = Instant::now();
         programmer.teardown_pod(&plan).await.unwrap();
         teardowns.push(start.elapsed());
+        programmer.setup_pod(&plan).await.unwrap();
+        let start = Instant::now();
+        let mut silenced = programmer.silence_pod(&plan).await.unwrap().unwrap();
+        silences.push(start.elapsed());
+        let start = Instant::now();
+        silenced.give_back().await.unwrap();
+        ways_back.push(start.elapsed());
     }
     eprintln!("set up:    {}", spread(setups));
     eprintln!("take down: {}", spread(teardowns));
+    eprintln!("silence:   {}", spread(silences));
+    eprintln!("way back:  {}", spread(ways_back));
 }
 
 fn spread(mut times: Vec<Duration>) -> String {
