@@ -19,6 +19,7 @@ use super::query::Query;
 use super::refusal::Refusal;
 use super::store::{Saved, Store};
 use super::timestamp;
+use crate::clock::WallClock;
 use crate::sign::Method;
 
 /// What all requests share.
@@ -26,6 +27,7 @@ use crate::sign::Method;
 pub(super) struct Backend {
     pub(super) cloud: Cloud,
     pub(super) control: ControlPlane,
+    pub(super) clock: Arc<dyn WallClock>,
     pub(super) gate: Gate,
     pub(super) limits: Limits,
     pub(super) times: JobTimes,
@@ -74,7 +76,7 @@ impl Backend {
     pub(super) fn saved(&self) -> Saved {
         let mut state = self.state();
         state.account.settle(&self.control);
-        let at = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let at = self.clock.now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Saved { at, cloud: self.cloud.save(), account: state.account.clone() }
     }
 
@@ -105,7 +107,8 @@ impl Backend {
         let (reply, outcome) = reply(&action, result, fault.as_ref());
         let slow = if let Some(Fault::Slow(by)) = fault { by } else { Duration::ZERO };
         let after = state.latencies.get(&action).copied().unwrap_or_default().saturating_add(slow);
-        state.history.record(call(request, &query, action, carried_out, outcome));
+        let time = timestamp::write(self.clock.now());
+        state.history.record(call(time, request, &query, action, carried_out, outcome));
         Served { reply, after, changed }
     }
 
@@ -119,7 +122,7 @@ impl Backend {
         let now = self.cloud.now();
         let method = if request.method == "POST" { Method::Post } else { Method::Get };
         let keys = &state.account.keys;
-        self.gate.check((method, &request.path), query, keys, SystemTime::now())?;
+        self.gate.check((method, &request.path), query, keys, self.clock.now())?;
         if let Some(limit) = &mut state.rate_limit {
             limit.admit(now).map_err(|wait| {
                 Refusal::quota(format!("too many API requests, the next is taken in {} s", wait.as_secs()))
@@ -200,10 +203,17 @@ fn page(status: u16) -> Reply {
     Reply::Whole { status, content_type: "text/html", body: body.into_bytes() }
 }
 
-fn call(request: &Request, query: &Query, action: String, carried_out: bool, outcome: Outcome) -> Call {
+fn call(
+    time: String,
+    request: &Request,
+    query: &Query,
+    action: String,
+    carried_out: bool,
+    outcome: Outcome,
+) -> Call {
     let told = query.iter().filter(|(name, _)| !matches!(*name, "signature" | "token" | "action"));
     Call {
-        time: timestamp::write(SystemTime::now()),
+        time,
         method: request.method.clone(),
         path: request.path.clone(),
         action,

@@ -38,7 +38,7 @@ pub(super) fn backend(config: &SimulatorConfig) -> Result<Backend> {
     }
     let store = config.state.clone().map(Store::new);
     let saved = store.as_ref().map(Store::load).transpose()?.flatten();
-    let clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let clock = config.clock.now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let mut builder = Cloud::builder()
         .seed(config.seed)
         .capabilities(CAPABILITIES)
@@ -74,6 +74,7 @@ pub(super) fn backend(config: &SimulatorConfig) -> Result<Backend> {
     let backend = Backend {
         control: cloud.control(),
         cloud,
+        clock: config.clock.clone(),
         gate: Gate { zone: config.zone.clone(), secrets: config.keys.clone(), role: config.role.clone() },
         limits: Limits { vxnets: 300, security_group_rules: 100, tags: 100 },
         times: JobTimes { router: config.durations.attach, security_group: config.durations.attach },

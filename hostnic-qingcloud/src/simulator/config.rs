@@ -12,6 +12,7 @@ use ipnet::{IpNet, Ipv4Net};
 use secrecy::SecretString;
 
 use super::fault::FaultRule;
+use crate::clock::{SystemTimeOfDay, WallClock};
 
 /// What a [`Simulator`](super::Simulator) is made of.
 #[derive(Debug, Clone)]
@@ -57,6 +58,8 @@ pub struct SimulatorConfig {
     pub state: Option<PathBuf>,
     /// What makes links appear in the instances.
     pub plug: Option<Arc<dyn Plug>>,
+    /// The time of day, which requests' time stamps are compared with; the machine's own by default.
+    pub clock: Arc<dyn WallClock>,
 }
 
 impl SimulatorConfig {
@@ -96,6 +99,7 @@ impl SimulatorConfig {
             seed: 0,
             state: None,
             plug: None,
+            clock: Arc::new(SystemTimeOfDay),
         }
     }
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 /// One call, as the simulator saw it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Call {
-    /// When it came, by the machine's clock.
+    /// When it came, by the simulator's clock.
     pub time: String,
     /// `GET` or `POST`.
     pub method: String,

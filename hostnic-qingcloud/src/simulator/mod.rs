@@ -47,6 +47,7 @@ mod query;
 mod refusal;
 mod store;
 mod timestamp;
+mod transport;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -61,6 +62,9 @@ use account::access_key::KeyStatus;
 use admin::Admin;
 use backend::Backend;
 use http::{Addresses, Refused, Server};
+use transport::InProcess;
+
+use crate::transport::Transport;
 
 pub use config::{RoleCredentials, SimulatorConfig, VxnetSpec};
 pub use fault::{Fault, FaultRule};
@@ -102,6 +106,12 @@ impl Simulator {
     /// The endpoint of the admin API.
     pub fn admin_url(&self) -> String {
         format!("http://{}", self.admin.address())
+    }
+
+    /// A way to the API without a connection, for programs that host the simulator and run in tokio's paused time,
+    /// which sockets do not wait for. What the history tells is the same; only refused connections are not to be had.
+    pub fn transport(&self) -> Arc<dyn Transport> {
+        Arc::new(InProcess { backend: Arc::clone(&self.backend) })
     }
 
     /// The cloud behind the API.
@@ -147,8 +157,8 @@ impl Simulator {
         self.backend.cloud.unstick_jobs();
     }
 
-    /// Lets time pass at once, for jobs and limits. Time stamps of requests are compared with the real clock all the
-    /// same.
+    /// Lets time pass at once, for jobs and limits. Time stamps of requests are compared with the configured clock all
+    /// the same.
     pub fn advance(&self, by: Duration) {
         self.backend.cloud.advance(by);
     }
