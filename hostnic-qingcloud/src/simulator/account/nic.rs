@@ -25,7 +25,6 @@ pub(in super::super) const DESCRIBE: &[Parameter] = &[
 /// `nic_name` is compared as a whole; ids that are unknown are left out.
 pub(in super::super) fn describe(call: &mut Call<'_>) -> Answer {
     let mut records = if call.stale { call.control.listed_nics() } else { call.control.nics() };
-    records.sort_by(|a, b| (a.made, &a.nic.id).cmp(&(b.made, &b.nic.id)));
     let types = call.arguments.texts("vxnet_type");
     if let Some(types) = types {
         records.retain(|record| {
@@ -33,22 +32,35 @@ pub(in super::super) fn describe(call: &mut Call<'_>) -> Answer {
             vxnet.is_some_and(|vxnet| types.contains(&vxnet.kind.to_string().as_str()))
         });
     }
-    let rows = Rows::new(records.iter().map(|record| item(call, record)))
-        .only("nic_id", call.arguments.texts("nics"))
-        .only("nic_name", call.arguments.text("nic_name").map(|name| vec![name]))
-        .only("status", call.arguments.text("status").map(|status| vec![status]))
-        .only("vxnet_id", call.arguments.texts("vxnets"))
-        .only("instance_id", call.arguments.texts("instances"));
+    // Before rows are made of them: an account may have thousands of NICs, and a node asks for a few.
+    let among = |name, value: &str| call.arguments.texts(name).is_none_or(|wanted| wanted.contains(&value));
+    let is = |name, value: &str| call.arguments.text(name).is_none_or(|wanted| wanted == value);
+    records.retain(|NicRecord { nic, .. }| {
+        let (status, instance) = place(&nic.attachment);
+        among("nics", nic.id.as_str())
+            && is("nic_name", &nic.name)
+            && is("status", status)
+            && among("vxnets", nic.subnet.as_str())
+            && among("instances", instance)
+    });
+    records.sort_by(|a, b| (a.made, &a.nic.id).cmp(&(b.made, &b.nic.id)));
+    let rows = Rows::new(records.iter().map(|record| item(call, record)));
     let listing = Listing { set: "nic_set", id: "nic_id", name: "nic_name" };
     rows.page(call.arguments, &call.account.owner, listing)
 }
 
+/// The status and the instance; empty for none.
+fn place(attachment: &NicAttachment) -> (&'static str, &str) {
+    match attachment {
+        NicAttachment::Available => ("available", ""),
+        NicAttachment::Attached { instance, .. } => ("in-use", instance.as_str()),
+    }
+}
+
 fn item(call: &Call<'_>, record: &NicRecord) -> Value {
     let nic = &record.nic;
-    let (status, instance, role) = match &nic.attachment {
-        NicAttachment::Available => ("available", "", 0),
-        NicAttachment::Attached { instance, primary } => ("in-use", instance.as_str(), u8::from(*primary)),
-    };
+    let (status, instance) = place(&nic.attachment);
+    let role = u8::from(matches!(nic.attachment, NicAttachment::Attached { primary: true, .. }));
     json!({
         "nic_id": nic.id,
         "nic_name": nic.name,
