@@ -26,6 +26,9 @@ pub struct PoolConfig {
     pub least_cooling: Duration,
     /// How long requests are gathered before NICs are made for them, so that one call serves many. Default 20 ms.
     pub gather: Duration,
+    /// The same while other NICs are on their way in already, as for pods that come one after the other: a call uses up
+    /// quota, and the attach takes seconds anyway. Default 1 s.
+    pub gather_more: Duration,
     /// How long NICs that exist wait for others that are being made, so that one attach serves all. Default 250 ms.
     pub attach_gather: Duration,
     /// How long a subnet that is full, or the whole cloud when it refuses us, is left alone. Default 60 s.
@@ -58,6 +61,7 @@ impl PoolConfig {
             cooling: Duration::from_secs(60),
             least_cooling: Duration::from_secs(5),
             gather: Duration::from_millis(20),
+            gather_more: Duration::from_secs(1),
             attach_gather: Duration::from_millis(250),
             set_aside: Duration::from_secs(60),
             job_poll_first: Duration::from_secs(1),

@@ -6,7 +6,7 @@ use crate::ledger::NicState;
 use crate::policy::PoolPolicy;
 
 use super::super::config::PoolConfig;
-use super::super::view::{Hold, PoolView};
+use super::super::view::{Hold, NicView, PoolView};
 use super::{Action, Plan, Shortage, Unserved, given_up};
 
 pub(super) fn create(
@@ -66,7 +66,10 @@ fn supply(view: &PoolView, per_nic: u32) -> u32 {
 
 /// Whether requests had time to come together, so that one call serves many.
 fn gathered(plan: &mut Plan, view: &PoolView, config: &PoolConfig) -> bool {
-    plan.due(view.unmet_since.unwrap_or(view.now).after(config.gather), view.now)
+    let arrives = |nic: &NicView| matches!(nic.state, NicState::Attaching { failures: 0, .. });
+    let more_come = view.creates.iter().any(|create| create.running) || view.nics.iter().any(arrives);
+    let time = if more_come { config.gather_more } else { config.gather };
+    plan.due(view.unmet_since.unwrap_or(view.now).after(time), view.now)
 }
 
 fn limit(view: &PoolView, config: &PoolConfig) -> u32 {
