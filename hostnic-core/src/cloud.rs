@@ -77,6 +77,17 @@ impl NicAttachment {
     }
 }
 
+/// What a node must know of its cloud before it can work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Survey {
+    /// The instance that the node is.
+    pub instance: Instance,
+    /// The subnets asked for, in that order; unknown ids are left out.
+    pub subnets: Vec<Subnet>,
+    /// The NICs attached to the instance.
+    pub attached: Vec<Nic>,
+}
+
 /// The name by which we recognise our NICs in the cloud: `hostnic_<instance id>.<token>`.
 ///
 /// The Go versions wrote `hostnic_<instance id>`; such NICs are ours too.

@@ -25,7 +25,7 @@ use async_trait::async_trait;
 use mockall::mock;
 
 use crate::attachment::{AttachmentMark, NetnsPath, Sandbox};
-use crate::cloud::{Instance, Job, Nic, NicFilter, Submitted, Subnet};
+use crate::cloud::{Instance, Job, Nic, NicFilter, Submitted, Subnet, Survey};
 use crate::error::Result;
 use crate::id::{JobId, MacAddr, NicId, SubnetId};
 use crate::ipam::{Ipam, Lease, LeaseRequest};
@@ -43,6 +43,7 @@ mock! {
         fn capabilities(&self) -> Capabilities;
         async fn instance(&self) -> Result<Instance>;
         async fn subnets(&self, ids: &[SubnetId]) -> Result<Vec<Subnet>>;
+        async fn survey(&self, subnets: &[SubnetId]) -> Result<Survey>;
         async fn create_nics(&self, request: &CreateNics) -> Result<Vec<Nic>>;
         async fn attach_nics(&self, nics: &[NicId]) -> Result<Submitted>;
         async fn detach_nics(&self, nics: &[NicId]) -> Result<Submitted>;

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use async_trait::async_trait;
 
-use crate::cloud::{Instance, Job, Nic, NicFilter, NicName, Submitted, Subnet};
+use crate::cloud::{Instance, Job, Nic, NicFilter, NicName, Submitted, Subnet, Survey};
 use crate::error::Result;
 use crate::id::{JobId, NicId, SubnetId};
 
@@ -80,6 +80,19 @@ pub trait NicProvider: Send + Sync + Debug {
 
     /// Describes subnets, in the order asked; unknown ids are left out.
     async fn subnets(&self, ids: &[SubnetId]) -> Result<Vec<Subnet>>;
+
+    /// This node's instance, these subnets and the NICs attached to the instance, as the three calls for them would tell.
+    ///
+    /// Every node asks this when it starts. A cloud that can tell it in fewer requests than one for each should.
+    ///
+    /// # Errors
+    /// Those of the three.
+    async fn survey(&self, subnets: &[SubnetId]) -> Result<Survey> {
+        let (instance, subnets) = tokio::try_join!(self.instance(), self.subnets(subnets))?;
+        let here = NicFilter { instance: Some(instance.id.clone()), ..NicFilter::default() };
+        let attached = self.list_nics(&here).await?;
+        Ok(Survey { instance, subnets, attached })
+    }
 
     /// Makes exactly `count` NICs, attached nowhere, each with its own id, MAC and addresses.
     ///

@@ -25,6 +25,7 @@ clauses! {
     CAPABILITIES: "The sizes and abilities of this cloud. Constant and without a call.";
     INSTANCE: "The instance that this node is.";
     SUBNETS: "Describes subnets, in the order asked; unknown ids are left out.";
+    SURVEY: "This node's instance, these subnets and the NICs attached to the instance, as the three calls for them would tell.";
     BATCH: "A call that would exceed a limit of Capabilities is Invalid, or is split by the implementation; it is never cut silently.";
     ALL_OR_NOTHING: "a call that returns an error with Effect::None changed nothing, for any of its NICs.";
     NOT_TRANSIENT: "Quota tells its scope, Throttled its delay where the cloud says so, and neither is ever reported as Transient.";

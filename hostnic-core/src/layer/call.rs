@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display};
 
-use crate::cloud::{Instance, NicFilter, Submitted};
+use crate::cloud::{Instance, NicFilter, Submitted, Survey};
 use crate::id::{JobId, NicId, SubnetId};
 use crate::provider::CreateNics;
 
@@ -13,6 +13,8 @@ pub enum Operation {
     Instance,
     /// [`subnets`](crate::NicProvider::subnets).
     Subnets,
+    /// [`survey`](crate::NicProvider::survey).
+    Survey,
     /// [`create_nics`](crate::NicProvider::create_nics).
     CreateNics,
     /// [`attach_nics`](crate::NicProvider::attach_nics).
@@ -29,9 +31,10 @@ pub enum Operation {
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Instance,
         Self::Subnets,
+        Self::Survey,
         Self::CreateNics,
         Self::AttachNics,
         Self::DetachNics,
@@ -45,6 +48,7 @@ impl Operation {
         match self {
             Self::Instance => "instance",
             Self::Subnets => "subnets",
+            Self::Survey => "survey",
             Self::CreateNics => "create_nics",
             Self::AttachNics => "attach_nics",
             Self::DetachNics => "detach_nics",
@@ -59,6 +63,7 @@ impl Operation {
         match self {
             Self::Instance => "describe the instance",
             Self::Subnets => "describe subnets",
+            Self::Survey => "describe this node and its subnets",
             Self::CreateNics => "create NICs",
             Self::AttachNics => "attach NICs",
             Self::DetachNics => "detach NICs",
@@ -81,6 +86,8 @@ pub enum Call<'a> {
     Instance,
     /// Describe these subnets.
     Subnets(&'a [SubnetId]),
+    /// Describe the instance, its NICs and these subnets.
+    Survey(&'a [SubnetId]),
     /// Create NICs.
     Create(&'a CreateNics),
     /// Attach these NICs.
@@ -101,6 +108,7 @@ impl Call<'_> {
         match self {
             Self::Instance => Operation::Instance,
             Self::Subnets(_) => Operation::Subnets,
+            Self::Survey(_) => Operation::Survey,
             Self::Create(_) => Operation::CreateNics,
             Self::Attach(_) => Operation::AttachNics,
             Self::Detach(_) => Operation::DetachNics,
@@ -114,7 +122,7 @@ impl Call<'_> {
     pub fn items(&self) -> usize {
         match self {
             Self::Instance => 1,
-            Self::Subnets(ids) => ids.len(),
+            Self::Subnets(ids) | Self::Survey(ids) => ids.len(),
             Self::Create(request) => request.count as usize,
             Self::Attach(nics) | Self::Detach(nics) | Self::Delete(nics) => nics.len(),
             Self::List(filter) => filter.ids.as_ref().map_or(0, Vec::len),
@@ -127,7 +135,7 @@ impl Display for Call<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Instance => f.write_str("of this node"),
-            Self::Subnets(ids) => few(f, ids),
+            Self::Subnets(ids) | Self::Survey(ids) => few(f, ids),
             Self::Create(request) => write!(f, "{} × {} in {}", request.count, request.name, request.subnet),
             Self::Attach(nics) | Self::Detach(nics) | Self::Delete(nics) => few(f, nics),
             Self::List(filter) => conditions(f, filter),
@@ -197,6 +205,12 @@ impl Answer for () {
 impl Answer for Instance {
     fn items(&self) -> usize {
         1
+    }
+}
+
+impl Answer for Survey {
+    fn items(&self) -> usize {
+        self.attached.len()
     }
 }
 

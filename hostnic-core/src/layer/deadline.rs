@@ -10,7 +10,8 @@ use crate::layer::layered::Around;
 /// Drops a call that takes too long, with a `Transient` error.
 ///
 /// The cloud may have carried out a write all the same, so its error says [`Effect::Unknown`](crate::Effect::Unknown).
-/// The time is that of one attempt, without what the layers outside wait for.
+/// The time is that of one attempt, without what the layers outside wait for. A survey has twice that of a read, as it is
+/// two reads at least, one after the other.
 #[derive(Debug, Clone)]
 pub struct Deadline {
     reads: Duration,
@@ -33,7 +34,11 @@ impl Deadline {
 
     /// How long `operation` may take.
     pub fn of(&self, operation: Operation) -> Duration {
-        let usual = if operation.is_write() { self.writes } else { self.reads };
+        let usual = match operation {
+            Operation::Survey => self.reads.saturating_mul(2),
+            operation if operation.is_write() => self.writes,
+            _ => self.reads,
+        };
         self.exceptions.get(&operation).copied().unwrap_or(usual)
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::cloud::{Instance, Job, Nic, NicFilter, Submitted, Subnet};
+use crate::cloud::{Instance, Job, Nic, NicFilter, Submitted, Subnet, Survey};
 use crate::error::Result;
 use crate::id::{JobId, NicId, SubnetId};
 use crate::layer::call::{Answer, Call};
@@ -67,6 +67,10 @@ impl<P: NicProvider, L: Around> NicProvider for Layered<P, L> {
 
     async fn subnets(&self, ids: &[SubnetId]) -> Result<Vec<Subnet>> {
         self.layer.around(Call::Subnets(ids), self.inner.subnets(ids)).await
+    }
+
+    async fn survey(&self, subnets: &[SubnetId]) -> Result<Survey> {
+        self.layer.around(Call::Survey(subnets), self.inner.survey(subnets)).await
     }
 
     async fn create_nics(&self, request: &CreateNics) -> Result<Vec<Nic>> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::cloud::{Instance, Job, Nic, NicFilter, Submitted, Subnet};
+use crate::cloud::{Instance, Job, Nic, NicFilter, Submitted, Subnet, Survey};
 use crate::error::Result;
 use crate::id::{JobId, NicId, SubnetId};
 use crate::provider::{Capabilities, CreateNics, NicProvider};
@@ -24,6 +24,10 @@ macro_rules! provider_behind {
 
             async fn subnets(&self, ids: &[SubnetId]) -> Result<Vec<Subnet>> {
                 P::subnets(self, ids).await
+            }
+
+            async fn survey(&self, subnets: &[SubnetId]) -> Result<Survey> {
+                P::survey(self, subnets).await
             }
 
             async fn create_nics(&self, request: &CreateNics) -> Result<Vec<Nic>> {

@@ -2,18 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use hostnic_core::cloud::{Instance, Nic, NicFilter, Subnet};
-use hostnic_core::id::{NicId, RouterId, SubnetId};
+use hostnic_core::cloud::{Instance, Nic, NicAttachment, NicFilter, Subnet, Survey};
+use hostnic_core::id::{InstanceId, NicId, RouterId, SubnetId};
 use hostnic_core::layer::Call;
 use hostnic_core::{ErrorKind, Result};
 
 use super::directory::exists;
 use super::{NIC_LIMIT, QingCloudProvider, failed, refused};
-use crate::api::{InstanceRow, NicQuery};
+use crate::api::{InstanceRow, NicQuery, VxnetRow};
 use crate::client::Operation;
 use crate::convert;
 use crate::failure::CallError;
 use crate::paging::PAGE;
+
+/// The vxnet that all accounts share.
+const BASE_NETWORK: &str = "vxnet-0";
 
 impl QingCloudProvider {
     pub(super) async fn describe_instance(&self) -> Result<Instance> {
@@ -28,7 +31,7 @@ impl QingCloudProvider {
             ))
         })?;
         let router = match own_vxnet(&row) {
-            Some(vxnet) => router_of(&operation, vxnet).await.map_err(fail)?,
+            Some(vxnet) => router_of(&operation.describe_vxnets(&[vxnet]).await.map_err(fail)?, vxnet),
             None => None,
         };
         Ok(Instance { id: self.instance.clone(), router, nic_limit: NIC_LIMIT })
@@ -39,10 +42,35 @@ impl QingCloudProvider {
             return Ok(Vec::new());
         }
         let rows = self.client.operation().describe_vxnets(ids).await;
-        let rows = rows.map_err(|error| failed(Call::Subnets(ids), error))?;
-        let subnets: BTreeMap<_, _> =
-            rows.iter().filter_map(convert::subnet).map(|subnet| (subnet.id.clone(), subnet)).collect();
-        Ok(ids.iter().filter_map(|id| subnets.get(id).cloned()).collect())
+        Ok(subnets(ids, &rows.map_err(|error| failed(Call::Subnets(ids), error))?))
+    }
+
+    /// The instance, its NICs and the vxnets, by two requests: its primary NIC says that the instance exists and which
+    /// vxnet it is in, and that vxnet is described with the others.
+    pub(super) async fn describe_node(&self, ids: &[SubnetId]) -> Result<Survey> {
+        let operation = self.client.operation();
+        let fail = |error| failed(Call::Survey(ids), error);
+        let Some(attached) = carried(&operation, &self.instance).await.map_err(fail)? else {
+            // Either there is no such instance, or its primary NIC is not listed: the instance's own list tells.
+            let instance = self.describe_instance().await?;
+            let here = NicFilter { instance: Some(self.instance.clone()), ..NicFilter::default() };
+            let (subnets, attached) = (self.describe_subnets(ids).await?, self.list(&here).await?);
+            return Ok(Survey { instance, subnets, attached });
+        };
+        let is_primary = |nic: &&Nic| matches!(nic.attachment, NicAttachment::Attached { primary: true, .. });
+        let own = attached.iter().find(is_primary).map(|nic| &nic.subnet);
+        // The base network has no router.
+        let own = own.filter(|vxnet| vxnet.as_str() != BASE_NETWORK);
+        let mut asked: Vec<&SubnetId> = ids.iter().collect();
+        asked.extend(own.filter(|vxnet| !ids.contains(vxnet)));
+        let rows = if asked.is_empty() {
+            Vec::new()
+        } else {
+            operation.describe_vxnets(&asked).await.map_err(fail)?
+        };
+        let router = own.and_then(|vxnet| router_of(&rows, vxnet.as_str()));
+        let instance = Instance { id: self.instance.clone(), router, nic_limit: NIC_LIMIT };
+        Ok(Survey { instance, subnets: subnets(ids, &rows), attached })
     }
 
     pub(super) async fn list(&self, filter: &NicFilter) -> Result<Vec<Nic>> {
@@ -109,11 +137,31 @@ fn own_vxnet(row: &InstanceRow) -> Option<&str> {
     primary.map(|nic| nic.vxnet_id.as_str()).filter(|id| !id.is_empty())
 }
 
-async fn router_of(operation: &Operation<'_>, vxnet: &str) -> Result<Option<RouterId>, CallError> {
-    let rows = operation.describe_vxnets(&[vxnet]).await?;
-    let row = rows.into_iter().find(|row| row.vxnet_id == vxnet);
-    let ids = row.map(|row| [row.vpc_router_id, row.router.map(|r| r.router_id).unwrap_or_default()]);
-    Ok(ids.into_iter().flatten().find_map(|id| RouterId::new(id).ok()))
+/// The router that a vxnet is bound to, by the rows.
+fn router_of(rows: &[VxnetRow], vxnet: &str) -> Option<RouterId> {
+    let row = rows.iter().find(|row| row.vxnet_id == vxnet)?;
+    let joined = row.router.as_ref().map(|router| &router.router_id);
+    std::iter::once(&row.vpc_router_id).chain(joined).find_map(|id| RouterId::new(id).ok())
+}
+
+/// The usable ones of these vxnets, in that order.
+fn subnets(ids: &[SubnetId], rows: &[VxnetRow]) -> Vec<Subnet> {
+    let row = |id: &SubnetId| rows.iter().find(|row| row.vxnet_id == id.as_str());
+    ids.iter().filter_map(|id| convert::subnet(row(id)?)).collect()
+}
+
+/// The NICs of an instance; `None` where its primary one is not among them.
+async fn carried(operation: &Operation<'_>, instance: &InstanceId) -> Result<Option<Vec<Nic>>, CallError> {
+    let query = NicQuery { instance: Some(instance.to_string()), ..NicQuery::default() };
+    let rows = match operation.describe_nics(&query).await {
+        Err(error) if error.code() == Some(2100) => return Ok(None),
+        rows => rows?,
+    };
+    let mut nics = convert::nics(rows);
+    nics.retain(|nic| nic.attachment.instance() == Some(instance));
+    let has_primary =
+        nics.iter().any(|nic| matches!(nic.attachment, NicAttachment::Attached { primary: true, .. }));
+    Ok(has_primary.then_some(nics))
 }
 
 #[cfg(test)]

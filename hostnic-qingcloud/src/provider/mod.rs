@@ -2,7 +2,7 @@
 //!
 //! Where the cloud's own semantics are not those of the traits, the files here bridge them, mostly by a look
 //! at the NICs after a refusal; a call that goes well is one request, but for a detach, which is always
-//! preceded by a look.
+//! preceded by a look, and for the descriptions of the instance and of the node, which are two.
 
 mod attach;
 mod create;
@@ -17,7 +17,7 @@ mod tagging;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use hostnic_core::cloud::{Instance, Job, Nic, NicFilter, Submitted, Subnet};
+use hostnic_core::cloud::{Instance, Job, Nic, NicFilter, Submitted, Subnet, Survey};
 use hostnic_core::id::{InstanceId, JobId, NicId, SubnetId};
 use hostnic_core::layer::Call;
 use hostnic_core::provider::{Capabilities, CreateNics};
@@ -80,6 +80,10 @@ impl NicProvider for QingCloudProvider {
 
     async fn subnets(&self, ids: &[SubnetId]) -> Result<Vec<Subnet>> {
         self.describe_subnets(ids).await
+    }
+
+    async fn survey(&self, subnets: &[SubnetId]) -> Result<Survey> {
+        self.describe_node(subnets).await
     }
 
     async fn create_nics(&self, request: &CreateNics) -> Result<Vec<Nic>> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::cloud::{Nic, NicFilter, NicName};
 use crate::conformance::bench::{Bench, ready, works};
 use crate::conformance::cases::idempotency::unknown;
-use crate::conformance::contract::{LIST, LIST_FILTER, LIST_IDS};
+use crate::conformance::contract::{LIST, LIST_FILTER, LIST_IDS, SURVEY};
 use crate::conformance::report::Outcome;
 use crate::id::NicId;
 
@@ -110,4 +110,22 @@ pub(super) async fn more_than_a_hundred_nics_are_all_listed(bench: &Bench<'_>) -
         }
     }
     Ok(())
+}
+
+pub(super) async fn a_survey_tells_what_the_single_calls_tell(bench: &Bench<'_>) -> Outcome {
+    let nics = bench.made(2).await?;
+    bench.attach(&nics[..1]).await?;
+    bench.wait(bench.world.lag).await;
+    let (provider, subnets) = (bench.provider(), &bench.world.subnets);
+    let survey = works(SURVEY, provider.survey(subnets).await)?;
+    let instance = ready("describing the instance", provider.instance().await)?;
+    SURVEY.check(survey.instance == instance, || format!("{:?} is not {instance:?}", survey.instance))?;
+    let described = ready("describing the subnets", provider.subnets(subnets).await)?;
+    SURVEY.check(survey.subnets == described, || format!("{:?} are not {described:?}", survey.subnets))?;
+    let here = NicFilter { instance: Some(bench.here.clone()), ..NicFilter::default() };
+    let listed = ready("listing the NICs of the instance", provider.list_nics(&here).await)?;
+    let ids = |nics: &[Nic]| nics.iter().map(|nic| nic.id.clone()).collect::<BTreeSet<_>>();
+    SURVEY.check(ids(&survey.attached) == ids(&listed), || {
+        format!("{:?} are told as attached, and {:?} are listed", ids(&survey.attached), ids(&listed))
+    })
 }

@@ -108,7 +108,8 @@ cases! {
         unknown_ids_are_left_out,
         no_ids_list_nothing,
         each_filter_and_each_combination_lists_what_matches [Room(4)],
-        more_than_a_hundred_nics_are_all_listed [Room(105)];
+        more_than_a_hundred_nics_are_all_listed [Room(105)],
+        a_survey_tells_what_the_single_calls_tell [Room(2)];
     quota:
         a_full_subnet_is_told_as_such [FullSubnet],
         a_full_account_is_told_as_such [FullAccount],

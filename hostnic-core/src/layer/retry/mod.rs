@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::cloud::{Instance, Job, Nic, NicFilter, Submitted, Subnet};
+use crate::cloud::{Instance, Job, Nic, NicFilter, Submitted, Subnet, Survey};
 use crate::error::Result;
 use crate::id::{JobId, NicId, SubnetId};
 use crate::provider::{Capabilities, CreateNics, NicProvider};
@@ -87,6 +87,10 @@ impl<P: NicProvider> NicProvider for Retry<P> {
 
     async fn subnets(&self, ids: &[SubnetId]) -> Result<Vec<Subnet>> {
         self.repeat(|| self.inner.subnets(ids)).await
+    }
+
+    async fn survey(&self, subnets: &[SubnetId]) -> Result<Survey> {
+        self.repeat(|| self.inner.survey(subnets)).await
     }
 
     async fn create_nics(&self, request: &CreateNics) -> Result<Vec<Nic>> {
