@@ -16,7 +16,8 @@ pub struct AgentConfig {
     pub kernel_deadline: Duration,
     /// The time between two comparisons with the kernel. Default 60 s.
     pub node_sync: Duration,
-    /// The longest time between two comparisons with the cloud. Default 30 min: the account's calls are for all nodes.
+    /// The time between two comparisons with the cloud while nothing differs, up to a tenth more. Default 30 min: the
+    /// account's calls are for all nodes.
     pub cloud_sync: Duration,
     /// How long a comparison waits for the cloud to describe this node. Default 5 s.
     pub survey_patience: Duration,

@@ -28,7 +28,7 @@ use crate::clock::{BootTime, Clock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ipam::Ipam;
 use crate::ledger::{LeaseRecord, Ledger, NicRecord};
-use crate::pool::{Pool, PoolParts};
+use crate::pool::{Pool, PoolParts, SubnetRoom};
 use crate::provider::NicProvider;
 use crate::route::{NodePlan, RouteProgrammer};
 use crate::store::StateStore;
@@ -261,6 +261,12 @@ impl Agent {
     /// All leases, as recorded.
     pub fn leases(&self) -> Vec<LeaseRecord> {
         self.inner.ledger.read(|state| state.leases.values().cloned().collect())
+    }
+
+    /// How many more NICs each subnet can take, as last learnt from what the cloud was asked anyway; see [`SubnetRoom`].
+    /// For metrics: no call is made for it, however often it is asked.
+    pub fn subnet_room(&self) -> Vec<SubnetRoom> {
+        self.inner.pool.subnet_room()
     }
 
     /// Tells after every change of a record; the value only counts them.

@@ -23,32 +23,63 @@ const RETRY: Duration = Duration::from_secs(5);
 /// Who asks for a comparison now, to be told what was found.
 pub(super) type Request = oneshot::Sender<Result<Vec<Finding>>>;
 
-/// When the cloud is asked next: rarely while nothing differs.
+/// When the cloud is asked next, and for what: rarely while nothing differs.
 struct Pace {
     pause: Duration,
     next: Instant,
     retry: Duration,
     draw: u64,
+    scope: Scope,
+}
+
+/// What a comparison asks the cloud for besides the NICs of this instance.
+///
+/// One of the two each time, by turns: both are there to learn what others did, which is rarely urgent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scope {
+    /// NICs that are attached nowhere: strays of ours, and what was unplugged.
+    Strays,
+    /// The subnets, for the room that is left in them.
+    Subnets,
+    /// Both, as somebody asked for a comparison.
+    All,
 }
 
 impl Pace {
-    /// The pause, a tenth more or less, so that the nodes of an account do not ask all at once.
+    fn new(inner: &Inner) -> Self {
+        // The subnets are described at the start anyway.
+        let scope = Scope::Strays;
+        Self { pause: inner.config.cloud_sync, next: Instant::now(), retry: RETRY, draw: inner.seed, scope }
+    }
+
+    /// Takes note of a comparison with the cloud that came to its end.
+    fn compared(&mut self, inner: &Inner, quiet: bool, now: Instant) {
+        self.pause =
+            if quiet { (self.pause * 2).min(inner.config.cloud_sync) } else { inner.config.node_sync };
+        self.next = now + self.jittered();
+        self.scope = match self.scope {
+            Scope::Strays => Scope::Subnets,
+            Scope::Subnets | Scope::All => Scope::Strays,
+        };
+    }
+
+    /// The pause and up to a tenth more, so that the nodes of an account come apart that began together.
     fn jittered(&mut self) -> Duration {
         let (value, draw) = split_mix(self.draw);
         self.draw = draw;
-        self.pause.mul_f64(0.9 + 0.2 * (value % 1000) as f64 / 1000.0)
+        self.pause.mul_f64(1.0 + 0.1 * (value % 1000) as f64 / 1000.0)
     }
 }
 
 /// Runs until it is dropped.
 pub(super) async fn run(inner: Arc<Inner>, mut requests: mpsc::Receiver<Request>) {
     let mut suspicions = Suspicions::default();
-    let mut pace =
-        Pace { pause: inner.config.node_sync, next: Instant::now(), retry: RETRY, draw: inner.seed };
+    let mut pace = Pace::new(&inner);
     let mut asked: Option<Request> = None;
     loop {
         let with_cloud = asked.is_some() || Instant::now() >= pace.next || !*inner.recovered.borrow();
-        let result = compare_once(&inner, &mut suspicions, with_cloud).await;
+        let scope = if asked.is_some() { Scope::All } else { pace.scope };
+        let result = compare_once(&inner, &mut suspicions, with_cloud.then_some(scope)).await;
         let quiet = result.as_ref().is_ok_and(Vec::is_empty) && suspicions.is_empty();
         let described = inner.pool.surveyed(Duration::ZERO).await.is_some();
         let wait = next(&inner, &mut pace, with_cloud, &result, described, quiet);
@@ -89,9 +120,7 @@ fn next(
     }
     pace.retry = RETRY;
     if with_cloud {
-        pace.pause =
-            if quiet { (pace.pause * 2).min(inner.config.cloud_sync) } else { inner.config.node_sync };
-        pace.next = now + pace.jittered();
+        pace.compared(inner, quiet, now);
     }
     (now + inner.config.node_sync).min(pace.next)
 }
@@ -100,9 +129,13 @@ fn next(
 async fn compare_once(
     inner: &Arc<Inner>,
     suspicions: &mut Suspicions,
-    with_cloud: bool,
+    with_cloud: Option<Scope>,
 ) -> Result<Vec<Finding>> {
-    let evidence = if with_cloud { gather(inner).await } else { Ok(None) };
+    let evidence = match with_cloud {
+        // What was suspicious once is looked at again, whatever the turn.
+        Some(scope) => gather(inner, scope, !suspicions.is_empty()).await.map(Some),
+        None => Ok(None),
+    };
     let looked = inner.now();
     let kernel = inner.kernel(inner.programmer.observe()).await?;
     let busy_nics: BTreeSet<NicId> = inner.pool.busy().into_iter().collect();
@@ -148,29 +181,47 @@ async fn compare_once(
 }
 
 /// Asks the cloud, once it has described this node.
-async fn gather(inner: &Inner) -> Result<Option<Evidence>> {
+///
+/// NICs that are attached nowhere are asked for also where they were not meant to be, when there is something that they
+/// may explain: so no NIC seems to be gone that was not asked for.
+async fn gather(inner: &Inner, scope: Scope, suspicious: bool) -> Result<Evidence> {
     let Some((instance, subnets)) = inner.pool.surveyed(inner.config.survey_patience).await else {
         let why = inner.pool.trouble().unwrap_or_else(|| "it has not answered yet".to_owned());
         return Err(Error::new(ErrorKind::Transient, "describe", "this instance").detail(why));
     };
-    let attached = NicFilter { instance: Some(instance.id.clone()), ..NicFilter::default() };
-    let ids = subnets.iter().map(|s| s.id.clone()).collect();
-    let available = NicFilter { subnets: Some(ids), available: true, ..NicFilter::default() };
-    let (attached, available) =
-        tokio::try_join!(inner.provider.list_nics(&attached), inner.provider.list_nics(&available))?;
+    let attached = match inner.pool.take_attached() {
+        Some(attached) => attached,
+        None => {
+            let here = NicFilter { instance: Some(instance.id.clone()), ..NicFilter::default() };
+            inner.provider.list_nics(&here).await?
+        }
+    };
+    if matches!(scope, Scope::Subnets | Scope::All) {
+        inner.pool.describe_subnets().await?;
+    }
+    let available = if scope != Scope::Subnets || suspicious || !all_explained(inner, &attached) {
+        let ids = subnets.iter().map(|s| s.id.clone()).collect();
+        let available = NicFilter { subnets: Some(ids), available: true, ..NicFilter::default() };
+        inner.provider.list_nics(&available).await?
+    } else {
+        Vec::new()
+    };
     let strange = strange_subnets(inner, &instance.id, &attached, &subnets).await?;
     let ranges = subnets.into_iter().chain(strange).map(|s| {
         let range = SubnetRange { id: s.id.clone(), prefix: s.prefix, gateway: s.gateway };
         (s.id, range)
     });
-    // A NIC that was plugged in between the two answers is in both.
+    // A NIC that was unplugged between the two answers is in both.
     let mut nics: BTreeMap<NicId, _> = available.into_iter().map(|nic| (nic.id.clone(), nic)).collect();
     nics.extend(attached.into_iter().map(|nic| (nic.id.clone(), nic)));
-    Ok(Some(Evidence {
-        instance: instance.id,
-        nics: nics.into_values().collect(),
-        subnets: ranges.collect(),
-    }))
+    Ok(Evidence { instance: instance.id, nics: nics.into_values().collect(), subnets: ranges.collect() })
+}
+
+/// Whether every NIC is attached here that should be, by our records.
+fn all_explained(inner: &Inner, attached: &[Nic]) -> bool {
+    let told: BTreeSet<&NicId> = attached.iter().map(|nic| &nic.id).collect();
+    let settled = |nic: &&NicRecord| matches!(nic.state, NicState::Ready | NicState::Quarantined);
+    inner.ledger.read(|state| state.nics.values().filter(settled).all(|nic| told.contains(&nic.id)))
 }
 
 /// The subnets of unrecorded NICs of ours that are attached here though their subnet is configured no more.

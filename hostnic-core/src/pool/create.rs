@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::clock::BootTime;
-use crate::cloud::{Instance, Nic, NicFilter, NicName, Subnet};
-use crate::error::{Effect, Error, ErrorKind, Result};
+use crate::cloud::{Nic, NicFilter, NicName, Subnet, Survey};
+use crate::error::{Effect, Error, ErrorKind, QuotaScope, Result};
 use crate::id::{CreateToken, SubnetId};
 use crate::ledger::{AddressRecord, AddressState, CreateIntent, NicRecord, NicState, SubnetRange, Write};
 use crate::provider::{CreateNics, NicAddresses};
@@ -73,37 +73,43 @@ impl Surveys {
     }
 }
 
-/// Learns about the instance and the subnets.
+/// Learns about the instance, its NICs and the subnets; of the subnets alone once the instance is known.
 pub(super) async fn survey(shared: &Shared) -> Done {
-    let provider = &shared.parts.provider;
-    let (instance, subnets) = tokio::join!(provider.instance(), provider.subnets(&shared.config.subnets));
-    let failed = match (instance, subnets) {
-        (Ok(instance), Ok(subnets)) => {
-            surveyed(shared, instance, subnets);
-            None
-        }
-        (Err(error), _) | (_, Err(error)) => {
-            tracing::warn!(error = %error.chain(), "the cloud does not describe this instance and its subnets; trying again");
-            let mut inflight = shared.inflight();
-            if inflight.instance.is_none() {
-                inflight.reason = Some((error.kind(), error.chain().to_string()));
-            }
-            Some(error.kind())
-        }
+    let (provider, ids) = (&shared.parts.provider, &shared.config.subnets);
+    let known = shared.inflight().instance.is_some();
+    let answer = if known {
+        provider.subnets(ids).await.map(|subnets| learn(shared, subnets))
+    } else {
+        provider.survey(ids).await.map(|survey| begin(shared, survey))
     };
+    let failed = answer.err().map(|error| {
+        tracing::warn!(error = %error.chain(), "the cloud does not describe this instance and its subnets; trying again");
+        if !known {
+            shared.inflight().reason = Some((error.kind(), error.chain().to_string()));
+        }
+        error.kind()
+    });
     Done::Survey { failed }
 }
 
-fn surveyed(shared: &Shared, instance: Instance, subnets: Vec<Subnet>) {
+/// Takes note of the first description.
+fn begin(shared: &Shared, survey: Survey) {
+    learn(shared, survey.subnets);
+    let mut inflight = shared.inflight();
+    inflight.attached = Some((shared.now(), survey.attached));
+    inflight.instance = Some(survey.instance);
+}
+
+/// Takes note of how the subnets are now.
+pub(super) fn learn(shared: &Shared, subnets: Vec<Subnet>) {
     let missing = |id: &&SubnetId| !subnets.iter().any(|s| s.id == **id);
     let missing: Vec<&SubnetId> = shared.config.subnets.iter().filter(missing).collect();
     for subnet in &missing {
         tracing::error!(%subnet, "the cloud knows no such subnet; correct the configuration");
     }
+    let now = shared.now();
     let mut inflight = shared.inflight();
     let nowhere = inflight.subnets.is_empty();
-    inflight.instance = Some(instance);
-    inflight.subnets = subnets.iter().map(|s| (s.id.clone(), s.clone())).collect();
     if subnets.is_empty() {
         let ids = missing.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let why = format!("the cloud knows no such subnet: {ids}; correct the configuration");
@@ -112,6 +118,7 @@ fn surveyed(shared: &Shared, instance: Instance, subnets: Vec<Subnet>) {
         // Whatever kept the cloud from being reached, or the subnets from being found, is over.
         inflight.reason = None;
     }
+    inflight.learn(subnets, now);
 }
 
 /// Decides on a create: from here on it counts.
@@ -172,6 +179,9 @@ async fn refused(shared: &Shared, intent: &CreateIntent, error: &Error) -> Resul
         let (now, mut inflight) = (shared.now(), shared.inflight());
         inflight.create_failed(&intent.subnet, error, now, &shared.config);
         inflight.room_came(&intent.subnet, intent.count);
+        if error.kind() == ErrorKind::Quota(QuotaScope::Subnet) {
+            inflight.room_is_below(&intent.subnet, intent.count, now);
+        }
     }
     match error.effect() {
         // The NICs may exist: the intent stays until they were looked up.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::attachment::AttachmentMark;
 use crate::clock::BootTime;
-use crate::cloud::{Instance, Subnet};
+use crate::cloud::{Instance, Nic, Subnet};
 use crate::error::{Error, ErrorKind, QuotaScope};
 use crate::id::{CreateToken, NicId, SubnetId};
 use crate::ipam::Lease;
@@ -14,7 +14,7 @@ use crate::policy::{PolicyState, SubnetView};
 
 use super::config::PoolConfig;
 use super::plan::{Action, Plan, Unserved};
-use super::view::{CreateView, Hold, NicView, PoolView};
+use super::view::{CreateView, Hold, NicView, PoolView, SubnetRoom};
 
 /// Everything here may be lost with the process: it is rebuilt from the records, or by asking again.
 #[derive(Debug)]
@@ -45,7 +45,12 @@ pub(super) struct Inflight {
     pub(super) policy: PolicyState,
     pub(super) unserved: Option<Unserved>,
     pub(super) instance: Option<Instance>,
+    /// The NICs of this instance, as the cloud told when it first described it, and when that was.
+    pub(super) attached: Option<(BootTime, Vec<Nic>)>,
+    /// What the cloud told of the subnets; their room counts what we made and gave back since.
     pub(super) subnets: BTreeMap<SubnetId, Subnet>,
+    /// When it last told how much room each has.
+    room_told: BTreeMap<SubnetId, BootTime>,
 }
 
 /// That something could not be done with a NIC.
@@ -88,7 +93,9 @@ impl Inflight {
             policy: PolicyState { last: None, draw: seed },
             unserved: None,
             instance: None,
+            attached: None,
             subnets: BTreeMap::new(),
+            room_told: BTreeMap::new(),
         }
     }
 
@@ -117,6 +124,30 @@ impl Inflight {
     /// Whether the subnet exists and is not known to be full.
     pub(super) fn takes_nics(&self, subnet: &SubnetId) -> bool {
         self.subnets.get(subnet).is_some_and(|subnet| subnet.room != Some(0))
+    }
+
+    /// Takes note of how the subnets are now.
+    pub(super) fn learn(&mut self, subnets: Vec<Subnet>, now: BootTime) {
+        let told = subnets.iter().filter(|subnet| subnet.room.is_some());
+        self.room_told = told.map(|subnet| (subnet.id.clone(), now)).collect();
+        self.subnets = subnets.into_iter().map(|subnet| (subnet.id.clone(), subnet)).collect();
+    }
+
+    /// The cloud refused so many NICs because the subnet is full.
+    pub(super) fn room_is_below(&mut self, subnet: &SubnetId, nics: u32, now: BootTime) {
+        if let Some(room) = self.subnets.get_mut(subnet).and_then(|s| s.room.as_mut()) {
+            *room = (*room).min(nics.saturating_sub(1));
+            self.room_told.insert(subnet.clone(), now);
+        }
+    }
+
+    /// The room of each subnet whose room is known, and how long ago the cloud told it.
+    pub(super) fn rooms(&self, now: BootTime) -> Vec<SubnetRoom> {
+        let room = |subnet: &Subnet| {
+            let told = self.room_told.get(&subnet.id)?;
+            Some(SubnetRoom { subnet: subnet.id.clone(), nics: subnet.room?, age: now.since(*told) })
+        };
+        self.subnets.values().filter_map(room).collect()
     }
 
     /// A subnet can take so many NICs more than was thought.

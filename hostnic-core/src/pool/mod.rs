@@ -24,7 +24,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{BootTime, Clock};
-use crate::cloud::{Instance, Subnet};
+use crate::cloud::{Instance, Nic, Subnet};
 use crate::error::Result;
 use crate::id::NicId;
 use crate::ledger::{Ledger, NicRecord, NicState, Write};
@@ -35,7 +35,7 @@ use crate::route::RouteProgrammer;
 
 pub use config::PoolConfig;
 pub use plan::{Action, Plan, Shortage, Unserved, plan};
-pub use view::{CreateView, Hold, NicView, PoolView};
+pub use view::{CreateView, Hold, NicView, PoolView, SubnetRoom};
 
 use inflight::Inflight;
 
@@ -175,6 +175,15 @@ impl Pool {
         tokio::time::timeout(patience, described).await.ok()
     }
 
+    /// The NICs attached to this node, where the cloud has told them just now with its first description. They are told
+    /// once; who wants them later asks the cloud.
+    pub fn take_attached(&self) -> Option<Vec<Nic>> {
+        let now = self.shared.now();
+        let (told, nics) = self.shared.inflight().attached.take()?;
+        // Lists lag so much anyway.
+        (now.since(told) <= self.shared.config.visibility).then_some(nics)
+    }
+
     /// Why this pool can get no NIC anywhere, whatever it is asked: the cloud knows none of its subnets.
     pub fn blocked(&self) -> Option<String> {
         let inflight = self.shared.inflight();
@@ -182,6 +191,23 @@ impl Pool {
             return None;
         }
         inflight.reason.as_ref().map(|(_, reason)| reason.clone())
+    }
+
+    /// Describes the subnets anew, so that the room that others took or gave back is known.
+    ///
+    /// # Errors
+    /// Those of the cloud; what was known before stays.
+    pub async fn describe_subnets(&self) -> Result<()> {
+        let subnets = self.shared.parts.provider.subnets(&self.shared.config.subnets).await?;
+        create::learn(&self.shared, subnets);
+        Ok(())
+    }
+
+    /// How many more NICs each subnet can take, from what is known already: no call is made. Subnets whose room the cloud
+    /// does not tell, or has not told yet, are left out.
+    pub fn subnet_room(&self) -> Vec<SubnetRoom> {
+        let now = self.shared.now();
+        self.shared.inflight().rooms(now)
     }
 
     /// Why no NIC can be made at present, as the cloud said it; `None` when all is well.

@@ -1,6 +1,7 @@
 //! What the planner sees: one moment of the pool, in plain values.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use crate::clock::BootTime;
 use crate::id::{CreateToken, NicId, SubnetId};
@@ -81,4 +82,18 @@ pub struct CreateView {
     pub running: bool,
     /// When it was decided.
     pub since: BootTime,
+}
+
+/// How many more NICs a subnet can take, as far as that is known without asking: what the cloud told last, less what
+/// this node made and more what it gave back since.
+///
+/// On a cloud whose NICs have one address each, this is the number of the subnet's free addresses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubnetRoom {
+    /// The subnet.
+    pub subnet: SubnetId,
+    /// How many.
+    pub nics: u32,
+    /// How long ago the cloud told. What others made and gave back since is not in it.
+    pub age: Duration,
 }
