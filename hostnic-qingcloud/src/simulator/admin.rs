@@ -248,7 +248,7 @@ impl Admin {
         let expires = role.expires.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Ok(json!({
             "jti": "simulated",
-            "id_token": role.token,
+            "id_token": role.token.expose_secret(),
             "access_key": role.access_key,
             "secret_key": role.secret_key.expose_secret(),
             "expiration": expires.as_secs(),

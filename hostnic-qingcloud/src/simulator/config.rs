@@ -137,7 +137,7 @@ pub struct RoleCredentials {
     /// Its secret.
     pub secret_key: SecretString,
     /// The token that comes with every request.
-    pub token: String,
+    pub token: SecretString,
     /// Until when they are good, as the instance is told.
     pub expires: SystemTime,
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 use super::account::access_key::KeyStatus;
 use super::config::RoleCredentials;
@@ -75,7 +75,7 @@ impl Gate {
     /// The secret of a role's key, where its token comes with it.
     fn role_secret(&self, key: &str, query: &Query) -> Option<&SecretString> {
         let role = self.role.as_ref().filter(|role| role.access_key == key)?;
-        (query.get("token") == Some(role.token.as_str())).then_some(&role.secret_key)
+        (query.get("token") == Some(role.token.expose_secret())).then_some(&role.secret_key)
     }
 }
 
