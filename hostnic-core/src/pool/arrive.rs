@@ -39,6 +39,7 @@ async fn submit(shared: &Shared, nics: &[NicId]) -> Result<()> {
         Err(error) => error,
     };
     tracing::warn!(error = %error.chain(), count = nics.len(), "NICs could not be attached; they are looked at");
+    shared.inflight().attach_trouble = Some((error.kind(), error.chain().to_string()));
     if error.kind() == ErrorKind::Quota(QuotaScope::Instance) {
         let mut inflight = shared.inflight();
         inflight.reason = Some((error.kind(), error.chain().to_string()));
@@ -93,6 +94,7 @@ pub(super) async fn await_link(shared: &Shared, nic: &NicId, mac: MacAddr) {
         Ok(()) => {
             let mut inflight = shared.inflight();
             inflight.plugged.remove(nic);
+            inflight.attach_trouble = None;
             inflight.went_well(std::slice::from_ref(nic));
         }
         Err(error) => {

@@ -42,6 +42,8 @@ pub(super) struct Inflight {
     pub(super) draining: bool,
     /// Why they may not, or the last error of a subnet: told to those who wait in vain.
     pub(super) reason: Option<(ErrorKind, String)>,
+    /// Why NICs that exist did not come in lately: told to those who waited for them in vain.
+    pub(super) attach_trouble: Option<(ErrorKind, String)>,
     pub(super) policy: PolicyState,
     pub(super) unserved: Option<Unserved>,
     pub(super) instance: Option<Instance>,
@@ -90,6 +92,7 @@ impl Inflight {
             hold: Hold::Unsettled,
             draining: false,
             reason: None,
+            attach_trouble: None,
             policy: PolicyState { last: None, draw: seed },
             unserved: None,
             instance: None,

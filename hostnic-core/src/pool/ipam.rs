@@ -61,7 +61,11 @@ impl Ipam for Pool {
         };
         match tokio::time::timeout(request.patience, served).await {
             Ok(served) => served,
-            Err(_) => Err(in_vain(&shared.inflight(), request, "no NIC became ready in time")),
+            Err(_) => {
+                let inflight = shared.inflight();
+                let cause = inflight.reason.as_ref().or(inflight.attach_trouble.as_ref());
+                Err(in_vain(cause, request, "no NIC became ready in time"))
+            }
         }
     }
 
@@ -112,7 +116,7 @@ fn serve(shared: &Shared, request: &LeaseRequest, ticket: u64) -> Result<Option<
     match &inflight.unserved {
         Some(unserved) if behind <= unserved.count as usize => {
             match shared.parts.ledger.read(|state| hopeless(state, &inflight, unserved.reason)) {
-                Some(why) => Err(in_vain(&inflight, request, &why)),
+                Some(why) => Err(in_vain(inflight.reason.as_ref(), request, &why)),
                 None => Ok(None),
             }
         }
@@ -171,10 +175,21 @@ fn hopeless(state: &State, inflight: &Inflight, reason: Shortage) -> Option<Stri
     }
 }
 
-fn in_vain(inflight: &Inflight, request: &LeaseRequest, why: &str) -> Error {
-    let (kind, said) = match &inflight.reason {
-        Some((kind, said)) => (*kind, format!("; the cloud's last word: {said}")),
+fn in_vain(cause: Option<&(ErrorKind, String)>, request: &LeaseRequest, why: &str) -> Error {
+    let (kind, said) = match cause {
+        Some((kind, said)) => (told(*kind), format!("; the cloud's last word: {said}")),
         None => (ErrorKind::Exhausted, String::new()),
     };
     Error::new(kind, "lease an address for", &request.key).detail(format!("{why}{said}"))
+}
+
+/// What the cloud's word about a NIC is to whoever asks for an address. That a NIC or a subnet is not found, say, must
+/// not be taken for the pod's namespace.
+fn told(kind: ErrorKind) -> ErrorKind {
+    match kind {
+        ErrorKind::Quota(_) | ErrorKind::Throttled { .. } | ErrorKind::Unauthorised => kind,
+        // The pool tries those again.
+        ErrorKind::Transient | ErrorKind::Internal => ErrorKind::Transient,
+        _ => ErrorKind::Exhausted,
+    }
 }

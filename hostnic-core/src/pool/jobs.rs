@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::clock::BootTime;
 use crate::cloud::{Job, JobState};
+use crate::error::ErrorKind;
 use crate::id::{JobId, NicId};
 use crate::ledger::NicState;
 
@@ -100,6 +101,7 @@ async fn job_moved(shared: &Shared, job: Job) -> crate::error::Result<()> {
             tracing::warn!(job = %job.id, ?nics, reason, "a job of the cloud failed; its NICs are looked at");
             let failed = |nic: &NicId| nics.is_empty() || nics.contains(nic);
             let (bad, good): (Vec<_>, Vec<_>) = all.into_iter().partition(failed);
+            note(shared, &bad, ErrorKind::Transient, &format!("{} of the cloud failed: {reason}", job.id));
             succeeded(shared, &good).await?;
             examine::examine(shared, &bad).await
         }
@@ -109,9 +111,24 @@ async fn job_moved(shared: &Shared, job: Job) -> crate::error::Result<()> {
                 concerned.into_iter().filter(|(_, late)| *late).map(|(nic, _)| nic).collect();
             if !late.is_empty() {
                 tracing::warn!(job = %job.id, ?late, "a job of the cloud is stuck; its NICs are looked at");
+                let why = format!("{} of the cloud has not ended within {deadline:?}", job.id);
+                note(shared, &late, ErrorKind::Exhausted, &why);
             }
             examine::examine(shared, &late).await
         }
+    }
+}
+
+/// Keeps for those who wait why NICs do not come in.
+fn note(shared: &Shared, nics: &[NicId], kind: ErrorKind, why: &str) {
+    let mut inflight = shared.inflight();
+    let comes_in = |nic: &NicId| {
+        shared.parts.ledger.read(|state| {
+            state.nics.get(nic).is_some_and(|nic| matches!(nic.state, NicState::Attaching { .. }))
+        })
+    };
+    if nics.iter().any(comes_in) {
+        inflight.attach_trouble = Some((kind, why.to_owned()));
     }
 }
 
