@@ -35,7 +35,8 @@ use serde_json::{Value, json};
 use super::account::access_key::KeyStatus;
 use super::backend::Backend;
 use super::fault::FaultRule;
-use super::http::{Refused, Reply, Request, Responder, Server};
+use super::http::{Reply, Request, Responder, Server};
+use super::listeners::Refused;
 
 /// What answers the admin API.
 #[derive(Debug)]
@@ -112,11 +113,7 @@ impl Admin {
     }
 
     fn faults(&self) -> Value {
-        let state = self.backend.state();
-        let rules = state.faults.waiting();
-        let rules: Vec<FaultRule> =
-            rules.map(|(action, when, fault)| FaultRule::new(action, when, fault.clone())).collect();
-        json!({ "faults": rules })
+        json!({ "faults": self.backend.faults() })
     }
 
     fn inject(&self, body: &str) -> Done {
@@ -219,11 +216,10 @@ impl Admin {
             status: KeyStatus,
         }
         let Key { access_key_id, status } = read(body)?;
-        let mut state = self.backend.state();
-        let known = state.account.keys.get_mut(&access_key_id);
-        let known = known.ok_or_else(|| Wrong(404, format!("there is no access key {access_key_id}")))?;
-        *known = status;
-        Ok(json!({}))
+        if self.backend.state().account.set_key(&access_key_id, status) {
+            return Ok(json!({}));
+        }
+        Err(Wrong(404, format!("there is no access key {access_key_id}")))
     }
 
     async fn listening(&self, body: &str) -> Done {

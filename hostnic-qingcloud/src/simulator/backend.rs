@@ -8,6 +8,7 @@ use hostnic_core::id::InvalidValue;
 use hostnic_core::sim::{Cloud, ControlPlane, Faults, Plug, Random, RateLimit};
 use serde_json::{Map, Value};
 
+use super::account::access_key::KeyStatus;
 use super::account::{Account, Call as ActionCall, JobTimes, Limits};
 use super::action;
 use super::fault::{Fault, FaultRule};
@@ -72,6 +73,13 @@ impl Backend {
         Ok(())
     }
 
+    /// The rules that wait for calls.
+    pub(super) fn faults(&self) -> Vec<FaultRule> {
+        let state = self.state();
+        let rules = state.faults.waiting();
+        rules.map(|(action, when, fault)| FaultRule::new(action, when, fault.clone())).collect()
+    }
+
     /// The state as it is saved.
     pub(super) fn saved(&self) -> Saved {
         let mut state = self.state();
@@ -94,8 +102,12 @@ impl Backend {
         let read = query.read(&request.query).and_then(|()| query.read(&request.body));
         let action = query.get("action").unwrap_or_default().to_owned();
         let fault = state.struck(&action);
+        if fault == Some(Fault::RevokeKey) {
+            let key = query.get("access_key_id").unwrap_or_default();
+            state.account.set_key(key, KeyStatus::Inactive);
+        }
         let result = match &fault {
-            Some(Fault::ResetBefore | Fault::Http(_)) => None,
+            Some(Fault::Refuse(_) | Fault::ResetBefore | Fault::Http(_)) => None,
             _ => Some(read.and_then(|()| self.decide(&mut state, request, &query, fault.as_ref()))),
         };
         if fault == Some(Fault::NicGone) {
@@ -103,7 +115,7 @@ impl Backend {
         }
         let carried_out = matches!(result, Some(Ok(_)));
         let changed = carried_out && action::named(&action).is_some_and(|action| action.changes());
-        let changed = changed || fault == Some(Fault::NicGone);
+        let changed = changed || matches!(fault, Some(Fault::NicGone | Fault::RevokeKey));
         let (reply, outcome) = reply(&action, result, fault.as_ref());
         let slow = if let Some(Fault::Slow(by)) = fault { by } else { Duration::ZERO };
         let after = state.latencies.get(&action).copied().unwrap_or_default().saturating_add(slow);
@@ -178,6 +190,7 @@ fn reply(
         None => (Map::new(), 0),
     };
     match fault {
+        Some(Fault::Refuse(time)) => return (Reply::Leave(*time), Outcome::Reset),
         Some(Fault::ResetBefore | Fault::ResetAfter) => return (Reply::Reset, Outcome::Reset),
         Some(Fault::Http(status)) => return (page(*status), Outcome::Http(*status)),
         _ => {}

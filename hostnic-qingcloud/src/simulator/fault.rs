@@ -12,6 +12,10 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Fault {
+    /// Nobody listens for so long: this connection and all others are closed before anything happened, and new ones are
+    /// refused.
+    #[serde(with = "milliseconds")]
+    Refuse(Duration),
     /// The connection is reset before anything happened.
     ResetBefore,
     /// The call is carried out; then the connection is reset.
@@ -36,6 +40,9 @@ pub enum Fault {
     JobPartlyFailed(usize),
     /// After the call some NIC is gone, wherever it was; the seed chooses it. No primary one.
     NicGone,
+    /// The access key that the call names is bad (1200), for this call and all later ones, until
+    /// [`Simulator::restore`](super::Simulator::restore).
+    RevokeKey,
 }
 
 impl Fault {
@@ -53,9 +60,9 @@ impl Fault {
 /// Which calls meet which fault, written `ACTION:WHEN:FAULT`.
 ///
 /// `ACTION` is a name such as `AttachNics`, or `*` for every call; `WHEN` is `always`, `next=N`, `nth=N` or
-/// `chance=0.1`; `FAULT` is `reset-before`, `reset-after`, `cut-body`, `http=503`, `ret-code=5000`, `slow=2s`,
-/// `stale-read`, `job-stuck`, `job-failed`, `job-partly-failed=1` or `nic-gone`. Where several rules meet a call,
-/// those of its action come before those of `*`, and older ones before newer ones.
+/// `chance=0.1`; `FAULT` is `refuse=10s`, `reset-before`, `reset-after`, `cut-body`, `http=503`, `ret-code=5000`,
+/// `slow=2s`, `stale-read`, `job-stuck`, `job-failed`, `job-partly-failed=1`, `nic-gone` or `revoke-key`. Where several
+/// rules meet a call, those of its action come before those of `*`, and older ones before newer ones.
 ///
 /// ```
 /// use hostnic_qingcloud::simulator::{Fault, FaultRule};
@@ -118,10 +125,12 @@ fn read_fault(text: &str) -> Option<Fault> {
             "job-stuck" => Fault::JobStuck,
             "job-failed" => Fault::JobFailed,
             "nic-gone" => Fault::NicGone,
+            "revoke-key" => Fault::RevokeKey,
             _ => return None,
         },
         Some(("http", status)) => Fault::Http(status.parse().ok().filter(|s| (400..600).contains(s))?),
         Some(("ret-code", code)) => Fault::RetCode(code.parse().ok().filter(|code| *code != 0)?),
+        Some(("refuse", time)) => Fault::Refuse(humantime::parse_duration(time).ok()?),
         Some(("slow", by)) => Fault::Slow(humantime::parse_duration(by).ok()?),
         Some(("job-partly-failed", nics)) => Fault::JobPartlyFailed(nics.parse().ok()?),
         Some(_) => return None,
@@ -152,6 +161,8 @@ mod tests {
         for (text, json) in [
             ("*:always:http=502", r#"{"action":"*","when":"always","fault":{"http":502}}"#),
             ("A:nth=3:slow=2s", r#"{"action":"A","when":{"nth":3},"fault":{"slow":2000}}"#),
+            ("A:next=2:refuse=10s", r#"{"action":"A","when":{"next":2},"fault":{"refuse":10000}}"#),
+            ("A:nth=1:revoke-key", r#"{"action":"A","when":{"nth":1},"fault":"revoke-key"}"#),
             ("A:chance=0.5:job-stuck", r#"{"action":"A","when":{"chance":0.5},"fault":"job-stuck"}"#),
         ] {
             assert_eq!(text.parse::<FaultRule>().unwrap(), serde_json::from_str(json).unwrap());

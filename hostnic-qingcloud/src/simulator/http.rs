@@ -1,13 +1,15 @@
 //! HTTP/1.1, and how it can break: a listener that can be taken away, connections that are reset, answers that end early.
+//! On a port, and on connections that stay in the process.
 
 use std::error::Error as StdError;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
@@ -16,9 +18,13 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::Instant;
+
+use super::listeners::{Addresses, Refused, accept};
 
 /// What came in.
 #[derive(Debug)]
@@ -41,6 +47,8 @@ pub(super) enum Reply {
     Cut(Vec<u8>),
     /// No answer, and the connection is reset.
     Reset,
+    /// No answer; this connection and all others are closed, and nobody listens for so long.
+    Leave(Duration),
 }
 
 /// Answers requests.
@@ -56,41 +64,11 @@ pub(super) struct Server {
     task: JoinHandle<()>,
 }
 
-/// Where to listen: at an address, and at more of the same port.
-#[derive(Debug, Clone)]
-pub(super) struct Addresses {
-    pub(super) first: SocketAddr,
-    pub(super) more: Vec<IpAddr>,
-}
-
-/// An address that cannot be listened on.
 #[derive(Debug)]
-pub(super) struct Refused {
-    pub(super) address: SocketAddr,
-    pub(super) source: io::Error,
-}
-
-impl Addresses {
-    /// All of them, or none.
-    async fn bind(&self) -> Result<Vec<TcpListener>, Refused> {
-        let first = bind(self.first).await?;
-        let port = first.local_addr().map_or(self.first.port(), |address| address.port());
-        let mut listeners = vec![first];
-        for ip in &self.more {
-            listeners.push(bind(SocketAddr::new(*ip, port)).await?);
-        }
-        Ok(listeners)
-    }
-}
-
-async fn bind(address: SocketAddr) -> Result<TcpListener, Refused> {
-    TcpListener::bind(address).await.map_err(|source| Refused { address, source })
-}
-
-#[derive(Debug)]
-struct Command {
-    listen: bool,
-    done: oneshot::Sender<Result<(), Refused>>,
+enum Command {
+    Listen { listen: bool, done: oneshot::Sender<Result<(), Refused>> },
+    Leave(Duration),
+    Connect(oneshot::Sender<io::Result<DuplexStream>>),
 }
 
 impl Server {
@@ -105,7 +83,15 @@ impl Server {
         }
         let address = addresses.first;
         let (commands, inbox) = mpsc::channel(1);
-        let task = tokio::spawn(serve(listeners, addresses, inbox, responder));
+        let door = Door {
+            addresses,
+            listeners,
+            back: None,
+            connections: JoinSet::new(),
+            commands: commands.downgrade(),
+            responder,
+        };
+        let task = tokio::spawn(door.keep(inbox));
         Ok(Self { address, commands, task })
     }
 
@@ -115,10 +101,20 @@ impl Server {
 
     /// Takes the listeners and all connections away, or listens again at the same addresses.
     pub(super) async fn listen(&self, listen: bool) -> Result<(), Refused> {
+        let over = |source| Refused { address: self.address, source };
+        self.ask(|done| Command::Listen { listen, done }).await.map_err(over)?
+    }
+
+    /// A connection that stays in the process.
+    pub(super) async fn connect(&self) -> io::Result<DuplexStream> {
+        self.ask(Command::Connect).await?
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> io::Result<T> {
         let (done, answer) = oneshot::channel();
-        let over = || Refused { address: self.address, source: io::Error::other("the server has ended") };
-        self.commands.send(Command { listen, done }).await.map_err(|_| over())?;
-        answer.await.map_err(|_| over())?
+        let over = || io::Error::other("the server has ended");
+        self.commands.send(command(done)).await.map_err(|_| over())?;
+        answer.await.map_err(|_| over())
     }
 }
 
@@ -128,68 +124,139 @@ impl Drop for Server {
     }
 }
 
-async fn serve(
-    mut listeners: Vec<TcpListener>,
+/// The listeners and all that came through them.
+struct Door<R> {
     addresses: Addresses,
-    mut inbox: mpsc::Receiver<Command>,
-    responder: Arc<impl Responder>,
-) {
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            stream = accept(&listeners) => {
-                connections.spawn(connection(stream, Arc::clone(&responder)));
+    /// Empty while nobody listens.
+    listeners: Vec<TcpListener>,
+    /// When somebody listens again.
+    back: Option<Instant>,
+    connections: JoinSet<()>,
+    /// For connections: it must not keep the server alive.
+    commands: mpsc::WeakSender<Command>,
+    responder: Arc<R>,
+}
+
+impl<R: Responder> Door<R> {
+    /// How long a connection in the process buffers; more than any answer.
+    const BUFFER: usize = 1 << 20;
+    /// The time until the address is tried again that somebody took meanwhile.
+    const RETRY: Duration = Duration::from_millis(100);
+
+    async fn keep(mut self, mut inbox: mpsc::Receiver<Command>) {
+        loop {
+            tokio::select! {
+                stream = accept(&self.listeners) => {
+                    // Answers are small and are waited for.
+                    let _ = stream.set_nodelay(true);
+                    self.let_in(stream);
+                }
+                Some(_) = self.connections.join_next() => {}
+                () = until(self.back) => self.come_back().await,
+                command = inbox.recv() => {
+                    let Some(command) = command else { return };
+                    self.obey(command).await;
+                }
             }
-            Some(_) = connections.join_next() => {}
-            command = inbox.recv() => {
-                let Some(Command { listen, done }) = command else { return };
-                let result = if listen && listeners.is_empty() {
-                    addresses.bind().await.map(|again| listeners = again)
+        }
+    }
+
+    async fn obey(&mut self, command: Command) {
+        // Whoever asked may be gone, and then nobody wants the answer.
+        match command {
+            Command::Listen { listen, done } => {
+                self.back = None;
+                let result = if !listen {
+                    self.leave().await;
+                    Ok(())
+                } else if self.listeners.is_empty() {
+                    self.addresses.bind().await.map(|again| self.listeners = again)
                 } else {
-                    if !listen {
-                        listeners.clear();
-                        connections.shutdown().await;
-                    }
                     Ok(())
                 };
-                // Nobody listens any more when the caller was dropped.
                 let _ = done.send(result);
             }
-        }
-    }
-}
-
-/// The next connection; never one where nobody listens.
-async fn accept(listeners: &[TcpListener]) -> TcpStream {
-    loop {
-        let next = poll_fn(|context| {
-            let mut asked = listeners.iter().map(|listener| listener.poll_accept(context));
-            asked.find(Poll::is_ready).unwrap_or(Poll::Pending)
-        });
-        match next.await {
-            Ok((stream, _)) => return stream,
-            Err(error) => {
-                tracing::warn!(%error, "the simulator could not accept a connection");
-                // Descriptors may run out for a while.
-                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            Command::Leave(time) => {
+                self.leave().await;
+                self.back = Some(Instant::now() + time);
+            }
+            Command::Connect(done) => {
+                let _ = done.send(self.connected());
             }
         }
     }
+
+    async fn leave(&mut self) {
+        self.listeners.clear();
+        self.connections.shutdown().await;
+    }
+
+    async fn come_back(&mut self) {
+        match self.addresses.bind().await {
+            Ok(again) => (self.listeners, self.back) = (again, None),
+            Err(Refused { address, source }) => {
+                tracing::warn!(%address, error = %source, "the simulator cannot listen again yet");
+                self.back = Some(Instant::now() + Self::RETRY);
+            }
+        }
+    }
+
+    fn connected(&mut self) -> io::Result<DuplexStream> {
+        if self.listeners.is_empty() {
+            return Err(io::Error::from(io::ErrorKind::ConnectionRefused));
+        }
+        let (theirs, ours) = tokio::io::duplex(Self::BUFFER);
+        self.let_in(ours);
+        Ok(theirs)
+    }
+
+    fn let_in(&mut self, stream: impl Stream) {
+        let (commands, responder) = (self.commands.clone(), Arc::clone(&self.responder));
+        self.connections.spawn(connection(stream, commands, responder));
+    }
 }
 
-async fn connection(stream: TcpStream, responder: Arc<impl Responder>) {
-    // Answers are small and are waited for.
-    let _ = stream.set_nodelay(true);
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What a connection is made on.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {
+    /// Ends it as a broken one ends.
+    fn reset(self);
+}
+
+impl Stream for TcpStream {
+    fn reset(self) {
+        if self.set_zero_linger().is_err() {
+            tracing::warn!("a connection that was to be reset is closed instead");
+        }
+    }
+}
+
+/// Here there is no difference between closed and reset: the other end reads its end.
+impl Stream for DuplexStream {
+    fn reset(self) {}
+}
+
+async fn connection(
+    stream: impl Stream,
+    commands: mpsc::WeakSender<Command>,
+    responder: Arc<impl Responder>,
+) {
     let service = service_fn(move |request| {
-        let responder = Arc::clone(&responder);
-        Box::pin(async move { answer(request, &*responder).await })
+        let (commands, responder) = (commands.clone(), Arc::clone(&responder));
+        Box::pin(async move { answer(request, &commands, &*responder).await })
     });
     let mut connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
     let ended = poll_fn(|context| connection.poll_without_shutdown(context)).await;
     let stream = connection.into_parts().io.into_inner();
     let broken = |error: &hyper::Error| error.source().is_some_and(|source| source.is::<Broken>());
-    if ended.is_err_and(|error| broken(&error)) && stream.set_zero_linger().is_err() {
-        tracing::warn!("a connection that was to be reset is closed instead");
+    if ended.is_err_and(|error| broken(&error)) {
+        stream.reset();
     }
 }
 
@@ -207,6 +274,7 @@ impl StdError for Broken {}
 
 async fn answer(
     request: hyper::Request<Incoming>,
+    commands: &mpsc::WeakSender<Command>,
     responder: &impl Responder,
 ) -> Result<Response<Payload>, Broken> {
     /// More than any form of the API.
@@ -223,6 +291,15 @@ async fn answer(
         Reply::Whole { status, content_type, body } => (status, content_type, body, false),
         Reply::Cut(body) => (200, "application/json", body, true),
         Reply::Reset => return Err(Broken),
+        Reply::Leave(time) => {
+            if let Some(commands) = commands.upgrade()
+                && commands.send(Command::Leave(time)).await.is_ok()
+            {
+                // Leaving ends this connection too. If it ended first, its caller could come again at once.
+                std::future::pending::<()>().await;
+            }
+            return Err(Broken);
+        }
     };
     let length = body.len();
     let mut response = Response::new(Payload::new(body, cut));

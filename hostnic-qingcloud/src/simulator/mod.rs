@@ -42,6 +42,7 @@ mod fault;
 mod gate;
 mod history;
 mod http;
+mod listeners;
 mod parameter;
 mod query;
 mod refusal;
@@ -50,6 +51,7 @@ mod timestamp;
 mod transport;
 
 use std::collections::BTreeMap;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,11 +59,13 @@ use std::time::Duration;
 use hostnic_core::id::InvalidValue;
 use hostnic_core::sim::Cloud;
 use hostnic_core::{Error, ErrorKind, Result};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use account::access_key::KeyStatus;
 use admin::Admin;
 use backend::Backend;
-use http::{Addresses, Refused, Server};
+use http::Server;
+use listeners::{Addresses, Refused};
 use transport::InProcess;
 
 use crate::transport::Transport;
@@ -103,6 +107,15 @@ impl Simulator {
         format!("http://{}/iaas", self.api.address())
     }
 
+    /// A connection to the API that does not leave the process, for tests in paused time: a clock that is paused does not
+    /// wait for sockets.
+    ///
+    /// # Errors
+    /// `ConnectionRefused` while nobody listens.
+    pub async fn connect(&self) -> io::Result<impl AsyncRead + AsyncWrite + Unpin + Send + use<>> {
+        self.api.connect().await
+    }
+
     /// The endpoint of the admin API.
     pub fn admin_url(&self) -> String {
         format!("http://{}", self.admin.address())
@@ -142,6 +155,11 @@ impl Simulator {
         self.backend.inject(rule)
     }
 
+    /// The rules that wait for calls.
+    pub fn faults(&self) -> Vec<FaultRule> {
+        self.backend.faults()
+    }
+
     /// Takes back all faults. Jobs keep their fate.
     pub fn clear_faults(&self) {
         self.backend.state().faults.clear();
@@ -174,9 +192,7 @@ impl Simulator {
     }
 
     fn set_key(&self, access_key: &str, status: KeyStatus) -> bool {
-        let mut state = self.backend.state();
-        let known = state.account.keys.get_mut(access_key);
-        known.map(|known| *known = status).is_some()
+        self.backend.state().account.set_key(access_key, status)
     }
 
     /// Refuses connections and closes those that there are; or takes them again, at the same addresses.

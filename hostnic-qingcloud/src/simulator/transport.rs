@@ -33,7 +33,10 @@ impl Transport for InProcess {
                 body,
             }),
             Reply::Cut(_) => Err(TransportError::Lost("the simulator cuts this answer".into())),
-            Reply::Reset => Err(TransportError::Lost("the simulator breaks this connection".into())),
+            // There is no listener to take away here.
+            Reply::Reset | Reply::Leave(_) => {
+                Err(TransportError::Lost("the simulator breaks this connection".into()))
+            }
         }
     }
 }

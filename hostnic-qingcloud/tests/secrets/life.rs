@@ -34,7 +34,8 @@ pub(crate) async fn all(simulator: &Simulator, shown: &Shown) -> Vec<String> {
     let wrong = connect(Config::with_key("KEY", WRONG, "sim1")).await;
     let stranger = connect(Config::with_key("NOBODY", SECRET, "sim1")).await;
     let elsewhere = connect(Config::with_key("KEY", SECRET, "sim2")).await;
-    let role = connect(by_role(&format!("{}/latest/meta-data/security-credentials", simulator.admin_url()))).await;
+    let role =
+        connect(by_role(&format!("{}/latest/meta-data/security-credentials", simulator.admin_url()))).await;
     let no_role = connect(by_role(&format!("{}/nothing", simulator.admin_url()))).await;
     let odd_role = connect(by_role(&format!("{}/counts", simulator.admin_url()))).await;
     node(Arc::new(right.clone()), shown).await;
@@ -94,7 +95,10 @@ async fn complaints(why: &str, provider: &QingCloudProvider, shown: &Shown) {
     let writing = provider.attach_nics(&nic).await.unwrap_err();
     for error in [&reading, &writing] {
         let error: &Error = error;
-        shown.take_down(format!("the error of {why}"), format!("{error}\n{}\n{error:?}\n{error:#?}", error.chain()));
+        shown.take_down(
+            format!("the error of {why}"),
+            format!("{error}\n{}\n{error:?}\n{error:#?}", error.chain()),
+        );
     }
     shown.debug(&format!("the provider after {why}"), provider);
     shown.debug(&format!("its client after {why}"), provider.client());
@@ -131,8 +135,15 @@ async fn node(provider: Arc<QingCloudProvider>, shown: &Shown) {
     };
     let started = SystemClock.now();
     let (routes, patience) = (Vec::new(), Duration::from_secs(1));
-    let request =
-        AddRequest { key: key.clone(), netns: netns.clone(), pod: None, routes, mtu: None, started, patience };
+    let request = AddRequest {
+        key: key.clone(),
+        netns: netns.clone(),
+        pod: None,
+        routes,
+        mtu: None,
+        started,
+        patience,
+    };
     let added = agent.add(request).await;
     shown.take_down("an ADD", format!("{added:?}"));
     if let Err(error) = added {

@@ -18,7 +18,10 @@ impl Needles {
         let mut forms = vec![
             ("plain", secret.to_owned()),
             ("in JSON", json[1..json.len() - 1].to_owned()),
-            ("in JSON in JSON", serde_json::to_string(&json).unwrap().replace("\"\\\"", "").replace("\\\"\"", "")),
+            (
+                "in JSON in JSON",
+                serde_json::to_string(&json).unwrap().replace("\"\\\"", "").replace("\\\"\"", ""),
+            ),
             ("in Debug", debug[1..debug.len() - 1].to_owned()),
             ("as bytes", bytes[1..bytes.len() - 1].to_owned()),
             ("as hexadecimal digits", HEXLOWER.encode(secret.as_bytes())),

@@ -102,6 +102,9 @@ pub(crate) async fn exchange(address: SocketAddr, request: &str) -> std::io::Res
     let mut text = Vec::new();
     stream.read_to_end(&mut text).await?;
     let text = String::from_utf8(text).unwrap();
+    if text.is_empty() {
+        return Err(std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "the connection was closed"));
+    }
     let (head, body) = text.split_once("\r\n\r\n").expect("a head");
     let header = |name: &str| {
         let lines = head.lines().filter_map(|line| line.split_once(": "));

@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 use std::time::Duration;
 
 use hostnic_qingcloud::simulator::{Call, Outcome, Simulator};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::client::{Client, text};
 use crate::{config, finish, start, start_with};
@@ -66,6 +67,31 @@ async fn nobody_listens_for_a_while_at_any_of_several_addresses() {
     assert_eq!(reached().await, (false, false));
     simulator.set_listening(true).await.unwrap();
     assert_eq!(reached().await, (true, true));
+}
+
+#[tokio::test]
+async fn from_a_call_on_nobody_listens_until_the_time_is_over() {
+    let (simulator, client) = start().await;
+    inject(&simulator, "CreateNics:nth=1:refuse=1h");
+    assert!(client.send("CreateNics", CREATE).await.is_err());
+    assert_eq!((nics(&simulator), last(&simulator).outcome), (0, Outcome::Reset));
+    let refused = client.send("CreateNics", CREATE).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+    simulator.set_listening(true).await.unwrap();
+    client.ok("CreateNics", CREATE).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_in_the_process_are_refused_as_long_and_in_paused_time() {
+    let (simulator, _) = start().await;
+    inject(&simulator, "DescribeNics:nth=1:refuse=10s");
+    let mut stream = simulator.connect().await.unwrap();
+    stream.write_all(b"GET /iaas?action=DescribeNics HTTP/1.1\r\nHost: sim\r\n\r\n").await.unwrap();
+    assert_eq!(stream.read_to_end(&mut Vec::new()).await.unwrap(), 0);
+    let refused = simulator.connect().await.err().unwrap();
+    assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    simulator.connect().await.unwrap();
 }
 
 #[tokio::test]
@@ -159,6 +185,20 @@ async fn credentials_are_revoked_and_restored() {
     assert!(simulator.restore("AK"));
     client.ok("DescribeNics", "").await;
     assert!(!simulator.revoke("OTHER"));
+}
+
+#[tokio::test]
+async fn credentials_are_revoked_by_a_call() {
+    let (simulator, client) = start().await;
+    inject(&simulator, "CreateNics:nth=2:revoke-key");
+    client.ok("CreateNics", CREATE).await;
+    assert_eq!(simulator.faults().len(), 1);
+    assert_eq!(client.refused("CreateNics", CREATE).await.0, 1200);
+    assert_eq!(client.refused("DescribeNics", "").await.0, 1200);
+    assert_eq!(simulator.faults(), []);
+    assert!(simulator.restore("AK"));
+    client.ok("CreateNics", CREATE).await;
+    assert_eq!(nics(&simulator), 2);
 }
 
 #[tokio::test]

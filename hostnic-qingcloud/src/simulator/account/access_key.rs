@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::rows::{Listing, Rows};
-use super::{Answer, Call};
+use super::{Account, Answer, Call};
 use crate::simulator::parameter::{Form, Parameter, TEXTS, optional};
 
 /// Whether a key is good.
@@ -21,6 +21,13 @@ impl KeyStatus {
             Self::Active => "active",
             Self::Inactive => "inactive",
         }
+    }
+}
+
+impl Account {
+    /// Makes a key good or bad. False where there is no such key.
+    pub(in super::super) fn set_key(&mut self, key: &str, status: KeyStatus) -> bool {
+        self.keys.get_mut(key).map(|known| *known = status).is_some()
     }
 }
 
