@@ -28,18 +28,13 @@ impl QingCloudProvider {
         }
         let operation = self.client.operation();
         let fail = |error| failed(call, error);
-        let listed = look(&operation, &nics).await.map_err(fail)?;
-        if let Some((nic, why)) = listed.values().find_map(|nic| Some((nic, not_ours(nic, &self.instance)?)))
-        {
-            return Err(refused(ErrorKind::Conflict, call).detail(format_args!("{} {why}", nic.id)));
-        }
-        let is_here =
-            |nic: &&NicId| listed.get(*nic).is_some_and(|nic| nic.attachment != NicAttachment::Available);
-        let (mut here, free): (Vec<NicId>, Vec<NicId>) = nics.into_iter().partition(|nic| is_here(&nic));
+        let (mut here, free) = self.where_they_are(&operation, nics, call).await?;
         if let Some(nic) = first_in_transition(&operation, &free).await.map_err(fail)? {
             let detail = format!("{nic} is being attached or detached; wait until its job has ended");
             return Err(refused(ErrorKind::Conflict, call).detail(detail));
         }
+        // A job that ended between the two answers was in neither.
+        here.extend(self.where_they_are(&operation, free, call).await?.0);
         while !here.is_empty() {
             let error = match operation.detach_nics(&here).await {
                 Ok(job) => return submitted(call, job),
@@ -51,6 +46,23 @@ impl QingCloudProvider {
             here = without_unknown(&operation, here, error, call).await?;
         }
         Ok(Submitted::Complete)
+    }
+
+    /// Those that are attached to this instance, and those that are free or gone, as a list shows them.
+    async fn where_they_are(
+        &self,
+        operation: &Operation<'_>,
+        nics: Vec<NicId>,
+        call: Call<'_>,
+    ) -> Result<(Vec<NicId>, Vec<NicId>)> {
+        let listed = look(operation, &nics).await.map_err(|error| failed(call, error))?;
+        if let Some((nic, why)) = listed.values().find_map(|nic| Some((nic, not_ours(nic, &self.instance)?)))
+        {
+            return Err(refused(ErrorKind::Conflict, call).detail(format_args!("{} {why}", nic.id)));
+        }
+        let is_here =
+            |nic: &NicId| listed.get(nic).is_some_and(|nic| nic.attachment != NicAttachment::Available);
+        Ok(nics.into_iter().partition(is_here))
     }
 
     pub(super) async fn delete(&self, nics: &[NicId]) -> Result<()> {

@@ -129,15 +129,31 @@ async fn attaching_is_one_request_when_all_goes_well() {
 
 #[tokio::test(start_paused = true)]
 async fn detaching_leaves_out_what_is_done_already() {
-    let replies = [nics(&[nic(1, "i-1", 0), nic(2, "", 0)]), jobs(&[]), ok(json!({"job_id": "j-1"}))];
-    let (provider_, script) = provider(replies).await;
-    let submitted = provider_.detach_nics(&[id(1), id(2), id(3)]).await.unwrap();
+    let free = || nics(&[nic(2, "", 0)]);
+    let begun = || ok(json!({"job_id": "j-1"}));
+    let replies = [nics(&[nic(1, "i-1", 0), nic(2, "", 0)]), jobs(&[]), free(), begun()];
+    let (some, script) = provider(replies).await;
+    let submitted = some.detach_nics(&[id(1), id(2), id(3)]).await.unwrap();
     assert_eq!(submitted, Submitted::Job(job("j-1")));
-    assert_eq!(script.asked()[2].list("nics"), [mac(1)]);
+    assert_eq!(script.asked()[3].list("nics"), [mac(1)]);
 
-    let (provider, script) = provider([nics(&[nic(2, "", 0)]), jobs(&[])]).await;
-    assert_eq!(provider.detach_nics(&[id(2), id(3)]).await.unwrap(), Submitted::Complete);
-    assert_eq!(script.actions(), ["DescribeNics", "DescribeJobs"]);
+    let (none, script) = provider([free(), jobs(&[]), free()]).await;
+    assert_eq!(none.detach_nics(&[id(2), id(3)]).await.unwrap(), Submitted::Complete);
+    assert_eq!(script.actions(), ["DescribeNics", "DescribeJobs", "DescribeNics"]);
+
+    let (all, script) = provider([nics(&[nic(1, "i-1", 0)]), begun()]).await;
+    assert_eq!(all.detach_nics(&[id(1)]).await.unwrap(), Submitted::Job(job("j-1")));
+    assert_eq!(script.actions(), ["DescribeNics", "DetachNics"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_nic_whose_attach_ends_between_two_looks_is_detached() {
+    // First it is being attached and shown as free, then its job has ended and is shown no more.
+    let replies =
+        [nics(&[nic(2, "", 0)]), jobs(&[]), nics(&[nic(2, "i-1", 0)]), ok(json!({"job_id": "j-2"}))];
+    let (provider, script) = provider(replies).await;
+    assert_eq!(provider.detach_nics(&[id(2)]).await.unwrap(), Submitted::Job(job("j-2")));
+    assert_eq!(script.asked()[3].list("nics"), [mac(2)]);
 }
 
 #[tokio::test(start_paused = true)]
