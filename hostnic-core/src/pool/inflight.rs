@@ -59,7 +59,7 @@ pub(super) struct Inflight {
 #[derive(Debug)]
 struct Setback {
     until: BootTime,
-    times: u32,
+    pause: Duration,
 }
 
 /// How often the time is doubled for which a NIC is left alone.
@@ -109,13 +109,13 @@ impl Inflight {
         ticket
     }
 
-    /// Leaves NICs alone for a while, at first for `pause`; for longer and longer when nothing comes of it.
+    /// Leaves NICs alone for a while, at first for `pause`; for longer and longer when nothing comes of it. Short pauses
+    /// before it make it no longer than their own doubling.
     pub(super) fn set_back(&mut self, nics: &[NicId], now: BootTime, pause: Duration) {
         for nic in nics {
-            let times = self.setbacks.get(nic).map_or(0, |setback| setback.times);
-            let until = now.after(pause.saturating_mul(1 << times));
-            let times = (times + 1).min(SETBACK_DOUBLINGS);
-            self.setbacks.insert(nic.clone(), Setback { until, times });
+            let doubled = self.setbacks.get(nic).map_or(Duration::ZERO, |setback| setback.pause * 2);
+            let pause = doubled.min(pause.saturating_mul(1 << SETBACK_DOUBLINGS)).max(pause);
+            self.setbacks.insert(nic.clone(), Setback { until: now.after(pause), pause });
         }
     }
 
@@ -293,5 +293,27 @@ impl Inflight {
             }
         }
         if matches!(nic.state, NicState::Ready) { view } else { NicView { free: 0, ..view } }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_from_the_one_before_and_not_by_how_many_there_were() {
+        let (short, long) = (Duration::from_millis(500), Duration::from_secs(5));
+        let nics: [NicId; 1] = ["nic-1".parse().unwrap()];
+        let mut inflight = Inflight::new(0);
+        let mut after = |pause| {
+            inflight.set_back(&nics, BootTime::default(), pause);
+            inflight.setbacks[&nics[0]].until.since_boot()
+        };
+        // While a job may still be ending, and then for as long as lists may lag.
+        let waits = [short, short, short, short, long, long, long].map(&mut after);
+        assert_eq!(waits.map(|wait| wait.as_millis()), [500, 1000, 2000, 4000, 8000, 16000, 32000]);
+        (0..20).for_each(|_| _ = after(long));
+        assert_eq!(after(long), Duration::from_secs(640));
+        assert_eq!(after(short), Duration::from_secs(64));
     }
 }
