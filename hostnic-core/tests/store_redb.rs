@@ -51,6 +51,25 @@ fn names(directory: &Path) -> Vec<String> {
 }
 
 #[tokio::test]
+async fn a_store_tells_whose_it_is_and_only_in_its_own_boot() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("node.redb");
+    let (boot, other) = (ours().boot, identity("boot-2", "i-1").boot);
+    assert_eq!(RedbStore::host(&path, boot.clone()).await.unwrap(), None);
+    assert!(names(directory.path()).is_empty(), "a question makes nothing");
+    let (store, _) = open(&path).await;
+    let error = RedbStore::host(&path, boot.clone()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict, "whose store is in use is asked for: {error}");
+    drop(store);
+    assert_eq!(RedbStore::host(&path, boot.clone()).await.unwrap(), Some(ours().host));
+    assert_eq!(RedbStore::host(&path, other).await.unwrap(), None);
+    let (_, opened) = open(&path).await;
+    assert_eq!(opened, Opened::Existing, "asking changes nothing");
+    fs::write(&path, b"no store").unwrap();
+    assert_eq!(RedbStore::host(&path, boot).await.unwrap(), None);
+}
+
+#[tokio::test]
 async fn what_was_committed_is_there_when_the_store_is_opened_again() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("node.redb");

@@ -139,6 +139,19 @@ impl RedbStore {
         dump::dump(path)
     }
 
+    /// Whose the store at `path` is, for a program that cannot find out in another way which host this is. `None` where
+    /// there is no store, where it is from before this boot, and where it is damaged. Changes nothing.
+    ///
+    /// # Errors
+    /// Those of [`RedbStore::open`].
+    pub async fn host(path: impl Into<PathBuf>, boot: BootId) -> Result<Option<HostId>> {
+        let path = path.into();
+        let work = tokio::task::spawn_blocking(move || {
+            open::host(&path, &boot).map_err(|failure| failure.report("open", &path))
+        });
+        work.await.map_err(interrupted)?
+    }
+
     async fn run<T: Send + 'static>(
         &self,
         operation: &'static str,

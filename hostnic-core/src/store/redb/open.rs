@@ -13,7 +13,7 @@ use super::failure::Failure;
 use super::file::{Contents, StoreFile};
 use super::header::{Header, Kinship};
 use super::history::after_reboot;
-use super::identity::Identity;
+use super::identity::{BootId, HostId, Identity};
 use super::lock::Lock;
 
 pub(super) fn open(
@@ -32,6 +32,21 @@ pub(super) fn open(
     };
     lock.note(commits)?;
     Ok((file, lock, opened))
+}
+
+/// Whose the store at `path` is, where it is of this boot and sound.
+pub(super) fn host(path: &Path, boot: &BootId) -> Result<Option<HostId>, Failure> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let lock = Lock::take(&with_suffix(path, ".lock"))?;
+    match StoreFile::open(path, lock.commits()) {
+        Ok(Some((_, contents))) => {
+            Ok(Some(contents.header).filter(|header| header.boot == *boot).map(|header| header.host))
+        }
+        Ok(None) | Err(Failure::Damage(_)) => Ok(None),
+        Err(failure) => Err(failure),
+    }
 }
 
 /// A sound store: ours, or somebody's before us.
