@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use hostnic_core::agent::{Agent, AgentParts};
 use hostnic_core::ipam::LeaseRequest;
-use hostnic_core::ledger::{AddressState, Ledger, NicState, State, Write};
+use hostnic_core::ledger::{AddressState, LeaseState, Ledger, NicState, State, Write};
 use hostnic_core::pool::{Pool, PoolConfig, PoolParts};
 use hostnic_core::provider::Capabilities;
 use hostnic_core::sim::{KernelOperation, Operation, Quotas};
@@ -324,6 +324,22 @@ async fn draining_gives_everything_back_and_refilling_begins_anew() {
     assert_eq!(agent.drain(secs(60)).await, 0);
     assert_eq!(world.nics().len(), 0);
     assert_eq!(free(&world.state().await), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn draining_waits_for_leases_that_are_being_released() {
+    let world = World::new(PoolConfig { low: 0, high: 9, ..usual_pool() });
+    let agent = world.warm_agent().await;
+    let pod = world.pod("p");
+    world.add(&agent, &pod).await.unwrap();
+    world.quiet(&agent).await;
+    world.kernel.set_latency(KernelOperation::TeardownPod, secs(5));
+    let (released, left) = tokio::join!(world.del(&agent, &pod), async {
+        world.until(&agent, |state| state.leases.values().any(|l| l.state == LeaseState::Releasing)).await;
+        agent.drain(secs(60)).await
+    });
+    released.unwrap();
+    assert_eq!((left, world.nics().len()), (0, 0));
 }
 
 /// A store whose commits take this long.

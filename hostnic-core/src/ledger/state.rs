@@ -10,7 +10,7 @@ use crate::clock::BootTime;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{CreateToken, NicId};
 
-use super::record::{AddressState, CreateIntent, LeaseRecord, NicRecord, NicState};
+use super::record::{AddressState, CreateIntent, LeaseRecord, LeaseState, NicRecord, NicState};
 
 /// Everything that a node remembers. What the store holds, and what is in memory, in one type.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -127,6 +127,12 @@ impl State {
             }
         }
         Ok(())
+    }
+
+    /// Whether a lease has one of the NIC's addresses that is not being released.
+    pub fn is_kept(&self, nic: &NicRecord) -> bool {
+        let ends = |mark| self.leases.get(mark).is_some_and(|lease| lease.state == LeaseState::Releasing);
+        nic.addresses.iter().any(|a| matches!(&a.state, AddressState::Leased { mark } if !ends(mark)))
     }
 
     /// The NIC whose link address is `mac`.

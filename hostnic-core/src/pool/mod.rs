@@ -103,19 +103,18 @@ impl Pool {
         self.shared.wake.notify_one();
     }
 
-    /// Gives back every NIC that nobody holds and makes no more, until `patience` is over or nothing is left to give
-    /// back. Answers how many NICs are left. Dropping the future does not call it off; [`Pool::refill`] does.
+    /// Gives back every NIC that no pod is to keep and makes no more, until `patience` is over or nothing is left to give
+    /// back. Leases that are being released are waited for. Answers how many NICs are left. Dropping the future does not call it off; [`Pool::refill`] does.
     pub async fn drain(&self, patience: Duration) -> usize {
         self.shared.inflight().draining = true;
         self.shared.wake.notify_one();
         let left = || {
-            let idle = |nic: &&NicRecord| {
-                !nic.has_holder() && !matches!(nic.state, NicState::Lost | NicState::Quarantined)
-            };
-            self.shared
-                .parts
-                .ledger
-                .read(|state| state.nics.values().filter(idle).count() + state.intents.len())
+            self.shared.parts.ledger.read(|state| {
+                let going = |nic: &&NicRecord| {
+                    !state.is_kept(nic) && !matches!(nic.state, NicState::Lost | NicState::Quarantined)
+                };
+                state.nics.values().filter(going).count() + state.intents.len()
+            })
         };
         let mut changes = self.shared.parts.ledger.changes();
         let drained = async {
