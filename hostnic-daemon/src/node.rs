@@ -73,8 +73,8 @@ impl Node {
         let_go(&agent, patience).await;
     }
 
-    /// The same, but gives the NICs back that no pod has, within what is left of `patience`. Answers how many NICs are
-    /// left: those of pods, and those that could not be given back in time, which the next start finds.
+    /// The same, but gives the NICs back that no pod has, within what is left of `patience`. Answers how many of them
+    /// could not be given back in time; the next start finds those.
     ///
     /// Dropping the future stops all of it at once; nothing is lost by that.
     pub async fn stop_emptied(self, patience: Duration) -> usize {
@@ -82,8 +82,9 @@ impl Node {
         let begun = Instant::now();
         finish(stop, server, patience).await;
         let left = agent.drain(patience.saturating_sub(begun.elapsed())).await;
+        let of_pods = agent.nics().iter().filter(|nic| nic.has_holder()).count();
         let_go(&agent, patience).await;
-        left
+        left.saturating_sub(of_pods)
     }
 }
 

@@ -1,11 +1,12 @@
-//! QingCloud's API in a machine's own network: the program hostnic-sim, with NICs that are links of the machine.
+//! QingCloud's API for one machine: the program hostnic-sim in a network of its own, with NICs that are links of the
+//! machine.
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 
-use hostnic_netlink::Netns;
+use hostnic_netlink::NamedNetns;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
@@ -15,7 +16,7 @@ use crate::witness;
 pub(crate) const SECRET: &str = "Th1s-Is-S3cret";
 pub(crate) const ACCESS_KEY: &str = "ACCESSKEYOFTHETEST";
 pub(crate) const INSTANCE: &str = "i-node1";
-/// Every machine has a loopback of its own.
+/// Every simulator has a loopback of its own.
 const API: &str = "127.0.0.1:7777";
 const ADMIN: &str = "127.0.0.1:7778";
 
@@ -23,15 +24,16 @@ const ADMIN: &str = "127.0.0.1:7778";
 #[derive(Debug)]
 pub(crate) struct Api {
     running: Running,
-    netns: PathBuf,
+    netns: NamedNetns,
     folder: PathBuf,
 }
 
 impl Api {
     /// Two vxnets, and jobs that nobody should have to wait for.
     pub(crate) async fn start(machine: &Machine) -> Self {
-        witness::run(machine.netns(), &["ip", "link", "set", "lo", "up"]);
-        let mut command = machine.run(env!("CARGO_BIN_EXE_hostnic-sim"));
+        let netns = NamedNetns::create(machine.folder().join("cloud")).await.unwrap();
+        witness::run(netns.path(), &["ip", "link", "set", "lo", "up"]);
+        let mut command = machine.run(netns.path(), env!("CARGO_BIN_EXE_hostnic-sim"));
         command
             .args(["serve", "--fabric", "--listen", API, "--admin", ADMIN, "--access-key", ACCESS_KEY])
             .args(["--vxnet", "vxnet-a=192.168.50.0/24", "--vxnet", "vxnet-b=192.168.51.0/24"])
@@ -40,7 +42,8 @@ impl Api {
             .env("HOSTNIC_SIM_SECRET_KEY", SECRET);
         let running = machine.spawn(command, "api-log");
         machine.until(&running, "the API listens", async || running.said().contains("serving")).await;
-        let api = Self { running, netns: machine.netns().to_owned(), folder: machine.folder().to_owned() };
+        let folder = machine.folder().to_owned();
+        let api = Self { running, netns, folder };
         api.write_access_file("client.yaml", SECRET);
         let primary = api.cloud().await["instances"][INSTANCE]["primary"].as_str().unwrap().to_owned();
         let plugged = async || witness::link_by_mac(machine.netns(), &primary).is_some();
@@ -48,17 +51,12 @@ impl Api {
         api
     }
 
-    /// An access file with this secret.
+    /// The access file that the simulator prints, with this secret.
     pub(crate) fn write_access_file(&self, name: &str, secret: &str) -> PathBuf {
         use std::os::unix::fs::PermissionsExt;
 
         let path = self.folder.join(name);
-        let (host, port) = API.split_once(':').unwrap();
-        let text = format!(
-            "qy_access_key_id: {ACCESS_KEY}\nqy_secret_access_key: {secret}\nzone: sim1\nhost: {host}\nport: {port}\n\
-             protocol: http\nuri: /iaas\n"
-        );
-        std::fs::write(&path, text).unwrap();
+        std::fs::write(&path, self.running.printed().replace(SECRET, secret)).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
         path
     }
@@ -81,7 +79,7 @@ impl Api {
             let mut answer = String::new();
             stream.read_to_string(&mut answer).map(|_| answer)
         };
-        let answer = Netns::open(&self.netns).unwrap().run(exchange).await.unwrap().unwrap();
+        let answer = self.netns.open().unwrap().run(exchange).await.unwrap().unwrap();
         assert!(answer.starts_with("HTTP/1.1 200"), "{method} {path}: {answer}");
         serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
     }

@@ -52,17 +52,17 @@ impl Machine {
         self.folder.join("hostnic.sock")
     }
 
-    /// A program in this machine's network.
-    pub(crate) fn run(&self, program: &str) -> Command {
+    /// A program in this network, whose temporary files are in this machine's folder.
+    pub(crate) fn run(&self, netns: &Path, program: &str) -> Command {
         let mut command = Command::new("nsenter");
-        command.arg(format!("--net={}", self.netns.path().display())).arg("--").arg(program);
+        command.arg(format!("--net={}", netns.display())).arg("--").arg(program);
         command.env("TMPDIR", &self.folder).stdin(Stdio::null()).kill_on_drop(true);
         command
     }
 
     /// The daemon's program in this machine's network.
     pub(crate) fn program(&self, arguments: &[&str]) -> Command {
-        let mut command = self.run(DAEMON);
+        let mut command = self.run(self.netns(), DAEMON);
         command.args(arguments);
         command
     }
@@ -80,11 +80,12 @@ impl Machine {
         command
     }
 
-    /// Starts a program whose log gets this name.
+    /// Starts a program whose log gets this name; what it prints goes to a file beside it.
     pub(crate) fn spawn(&self, mut command: Command, name: &str) -> Running {
         let log = self.folder.join(name);
-        let file = std::fs::File::create(&log).unwrap();
-        Running { child: command.stdout(Stdio::null()).stderr(file).spawn().unwrap(), log }
+        let [out, err] =
+            [log.with_extension("out"), log.clone()].map(|path| std::fs::File::create(path).unwrap());
+        Running { child: command.stdout(out).stderr(err).spawn().unwrap(), log }
     }
 
     /// Waits until a NIC of the daemon's is free.
@@ -142,6 +143,10 @@ impl Machine {
 }
 
 impl Running {
+    pub(crate) fn printed(&self) -> String {
+        std::fs::read_to_string(self.log.with_extension("out")).unwrap()
+    }
+
     pub(crate) fn said(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap()
     }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::api::{ACCESS_KEY, Api, SECRET, flags};
 use crate::lifecycle::gateway;
 use crate::machine::{Machine, Running};
+use crate::pod::Pod;
 use crate::trial;
 use crate::witness;
 
@@ -21,6 +22,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             out_of_reach,
         ),
         trial("a_daemon_without_records_waits_for_its_cloud", waits),
+        trial("a_daemon_that_nobody_tells_its_instance_knows_it_from_its_records", nameless),
         trial("a_refused_access_key_is_told_with_its_file_and_not_tried_on_and_on", refused_key),
         trial("a_vxnet_that_nobody_knows_is_named", unknown_vxnet),
         trial("flags_and_files_that_cannot_be_are_refused_before_anything_is_started", wrong_flags),
@@ -76,8 +78,9 @@ async fn serves() {
     pods[0].ping(given[1].address).await;
     for pod in &pods {
         machine.call("DEL", pod).succeeds().await;
-        pod.is_empty();
     }
+    machine.until_released().await;
+    pods.iter().for_each(Pod::is_empty);
     assert!(second.ends_by(Signal::SIGTERM).await.0);
     let third = daemon(&machine, &api, "log-3", &["--cleanup-cache-on-exit"]).await;
     assert!(third.ends_by(Signal::SIGTERM).await.0);
@@ -126,6 +129,8 @@ async fn out_of_reach() {
     assert_eq!(machine.listed("pods").await, listed);
     pods[0].ping(given[1].address).await;
     machine.call("DEL", &pods[1]).succeeds().await;
+    let gone = async || !machine.listed("pods").await.to_string().contains(pods[1].id());
+    machine.until(&second, "the pod is released", gone).await;
     pods[1].is_empty();
     api.listen(true).await;
     says(&machine, &second, "the cloud is reached again").await;
@@ -155,6 +160,32 @@ async fn waits() {
     pod.agrees_with(&machine.call("ADD", &pod).succeeds().await);
     machine.call("DEL", &pod).succeeds().await;
     assert!(daemon.ends_by(Signal::SIGTERM).await.0);
+    api.end().await;
+}
+
+async fn nameless() {
+    let machine = Machine::new().await;
+    let api = Api::start(&machine).await;
+    let file = api.access_file();
+    // There is no metadata service in this network, and nothing else that knows.
+    let nameless = || {
+        let mut command = machine.start(&flags(&file)[..4]);
+        command.arg("--cleanup-cache-on-exit");
+        command
+    };
+    let (success, said) = machine.spawn(nameless(), "log-1").ended().await;
+    assert!(!success && said.contains("--instance"), "{said}");
+    let first = daemon(&machine, &api, "log-2", &[]).await;
+    let pod = machine.pod("a").await;
+    pod.agrees_with(&machine.call("ADD", &pod).succeeds().await);
+    let listed = machine.listed("pods").await;
+    first.ends_by(Signal::SIGKILL).await;
+    let second = machine.spawn(nameless(), "log-3");
+    machine.until_filled(&second).await;
+    assert_eq!(machine.listed("pods").await, listed);
+    machine.call("DEL", &pod).succeeds().await;
+    assert!(second.ends_by(Signal::SIGTERM).await.0);
+    assert_eq!(api.nics().await, Vec::<Value>::new());
     api.end().await;
 }
 

@@ -81,8 +81,13 @@ pub(super) async fn serve(cloud: &Cloud, settings: Settings, signals: &mut Signa
 /// Stops with as few NICs as there are pods. Whoever cannot wait for that sends another signal.
 async fn give_back(node: Node, signals: &mut Signals) {
     tokio::select! {
-        left = node.stop_emptied(DRAIN) => tracing::info!(left, "the NICs that no pod has are given back"),
-        () = signals.next() => tracing::warn!("told to stop again: NICs that are not given back yet are kept for the next start"),
+        left = node.stop_emptied(DRAIN) => match left {
+            0 => tracing::info!("the NICs that no pod has are given back"),
+            left => tracing::warn!(left, "NICs that no pod has could not be given back in time; the next start finds them"),
+        },
+        () = signals.next() => {
+            tracing::warn!("told to stop again: NICs that are not given back yet are kept for the next start")
+        }
     }
 }
 

@@ -16,16 +16,15 @@ pub(super) struct Blame {
 }
 
 impl Blame {
-    /// What to correct; `None` where that is not in what was written.
+    /// What was refused, or what to correct; `None` where that is not in what was written.
     fn remedy(&self, call: Call<'_>, kind: ErrorKind) -> Option<String> {
         let Self { file, endpoint, zone, key } = self;
         let file = file.display();
         match (kind, call) {
             (ErrorKind::Unauthorised, _) => Some(match key {
-                Some(key) => format!("{endpoint} refuses the access key {key} of {file}; correct the file"),
+                Some(key) => format!("{endpoint} refuses the access key {key} of {file}"),
                 None => format!(
-                    "{endpoint} refuses the role of this instance, which is used as {file} has no access key; \
-                     correct the role, or write a key into the file"
+                    "{endpoint} refuses the role of this instance, which is used as {file} has no access key"
                 ),
             }),
             (ErrorKind::Invalid, Call::Instance | Call::Subnets(_)) => Some(format!(

@@ -7,8 +7,11 @@ use std::time::Duration;
 
 use hostnic_core::id::{InstanceId, SubnetId};
 use hostnic_core::layer::{Concurrency, Deadline, Layered, Rate, RateLimit, RetryConfig, Stack};
-use hostnic_core::{Error, ErrorKind, NicProvider, Result};
-use hostnic_qingcloud::{Config, ConfigError, Credentials, InstanceSource, Loaded, QingCloud};
+use hostnic_core::store::{BootId, RedbStore};
+use hostnic_core::{Chain, Error, ErrorKind, NicProvider, Result};
+use hostnic_qingcloud::{
+    Config, ConfigError, ConnectError, Credentials, InstanceSource, Loaded, QingCloud, QingCloudProvider,
+};
 
 use super::super::flags::Start;
 use super::blame::Blame;
@@ -29,6 +32,7 @@ pub(in super::super) struct QingCloudPlan {
     file: PathBuf,
     pub(super) vxnets: Vec<SubnetId>,
     instance: Option<InstanceId>,
+    store: PathBuf,
 }
 
 /// An access file that is of no use.
@@ -56,7 +60,8 @@ impl QingCloudPlan {
         if config.zone.is_empty() {
             return Err(AccessError::NoZone { file }.into());
         }
-        Ok(Self { config, file, vxnets, instance: flags.instance.clone() })
+        let (instance, store) = (flags.instance.clone(), flags.node.store.clone());
+        Ok(Self { config, file, vxnets, instance, store })
     }
 
     /// Learns who this instance is, where no flag says it, and puts the layers around the provider.
@@ -71,13 +76,7 @@ impl QingCloudPlan {
             },
         };
         let reach = Reach::new(self.config.endpoint.to_string());
-        let source = instance_source(self.instance);
-        let provider = QingCloud::from_config(self.config).instance(source).connect().await;
-        let provider = provider.map_err(|error| {
-            Error::new(ErrorKind::Invalid, "connect to", "QingCloud")
-                .detail(format_args!("correct {}, or name this machine with --instance", self.file.display()))
-                .source(error)
-        })?;
+        let provider = self.connect().await?;
         let instance = provider.instance_id().clone();
         tracing::info!(
             %instance,
@@ -87,6 +86,26 @@ impl QingCloudPlan {
             "the cloud is QingCloud"
         );
         Ok(QingCloudNode { provider: layers(Arc::new(provider), blame, reach)?, instance })
+    }
+
+    async fn connect(self) -> Result<QingCloudProvider> {
+        let cloud = QingCloud::from_config(self.config).instance(instance_source(self.instance));
+        let error = match cloud.clone().connect().await {
+            Ok(provider) => return Ok(provider),
+            Err(error) => error,
+        };
+        let known = match &error {
+            ConnectError::Instance(_) => recorded(&self.store).await?,
+            _ => None,
+        };
+        let failed = |error| {
+            Error::new(ErrorKind::Invalid, "connect to", "QingCloud")
+                .detail(format_args!("correct {}, or name this machine with --instance", self.file.display()))
+                .source(error)
+        };
+        let Some(instance) = known else { return Err(failed(error)) };
+        tracing::warn!(error = %Chain(&error), %instance, "the records tell which instance this is, as nobody else does");
+        cloud.instance(InstanceSource::Given(instance)).connect().await.map_err(failed)
     }
 }
 
@@ -115,6 +134,12 @@ fn instance_source(given: Option<InstanceId>) -> InstanceSource {
         InstanceSource::File(path) if !path.exists() => InstanceSource::metadata(),
         file => file,
     }
+}
+
+/// Who this machine was when the records of this boot were begun: its pods must not wait for the metadata service.
+async fn recorded(store: &Path) -> Result<Option<InstanceId>> {
+    let host = RedbStore::host(store, BootId::of_this_boot()?).await?;
+    Ok(host.map(|host| InstanceId::new(host.as_str())).transpose()?)
 }
 
 /// The two layers that speak to people are around each attempt, so that they hear of the first that fails.

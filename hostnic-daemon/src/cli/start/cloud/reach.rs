@@ -31,7 +31,7 @@ impl Around for Reach {
                     tracing::warn!(
                         api = %self.endpoint,
                         error = %error.chain(),
-                        "the cloud cannot be reached; pods keep what they have, DEL works, and it is tried again"
+                        "the cloud cannot be reached, or fails to answer; pods keep what they have, DEL works, and it is tried again"
                     );
                 }
             }
