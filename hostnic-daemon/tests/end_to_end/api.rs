@@ -26,6 +26,7 @@ pub(crate) struct Api {
     running: Running,
     netns: NamedNetns,
     folder: PathBuf,
+    own_links: BTreeSet<String>,
 }
 
 impl Api {
@@ -43,12 +44,18 @@ impl Api {
         let running = machine.spawn(command, "api-log");
         machine.until(&running, "the API listens", async || running.said().contains("serving")).await;
         let folder = machine.folder().to_owned();
-        let api = Self { running, netns, folder };
+        let mut api = Self { running, netns, folder, own_links: BTreeSet::new() };
         api.write_access_file("client.yaml", SECRET);
         let primary = api.cloud().await["instances"][INSTANCE]["primary"].as_str().unwrap().to_owned();
         let plugged = async || witness::link_by_mac(machine.netns(), &primary).is_some();
         machine.until(&api.running, "the machine's own NIC is plugged in", plugged).await;
+        api.own_links = witness::macs(machine.netns());
         api
+    }
+
+    /// The MAC addresses of the links that the machine had before any daemon.
+    pub(crate) fn own_links(&self) -> &BTreeSet<String> {
+        &self.own_links
     }
 
     /// The access file that the simulator prints, with this secret.

@@ -4,6 +4,7 @@
 //!
 //! Everything happens in a private network: nothing of the machine is touched, and no root is needed.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails should panic")]
+#![allow(clippy::print_stdout, reason = "what a random trial did is needed to judge it, and to run it again")]
 
 mod absent;
 mod api;
@@ -13,6 +14,7 @@ mod collection;
 mod drift;
 mod foreign;
 mod host;
+mod kills;
 mod lifecycle;
 mod machine;
 mod mistakes;
@@ -61,6 +63,7 @@ fn main() -> ExitCode {
         burst::trials(),
         process::trials(),
         qingcloud::trials(),
+        kills::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit_code()
 }

@@ -30,6 +30,12 @@ pub(crate) fn link_by_mac(netns: &Path, mac: &str) -> Option<Value> {
     links.as_array().unwrap().iter().find(|link| link["address"] == mac).cloned()
 }
 
+/// The MAC addresses of all links of a namespace.
+pub(crate) fn macs(netns: &Path) -> BTreeSet<String> {
+    let links = ip(netns, &["link", "show"]);
+    links.as_array().unwrap().iter().map(|link| link["address"].as_str().unwrap().to_owned()).collect()
+}
+
 /// The routes of a namespace's main table, each as "destination via next hop".
 pub(crate) fn routes(netns: &Path) -> Vec<String> {
     let routes = ip(netns, &["-4", "route", "show"]);

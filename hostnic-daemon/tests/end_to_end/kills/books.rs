@@ -1,0 +1,188 @@
+//! What a runtime knows of its pods, and whether cloud, daemon and kernel say the same, each seen by eyes of its own:
+//! the simulator's admin API, the daemon's listings, and `ip`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use super::Kind;
+use crate::api::{Api, INSTANCE};
+use crate::lifecycle::gateway;
+use crate::machine::Machine;
+use crate::plugin::Outcome;
+use crate::pod::{Given, Pod};
+use crate::witness::macs;
+
+/// The pods and what they were told.
+#[derive(Debug)]
+pub(crate) struct Books {
+    pods: Vec<Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    pod: Pod,
+    state: Known,
+}
+
+/// What a runtime knows of a pod.
+#[derive(Debug)]
+enum Known {
+    /// It has nothing.
+    Nothing,
+    /// Its ADD was answered with this.
+    Given(Value),
+    /// A call about it was not answered well: anything may be there, until a DEL succeeds.
+    Doubtful,
+}
+
+impl Books {
+    /// Pods without interfaces.
+    pub(crate) async fn open(machine: &Machine, count: usize) -> Self {
+        let mut pods = Vec::new();
+        for number in 0..count {
+            let pod = machine.pod(&format!("p{number}")).await;
+            pods.push(Entry { pod, state: Known::Nothing });
+        }
+        Self { pods }
+    }
+
+    /// The pods that a burst of this kind is for.
+    pub(crate) fn wanting(&self, kind: Kind) -> Vec<(usize, &Pod)> {
+        let wants = |entry: &&(usize, &Entry)| match kind {
+            Kind::Add => matches!(entry.1.state, Known::Nothing),
+            Kind::Del => !matches!(entry.1.state, Known::Nothing),
+        };
+        let numbered: Vec<(usize, &Entry)> = self.pods.iter().enumerate().collect();
+        numbered.iter().filter(wants).map(|(number, entry)| (*number, &entry.pod)).collect()
+    }
+
+    /// Takes note of what a burst came to.
+    pub(crate) fn note(&mut self, kind: Kind, outcomes: Vec<(usize, Outcome)>) {
+        for (number, outcome) in outcomes {
+            self.pods[number].state = match (kind, outcome.success) {
+                (_, false) => Known::Doubtful,
+                (Kind::Add, true) => Known::Given(serde_json::from_str(&outcome.stdout).unwrap()),
+                (Kind::Del, true) => Known::Nothing,
+            };
+        }
+    }
+
+    /// The pods whose ADD was answered, and with what.
+    fn given(&self) -> impl Iterator<Item = (&Pod, &Value)> {
+        self.pods.iter().filter_map(|entry| match &entry.state {
+            Known::Given(result) => Some((&entry.pod, result)),
+            Known::Nothing | Known::Doubtful => None,
+        })
+    }
+
+    /// Every pod whose ADD was answered has in its kernel what it was told, CHECK says so too, and packets flow.
+    pub(crate) async fn check_answered(&self, machine: &Machine) {
+        for (pod, result) in self.given() {
+            pod.ping(gateway(pod.agrees_with(result).address)).await;
+            machine.call("CHECK", pod).with("prevResult", result.clone()).succeeds().await;
+        }
+    }
+
+    /// Does what a runtime does for pods whose call was not answered well.
+    pub(crate) async fn del_unanswered(&mut self, machine: &Machine) {
+        for entry in self.pods.iter_mut().filter(|entry| matches!(entry.state, Known::Doubtful)) {
+            machine.call("DEL", &entry.pod).succeeds().await;
+            entry.state = Known::Nothing;
+        }
+    }
+}
+
+/// What cloud, daemon and kernel say of the NICs and pods that differs from the books, or from each other.
+pub(crate) async fn disagreements(machine: &Machine, api: &Api, books: &Books) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let given: BTreeMap<&str, Given> =
+        books.given().map(|(pod, result)| (pod.id(), pod.agrees_with(result))).collect();
+    records(machine, &given, &mut wrong).await;
+    let cloud = api.nics().await;
+    nics(machine, &cloud, &given, &mut wrong).await;
+    kernel(machine, api, books, &cloud, &given, &mut wrong);
+    if api.police_drops() > 0 {
+        wrong.push(format!("the cloud dropped {} frames", api.police_drops()));
+    }
+    wrong
+}
+
+/// The daemon lists exactly the pods whose ADD was answered.
+async fn records(machine: &Machine, given: &BTreeMap<&str, Given>, wrong: &mut Vec<String>) {
+    let listed = machine.listed("pods").await;
+    let said: BTreeSet<String> = listed
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|pod| format!("{} {} {}", text(&pod["attachment"]), text(&pod["address"]), text(&pod["state"])))
+        .collect();
+    let told = given.iter().map(|(id, given)| format!("net/{id}/eth0 {}/24 active", given.address)).collect();
+    differ("pods that the daemon lists", &said, &told, wrong);
+}
+
+/// The daemon lists exactly the cloud's NICs, all of which are in this instance, and those of pods as the pods'.
+async fn nics(machine: &Machine, cloud: &[Value], given: &BTreeMap<&str, Given>, wrong: &mut Vec<String>) {
+    let listed = machine.listed("nics").await;
+    let said = listed
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|nic| {
+            let address = &nic["addresses"][0];
+            let holder = address["holder"].as_str().unwrap_or("nobody");
+            let [id, mac, at] = [&nic["id"], &nic["mac"], &address["address"]].map(text);
+            format!("{id} {mac} {at} {} {} {holder}", text(&nic["state"]), text(&address["state"]))
+        })
+        .collect();
+    let told = cloud
+        .iter()
+        .map(|nic| {
+            let [id, mac, address] = [&nic["id"], &nic["mac"], &nic["addresses"][0]].map(text);
+            let holder =
+                given.iter().find(|(_, given)| given.mac == mac && given.address.to_string() == address);
+            match holder {
+                Some((pod, _)) => format!("{id} {mac} {address} ready leased net/{pod}/eth0"),
+                None => format!("{id} {mac} {address} ready free nobody"),
+            }
+        })
+        .collect();
+    differ("NICs that the daemon lists", &said, &told, wrong);
+    let elsewhere = cloud.iter().filter(|nic| nic["attachment"]["Attached"]["instance"] != INSTANCE);
+    wrong.extend(elsewhere.map(|nic| format!("the cloud has {} {}", nic["id"], nic["attachment"])));
+    for (pod, given) in given {
+        if !cloud.iter().any(|nic| nic["mac"] == given.mac.as_str()) {
+            wrong.push(format!("the cloud has no NIC {} of {pod}", given.mac));
+        }
+    }
+}
+
+/// Each NIC of the cloud is one link, in its pod or in the node, and pods have no others.
+fn kernel(
+    machine: &Machine,
+    api: &Api,
+    books: &Books,
+    cloud: &[Value],
+    given: &BTreeMap<&str, Given>,
+    wrong: &mut Vec<String>,
+) {
+    let held: BTreeSet<&str> = given.values().map(|given| given.mac.as_str()).collect();
+    let free = cloud.iter().map(|nic| text(&nic["mac"])).filter(|mac| !held.contains(mac.as_str()));
+    let told: BTreeSet<String> = free.chain(api.own_links().iter().cloned()).collect();
+    differ("links in the node", &macs(machine.netns()), &told, wrong);
+    let lo = "00:00:00:00:00:00".to_owned();
+    for entry in &books.pods {
+        let link = given.get(entry.pod.id()).map(|given| given.mac.clone());
+        let told = link.into_iter().chain([lo.clone()]).collect();
+        differ(&format!("links in {}", entry.pod.id()), &macs(entry.pod.path()), &told, wrong);
+    }
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+fn differ(what: &str, said: &BTreeSet<String>, told: &BTreeSet<String>, wrong: &mut Vec<String>) {
+    wrong.extend(said.difference(told).map(|more| format!("{what}: too many: {more}")));
+    wrong.extend(told.difference(said).map(|less| format!("{what}: missing: {less}")));
+}
