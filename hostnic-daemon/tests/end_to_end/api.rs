@@ -91,6 +91,11 @@ impl Api {
         serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
     }
 
+    /// What the simulator has logged so far.
+    pub(crate) fn said(&self) -> String {
+        self.running.said()
+    }
+
     /// Whether connections to the API are taken.
     pub(crate) async fn listen(&self, listening: bool) {
         self.admin("POST", "/listening", json!({ "listening": listening })).await;

@@ -18,12 +18,15 @@ mod kills;
 mod lifecycle;
 mod machine;
 mod mistakes;
+#[path = "../../../hostnic-qingcloud/tests/secrets/needles.rs"]
+mod needles;
 mod plugin;
 mod pod;
 mod process;
 mod qingcloud;
 mod races;
 mod routes;
+mod secrets;
 mod vanished;
 mod witness;
 mod world;
@@ -64,6 +67,7 @@ fn main() -> ExitCode {
         process::trials(),
         qingcloud::trials(),
         kills::trials(),
+        secrets::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit_code()
 }
