@@ -48,6 +48,8 @@ pub(super) async fn gc(inner: Arc<Inner>, request: GcRequest, answer: Answer<GcR
         .collect()
     });
     let mut report = GcReport::default();
+    // Each keeps its attachment's pass until it has run. They come in the order of the marks, in every collection: two at the
+    // same time wait for each other in one direction only.
     let mut endings = Vec::new();
     for key in stale {
         let request = DelRequest { key: key.clone(), netns: None, started: request.started };
