@@ -210,7 +210,7 @@ impl Answer for Instance {
 
 impl Answer for Survey {
     fn items(&self) -> usize {
-        self.attached.len()
+        self.subnets.len()
     }
 }
 

@@ -27,18 +27,24 @@ impl Blame {
                     "{endpoint} refuses the role of this instance, which is used as {file} has no access key"
                 ),
             }),
-            (ErrorKind::Invalid, Call::Instance | Call::Subnets(_)) => Some(format!(
+            (ErrorKind::Invalid, Call::Instance | Call::Subnets(_) | Call::Survey(_)) => Some(format!(
                 "{endpoint} does not understand what {file} and the flags say; correct --zone {zone}, --vxnet, or the \
                  file's host, port and uri"
             )),
-            (ErrorKind::NotFound, Call::Instance) => Some(format!(
+            // Unknown vxnets are no error, so that this is about the instance.
+            (ErrorKind::NotFound, Call::Instance | Call::Survey(_)) => Some(format!(
                 "zone {zone} has no such instance for the access key of {file}; correct --instance, --zone or the file"
-            )),
-            (ErrorKind::NotFound, Call::Subnets(_)) => Some(format!(
-                "zone {zone} has no such vxnet for the access key of {file}; correct --vxnet, --zone or the file"
             )),
             _ => None,
         }
+    }
+
+    fn unknown_vxnets(&self) -> String {
+        let Self { file, zone, .. } = self;
+        let file = file.display();
+        format!(
+            "zone {zone} has no such vxnet for the access key of {file}; correct --vxnet, --zone or the file"
+        )
     }
 }
 
@@ -51,11 +57,10 @@ impl Around for Blame {
         match work.await {
             Ok(answer) => {
                 // Vxnets that the cloud does not know are left out of its answer.
-                if let Call::Subnets(asked) = call
+                if let Call::Subnets(asked) | Call::Survey(asked) = call
                     && answer.items() < asked.len()
-                    && let Some(remedy) = self.remedy(call, ErrorKind::NotFound)
                 {
-                    tracing::error!(vxnets = %call, "{remedy}");
+                    tracing::error!(vxnets = %call, "{}", self.unknown_vxnets());
                 }
                 Ok(answer)
             }
