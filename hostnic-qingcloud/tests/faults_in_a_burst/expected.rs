@@ -9,8 +9,7 @@
 //! - No pod waits for the way out, nor for jobs, as a link is the proof that a NIC is in: `ok`.
 
 /// Every action that the burst makes.
-pub(crate) const ACTIONS: [&str; 8] = [
-    "DescribeInstances",
+pub(crate) const ACTIONS: [&str; 7] = [
     "DescribeVxnets",
     "DescribeNics",
     "CreateNics",
@@ -25,61 +24,61 @@ pub(crate) const ACTIONS: [&str; 8] = [
 /// the burst. One word stands for all three. A word with `?` allows for `ok` as well: chance says which NIC is gone,
 /// and whether another create was under way. `-` is no fault of such an action.
 ///
-/// `describe` is DescribeInstances and DescribeVxnets, `remove` DetachNics and DeleteNics. Of 1500 to 1662, which mean
-/// the same, there are the first and the last; 9999 is no code of the API's.
+/// `remove` is DetachNics and DeleteNics. Of 1500 to 1662, which mean the same, there are the first and the last; 9999 is
+/// no code of the API's.
 const TABLE: &str = "
-fault                describe  DescribeNics  CreateNics  AttachNics  DescribeJobs  remove
-unreachable          ok/ok/t   ok/ok/t       ok/ok/t     ok/ok/t     ok            ok
-refuse=10s           ok/ok/t   ok/ok/t       ok/ok/t     ok/ok/t     ok            ok
-reset-before         ok/ok/t   ok/ok/t       ok/ok/t     ok/ok/t     ok            ok
-reset-after          ok/ok/t   ok/ok/t       ok          ok          ok            ok
-cut-body             ok/ok/t   ok/ok/t       ok          ok          ok            ok
-http=500             ok/ok/t   ok/ok/t       ok/ok/t     ok/ok/t     ok            ok
-http=502             ok/ok/t   ok/ok/t       ok/ok/t     ok/ok/t     ok            ok
-http=503             ok/ok/t   ok/ok/t       ok/ok/r     ok/ok/r     ok            ok
-http=504             ok/ok/t   ok/ok/t       ok/ok/t     ok/ok/t     ok            ok
-slow=5s              ok        ok            ok          ok          ok            ok
-slow=60s             ok/ok/t   ok/ok/t       ok          ok          ok            ok
-stale-read           -         ok            -           -           -             -
-job-stuck            -         -             -           ok/ok/e     -             ok
-job-failed           -         -             -           ok/ok/t     -             ok
-job-partly-failed=5  -         -             -           ok/ok/t     -             ok
-nic-gone             ok        ok            ok          ok          t?/ok/ok      ok
-revoke-key           ok/ok/t   ok/ok/t       u           u           u/ok/u        ok
-ret-code=1100        ok/ok/t   ok/ok/t       ok/ok/e     ok/ok/e     ok            ok
-ret-code=1101        ok/ok/t   ok/ok/t       ok/ok/e     ok/ok/e     ok            ok
-ret-code=1200        ok/ok/t   ok/ok/t       u?/u/u      ok/ok/u     ok            ok
-ret-code=1300        ok/ok/t   ok/ok/t       ok/ok/u     ok/ok/u     ok            ok
-ret-code=1400        ok/ok/t   ok/ok/t       u?/u/u      ok/ok/e     ok            ok
-ret-code=1500        ok/ok/t   ok/ok/t       u?/u/u      ok/ok/u     ok            ok
-ret-code=1662        ok/ok/t   ok/ok/t       u?/u/u      ok/ok/u     ok            ok
-ret-code=2000        ok/ok/t   ok/ok/t       u?/u/u      ok/ok/u     ok            ok
-ret-code=2100        ok/ok/t   ok/ok/t       ok/ok/e     ok/ok/e     ok            ok
-ret-code=2110        ok/ok/t   ok/ok/t       ok/ok/e     ok/ok/e     ok            ok
-ret-code=2200        ok/ok/t   ok/ok/t       ok/ok/e     ok/ok/e     ok            ok
-ret-code=2300        ok/ok/t   ok/ok/t       ok/ok/e     ok/ok/e     ok            ok
-ret-code=2400        ok/ok/t   ok/ok/t       qa?/qa/qa   ok/ok/qa    ok            ok
-ret-code=2500        ok/ok/t   ok/ok/t       qa?/qa/qa   qi/ok/qi    ok            ok
-ret-code=3300        ok/ok/t   ok/ok/t       ok/ok/e     ok/ok/e     ok            ok
-ret-code=4000        ok/ok/t   ok/ok/t       u?/u/u      ok/ok/u     ok            ok
-ret-code=4001        ok/ok/t   ok/ok/t       u?/u/u      ok/ok/u     ok            ok
-ret-code=4002        ok/ok/t   ok/ok/t       u?/u/u      ok/ok/u     ok            ok
-ret-code=4003        ok/ok/t   ok/ok/t       u?/u/u      ok/ok/u     ok            ok
-ret-code=4004        ok/ok/t   ok/ok/t       u?/u/u      ok/ok/u     ok            ok
-ret-code=4005        ok/ok/t   ok/ok/t       u?/u/u      ok/ok/u     ok            ok
-ret-code=5000        ok/ok/t   ok/ok/t       ok/ok/t     ok/ok/t     ok            ok
-ret-code=5100        ok/ok/t   ok/ok/t       ok/ok/r     ok/ok/r     ok            ok
-ret-code=5200        ok/ok/t   ok/ok/t       ok/ok/qs    ok/ok/t     ok            ok
-ret-code=5300        ok/ok/t   ok/ok/t       ok/ok/t     ok/ok/t     ok            ok
-ret-code=5400        ok/ok/t   ok/ok/t       ok/ok/e     ok/ok/e     ok            ok
-ret-code=5500        ok/ok/t   ok/ok/t       ok/ok/e     ok/ok/e     ok            ok
-ret-code=5600        ok/ok/t   ok/ok/t       ok/ok/e     ok/ok/e     ok            ok
-ret-code=8000        ok/ok/t   ok/ok/t       ok/ok/e     ok/ok/e     ok            ok
-ret-code=8001        ok/ok/t   ok/ok/t       ok/ok/e     ok/ok/e     ok            ok
-ret-code=8002        ok/ok/t   ok/ok/t       ok/ok/e     ok/ok/e     ok            ok
-ret-code=8003        ok/ok/t   ok/ok/t       ok/ok/e     ok/ok/e     ok            ok
-ret-code=8004        ok/ok/t   ok/ok/t       ok/ok/e     ok/ok/e     ok            ok
-ret-code=9999        ok/ok/t   ok/ok/t       ok/ok/t     ok/ok/t     ok            ok
+fault                DescribeVxnets  DescribeNics  CreateNics  AttachNics  DescribeJobs  remove
+unreachable          ok/ok/t         ok/ok/t       ok/ok/t     ok/ok/t     ok            ok
+refuse=10s           ok/ok/t         ok/ok/t       ok/ok/t     ok/ok/t     ok            ok
+reset-before         ok/ok/t         ok/ok/t       ok/ok/t     ok/ok/t     ok            ok
+reset-after          ok/ok/t         ok/ok/t       ok          ok          ok            ok
+cut-body             ok/ok/t         ok/ok/t       ok          ok          ok            ok
+http=500             ok/ok/t         ok/ok/t       ok/ok/t     ok/ok/t     ok            ok
+http=502             ok/ok/t         ok/ok/t       ok/ok/t     ok/ok/t     ok            ok
+http=503             ok/ok/t         ok/ok/t       ok/ok/r     ok/ok/r     ok            ok
+http=504             ok/ok/t         ok/ok/t       ok/ok/t     ok/ok/t     ok            ok
+slow=5s              ok              ok            ok          ok          ok            ok
+slow=60s             ok/ok/t         ok/ok/t       ok          ok          ok            ok
+stale-read           -               ok            -           -           -             -
+job-stuck            -               -             -           ok/ok/e     -             ok
+job-failed           -               -             -           ok/ok/t     -             ok
+job-partly-failed=5  -               -             -           ok/ok/t     -             ok
+nic-gone             ok              ok            ok          ok          t?/ok/ok      ok
+revoke-key           ok/ok/t         ok/ok/t       u           u           u/ok/u        ok
+ret-code=1100        ok/ok/t         ok/ok/t       ok/ok/e     ok/ok/e     ok            ok
+ret-code=1101        ok/ok/t         ok/ok/t       ok/ok/e     ok/ok/e     ok            ok
+ret-code=1200        ok/ok/t         ok/ok/t       u?/u/u      ok/ok/u     ok            ok
+ret-code=1300        ok/ok/t         ok/ok/t       ok/ok/u     ok/ok/u     ok            ok
+ret-code=1400        ok/ok/t         ok/ok/t       u?/u/u      ok/ok/e     ok            ok
+ret-code=1500        ok/ok/t         ok/ok/t       u?/u/u      ok/ok/u     ok            ok
+ret-code=1662        ok/ok/t         ok/ok/t       u?/u/u      ok/ok/u     ok            ok
+ret-code=2000        ok/ok/t         ok/ok/t       u?/u/u      ok/ok/u     ok            ok
+ret-code=2100        ok/ok/t         ok/ok/t       ok/ok/e     ok/ok/e     ok            ok
+ret-code=2110        ok/ok/t         ok/ok/t       ok/ok/e     ok/ok/e     ok            ok
+ret-code=2200        ok/ok/t         ok/ok/t       ok/ok/e     ok/ok/e     ok            ok
+ret-code=2300        ok/ok/t         ok/ok/t       ok/ok/e     ok/ok/e     ok            ok
+ret-code=2400        ok/ok/t         ok/ok/t       qa?/qa/qa   ok/ok/qa    ok            ok
+ret-code=2500        ok/ok/t         ok/ok/t       qa?/qa/qa   qi/ok/qi    ok            ok
+ret-code=3300        ok/ok/t         ok/ok/t       ok/ok/e     ok/ok/e     ok            ok
+ret-code=4000        ok/ok/t         ok/ok/t       u?/u/u      ok/ok/u     ok            ok
+ret-code=4001        ok/ok/t         ok/ok/t       u?/u/u      ok/ok/u     ok            ok
+ret-code=4002        ok/ok/t         ok/ok/t       u?/u/u      ok/ok/u     ok            ok
+ret-code=4003        ok/ok/t         ok/ok/t       u?/u/u      ok/ok/u     ok            ok
+ret-code=4004        ok/ok/t         ok/ok/t       u?/u/u      ok/ok/u     ok            ok
+ret-code=4005        ok/ok/t         ok/ok/t       u?/u/u      ok/ok/u     ok            ok
+ret-code=5000        ok/ok/t         ok/ok/t       ok/ok/t     ok/ok/t     ok            ok
+ret-code=5100        ok/ok/t         ok/ok/t       ok/ok/r     ok/ok/r     ok            ok
+ret-code=5200        ok/ok/t         ok/ok/t       ok/ok/qs    ok/ok/t     ok            ok
+ret-code=5300        ok/ok/t         ok/ok/t       ok/ok/t     ok/ok/t     ok            ok
+ret-code=5400        ok/ok/t         ok/ok/t       ok/ok/e     ok/ok/e     ok            ok
+ret-code=5500        ok/ok/t         ok/ok/t       ok/ok/e     ok/ok/e     ok            ok
+ret-code=5600        ok/ok/t         ok/ok/t       ok/ok/e     ok/ok/e     ok            ok
+ret-code=8000        ok/ok/t         ok/ok/t       ok/ok/e     ok/ok/e     ok            ok
+ret-code=8001        ok/ok/t         ok/ok/t       ok/ok/e     ok/ok/e     ok            ok
+ret-code=8002        ok/ok/t         ok/ok/t       ok/ok/e     ok/ok/e     ok            ok
+ret-code=8003        ok/ok/t         ok/ok/t       ok/ok/e     ok/ok/e     ok            ok
+ret-code=8004        ok/ok/t         ok/ok/t       ok/ok/e     ok/ok/e     ok            ok
+ret-code=9999        ok/ok/t         ok/ok/t       ok/ok/t     ok/ok/t     ok            ok
 ";
 
 /// Which calls of an action a fault meets.
@@ -116,8 +115,8 @@ pub(crate) fn cells() -> Vec<Cell> {
         let mut words = line.split_whitespace();
         let fault = words.next().unwrap();
         let columns: Vec<&str> = words.collect();
-        let [survey, list, create, attach, jobs, out] = columns[..] else { panic!("six columns: {line}") };
-        let entries = [survey, survey, list, create, attach, jobs, out, out];
+        let [vxnets, list, create, attach, jobs, out] = columns[..] else { panic!("six columns: {line}") };
+        let entries = [vxnets, list, create, attach, jobs, out, out];
         ACTIONS.into_iter().zip(entries).filter(|(_, entry)| *entry != "-").flat_map(
             move |(action, entry)| {
                 let each: Vec<&str> = entry.split('/').collect();
