@@ -6,6 +6,7 @@ pub mod cli;
 mod identity;
 mod node;
 mod service;
+pub mod settings;
 mod show;
 #[cfg(feature = "simulator")]
 pub mod sim_server;

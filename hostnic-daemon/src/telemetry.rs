@@ -7,7 +7,7 @@ use tracing_subscriber::EnvFilter;
 
 /// The form of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum LogFormat {
+pub enum LogFormat {
     /// For people.
     Text,
     /// One JSON object a line, for collectors.
