@@ -70,7 +70,7 @@ fn told(error: &AskError) -> String {
 }
 
 #[expect(clippy::print_stdout, reason = "what a person asked for goes to standard output")]
-fn print<T: Serialize>(
+pub(super) fn print<T: Serialize>(
     output: Output,
     values: &T,
     as_table: impl FnOnce(&T) -> String,

@@ -1,5 +1,6 @@
 //! The command line of `hostnic-daemon`.
 
+mod config;
 mod list;
 mod start;
 mod store;
@@ -8,8 +9,10 @@ mod table;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use hostnic_cni::contract::DEFAULT_SOCKET;
+
+use crate::settings::anywhere;
 
 /// Gives each pod a network interface of the cloud itself.
 #[derive(Debug, Parser)]
@@ -30,6 +33,8 @@ enum Command {
     /// Look into a store.
     #[command(subcommand)]
     Store(store::Store),
+    /// Show every setting in force and where it comes from; takes the flags of start.
+    Config(Box<config::Config>),
     /// Tell the versions of this program and of the daemon that runs.
     Version(Ask),
 }
@@ -53,11 +58,21 @@ enum Output {
     Json,
 }
 
+/// The command line, with the earlier programs' flags where they took them.
+fn command() -> clap::Command {
+    anywhere(Cli::command())
+}
+
 /// Runs the program. Failures are printed as one line that says what failed, on what, and what to do.
 pub fn run() -> ExitCode {
-    let cli = Cli::parse();
+    let argv0 = std::env::args_os().next().unwrap_or_default();
+    let cli = match Cli::from_arg_matches(&command().get_matches()) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
     let done = match cli.command {
         Command::Start(start) => start.run(),
+        Command::Config(config) => config.run(&argv0),
         Command::Nics(ask) => list::nics(&ask),
         Command::Pods(ask) => list::pods(&ask),
         Command::Store(store) => store.run(),
@@ -69,5 +84,15 @@ pub fn run() -> ExitCode {
             eprintln!("hostnic-daemon: {message}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// The settings' flags of a command line, of which the first word is the program.
+#[cfg(test)]
+pub(crate) fn flags_of(words: &[&str]) -> Result<crate::settings::Flags, clap::Error> {
+    let words = words.iter().map(|word| if *word == "start" { "config" } else { word });
+    match Cli::from_arg_matches(&command().try_get_matches_from(words)?)?.command {
+        Command::Config(config) => Ok(config.flags),
+        _ => Err(clap::Error::new(clap::error::ErrorKind::InvalidSubcommand)),
     }
 }

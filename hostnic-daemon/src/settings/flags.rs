@@ -12,6 +12,8 @@ use super::personality::Personality;
 use super::raw::Raw;
 use super::source::Source;
 
+/// The flags that the earlier programs took before the subcommand as well.
+const ANYWHERE: [&str; 4] = ["bindAddr", "manageAddr", "loglevel", CONFIG];
 const CONFIG: &str = "config";
 
 /// The flags that were given, as they were given.
@@ -131,4 +133,16 @@ impl FromArgMatches for Flags {
         self.given = known.filter_map(given).collect();
         Ok(())
     }
+}
+
+/// Lets a program take the flags that the earlier ones took before the subcommand there too.
+pub(crate) fn anywhere(command: Command) -> Command {
+    let takes = |flag: &str| match SPECS.iter().find(|spec| spellings(spec).any(|s| s == flag)) {
+        Some(spec) => spec.takes,
+        None => Takes::One("PATH"),
+    };
+    ANYWHERE.iter().fold(command, |command, flag| {
+        let arg = if *flag == CONFIG { config() } else { arg(flag, takes(flag)) };
+        command.arg(arg.global(true).hide(true))
+    })
 }

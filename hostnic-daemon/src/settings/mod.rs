@@ -49,6 +49,8 @@ pub use show::Row;
 pub use source::{Setting, Source};
 pub use zone::{Zone, ZoneChoice};
 
+pub(crate) use flags::anywhere;
+
 pub use crate::telemetry::LogFormat;
 
 /// Everything that can be set. The values are checked, each by itself and against each other.
@@ -101,3 +103,6 @@ pub struct Settings {
     /// The form of a log line.
     pub log_format: Setting<LogFormat>,
 }
+
+#[cfg(test)]
+mod tests;
