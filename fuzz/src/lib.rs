@@ -3,5 +3,7 @@
 //! Each function takes bytes that anybody may have sent and panics when a promise is broken.
 
 mod cni;
+mod settings;
 
 pub use cni::cni_input;
+pub use settings::settings_file;

@@ -20,3 +20,8 @@ fn replay(target: &str, run: fn(&[u8])) {
 fn the_corpus_of_the_cni_plugin_breaks_no_promise() {
     replay("cni_input", hostnic_fuzz::cni_input);
 }
+
+#[test]
+fn the_corpus_of_the_daemons_settings_breaks_no_promise() {
+    replay("settings_file", hostnic_fuzz::settings_file);
+}

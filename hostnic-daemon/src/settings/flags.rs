@@ -60,7 +60,7 @@ impl Flags {
 
 fn raw(takes: Takes, values: &[String]) -> Raw {
     match takes {
-        Takes::List(_) => Raw::List(values.to_vec()),
+        Takes::List(_) => Raw::list(values.iter().cloned()),
         Takes::One(_) | Takes::Switch => values.last().map_or(Raw::Nothing, |value| Raw::text(value)),
     }
 }

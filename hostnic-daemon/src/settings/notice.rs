@@ -39,7 +39,7 @@ pub enum Notice {
         nearest: Option<&'static str>,
     },
     /// A variable that looks like one of ours.
-    #[error("environment: {variable} is not known and has no effect; {nearest} is")]
+    #[error("environment: {} is not known and has no effect; {nearest} is", .variable.escape_debug())]
     UnknownVariable {
         /// The variable.
         variable: String,

@@ -22,6 +22,13 @@ impl Raw {
         }
     }
 
+    /// Several texts, of which empty ones do not count.
+    pub(super) fn list(texts: impl IntoIterator<Item = String>) -> Self {
+        let texts = texts.into_iter().map(|text| text.trim().to_owned());
+        let filled: Vec<String> = texts.filter(|text| !text.is_empty()).collect();
+        if filled.is_empty() { Self::Nothing } else { Self::List(filled) }
+    }
+
     /// A list: its own items, each of which may be several parted by commas or blanks.
     pub(super) fn items(&self) -> Vec<&str> {
         let texts = match self {

@@ -226,7 +226,7 @@ fn cooling(text: &str) -> Result<Duration, InvalidValue> {
 }
 
 fn path(text: &str) -> Result<PathBuf, InvalidValue> {
-    if text.is_empty() || text.contains('\0') {
+    if text.is_empty() || text.chars().any(char::is_control) {
         return Err(InvalidValue::new("path", text, "the path of a file"));
     }
     Ok(PathBuf::from(text))

@@ -98,7 +98,7 @@ impl<'de> Visitor<'de> for RawVisitor {
                 Raw::List(_) | Raw::Nested => nested = true,
             }
         }
-        Ok(if nested { Raw::Nested } else { Raw::List(list) })
+        Ok(if nested { Raw::Nested } else { Raw::list(list) })
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Raw, A::Error> {

@@ -90,7 +90,7 @@ impl Builder {
         } else if self.items.is_empty() {
             Raw::text(&self.text)
         } else {
-            Raw::List(std::mem::take(&mut self.items))
+            Raw::list(std::mem::take(&mut self.items))
         };
         if let Some((_, slot)) = self.entries.last_mut() {
             *slot = value;
@@ -131,7 +131,7 @@ fn together(first: Raw, second: Raw) -> Raw {
         Raw::Nested => None,
     };
     match (list(first), list(second)) {
-        (Some(first), Some(second)) => Raw::List([first, second].concat()),
+        (Some(first), Some(second)) => Raw::list([first, second].concat()),
         _ => Raw::Nested,
     }
 }

@@ -20,6 +20,15 @@ fn a_bare_address_is_loopback_and_is_told() {
 }
 
 #[test]
+fn a_bare_port_needs_no_quotes_in_a_file() {
+    for written in [":31080", "31080", "':31080'"] {
+        let said = line("daemon start").file("/root/.daemon.yaml", &format!("bindAddr: {written}\n"));
+        let want = ("127.0.0.1:31080".to_owned(), "/root/.daemon.yaml: bindAddr".to_owned());
+        assert_eq!(said.shown("bind-addr"), want, "{written}");
+    }
+}
+
+#[test]
 fn the_earlier_programs_listen_and_ours_does_not() {
     assert_eq!(line("hostnic-daemon start").shown("bind-addr").0, "off");
     assert_eq!(line("qingagent start").shown("bind-addr").0, "127.0.0.1:31080");
