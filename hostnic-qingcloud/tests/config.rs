@@ -89,6 +89,17 @@ fn half_a_key_is_an_error_that_says_which_half_is_missing() {
 }
 
 #[test]
+fn a_placeholder_of_the_documents_is_refused_by_its_key() {
+    let document =
+        "qy_access_key_id: \"Your access key id\"\nqy_secret_access_key: \"Your secret access key\"\n";
+    let error = Config::parse(document).unwrap_err().to_string();
+    assert!(error.contains("qy_access_key_id is a placeholder"), "{error}");
+    let filled = document.replace("Your access key id", "K");
+    let error = Config::parse(&filled).unwrap_err().to_string();
+    assert!(error.contains("qy_secret_access_key is a placeholder"), "{error}");
+}
+
+#[test]
 fn no_error_and_no_debug_shows_the_secret() {
     let secret = "TOP-SECRET-1";
     let whole = Config::parse(WHOLE).unwrap();

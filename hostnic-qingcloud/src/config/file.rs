@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
@@ -83,6 +83,12 @@ pub enum ConfigError {
         present: &'static str,
         /// The key that is not.
         missing: &'static str,
+    },
+    /// The text of the documentation, which was not filled in.
+    #[error("the value of {key} is a placeholder of the documentation: write your own in its place")]
+    Placeholder {
+        /// The key.
+        key: &'static str,
     },
     /// Something is wrong in this file.
     #[error("{} is not valid", .path.display())]
@@ -241,6 +247,10 @@ impl Keys {
         const ID: &str = "qy_access_key_id";
         const SECRET: &str = "qy_secret_access_key";
         match (&self.access_key_id, &self.secret) {
+            (Some(id), _) if is_placeholder(id) => Err(ConfigError::Placeholder { key: ID }),
+            (_, Some(secret)) if is_placeholder(secret.expose_secret()) => {
+                Err(ConfigError::Placeholder { key: SECRET })
+            }
             (Some(id), Some(secret)) => {
                 Ok(Credentials::Key { access_key_id: id.clone(), secret: secret.clone() })
             }
@@ -265,6 +275,11 @@ impl Keys {
         let values = [&self.proxy_protocol, &self.proxy_host, &self.proxy_port, &self.proxy_uri];
         endpoint(names, values, &Endpoint::credential_proxy())
     }
+}
+
+/// Whether a value is what the documents of the earlier programs have in its place.
+fn is_placeholder(value: &str) -> bool {
+    ["your access key id", "your secret access key"].iter().any(|known| value.eq_ignore_ascii_case(known))
 }
 
 /// An endpoint of which only what differs from `default` is written.
