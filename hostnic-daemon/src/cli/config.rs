@@ -2,13 +2,13 @@
 
 use std::ffi::OsStr;
 
-use hostnic_core::Chain;
 use serde::Serialize;
 
 use super::Output;
+use super::in_force::{in_force, say};
 use super::list::print;
 use super::table::table;
-use crate::settings::{Flags, Invocation, Notice, Row, Settings, locate, resolve};
+use crate::settings::{Flags, Row};
 
 /// The flags of `hostnic-daemon config`.
 #[derive(Debug, clap::Args)]
@@ -49,26 +49,4 @@ fn as_table(shown: &Shown) -> String {
     let rows = shown.settings.iter().map(|row| [row.key.to_owned(), row.text(), row.source.to_string()]);
     let settings = table(["SETTING", "VALUE", "SOURCE"], &rows.collect::<Vec<_>>());
     format!("behaves as  {}\nfile        {file}\n\n{settings}", shown.personality)
-}
-
-/// Tells a person.
-fn say(notice: &Notice) {
-    eprintln!("{}: {notice}", if notice.is_warning() { "warning" } else { "note" });
-}
-
-/// The settings of this process.
-pub(super) fn in_force(argv0: &OsStr, flags: Flags) -> Result<(Settings, Vec<Notice>), String> {
-    let invocation = Invocation::of_this_process(argv0, flags);
-    let places = invocation.places(std::env::home_dir().as_deref());
-    let file = locate(&places).map_err(|error| Chain(&error).to_string())?;
-    resolve(&invocation, file.as_ref()).map_err(|refused| {
-        for notice in refused.notices.iter().filter(|notice| notice.is_warning()) {
-            say(notice);
-        }
-        let lines: Vec<String> = refused.errors.iter().map(|error| Chain(error).to_string()).collect();
-        match lines.as_slice() {
-            [one] => one.clone(),
-            several => format!("the settings are refused:\n  {}", several.join("\n  ")),
-        }
-    })
 }

@@ -1,6 +1,7 @@
 //! The command line of `hostnic-daemon`.
 
 mod config;
+mod in_force;
 mod list;
 mod start;
 mod store;
@@ -71,7 +72,7 @@ pub fn run() -> ExitCode {
         Err(error) => error.exit(),
     };
     let done = match cli.command {
-        Command::Start(start) => start.run(),
+        Command::Start(start) => start.run(&argv0),
         Command::Config(config) => config.run(&argv0),
         Command::Nics(ask) => list::nics(&ask),
         Command::Pods(ask) => list::pods(&ask),
@@ -90,8 +91,8 @@ pub fn run() -> ExitCode {
 /// The settings' flags of a command line, of which the first word is the program.
 #[cfg(test)]
 pub(crate) fn flags_of(words: &[&str]) -> Result<crate::settings::Flags, clap::Error> {
-    let words = words.iter().map(|word| if *word == "start" { "config" } else { word });
     match Cli::from_arg_matches(&command().try_get_matches_from(words)?)?.command {
+        Command::Start(start) => Ok(start.settings),
         Command::Config(config) => Ok(config.flags),
         _ => Err(clap::Error::new(clap::error::ErrorKind::InvalidSubcommand)),
     }

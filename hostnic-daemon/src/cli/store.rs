@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Subcommand;
 use hostnic_core::store::RedbStore;
 
-use super::start::DEFAULT_STORE;
+use crate::settings::DEFAULT_STORE;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Store {

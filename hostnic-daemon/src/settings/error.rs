@@ -83,7 +83,7 @@ pub enum SettingsError {
         second: Source,
     },
     /// A pool whose marks are the wrong way round.
-    #[error("pool-low {low} ({low_from}) is more than pool-high {high} ({high_from})")]
+    #[error("{} is more than {}; lower the one or raise the other", .low_from.line(&.low.to_string()), .high_from.line(&.high.to_string()))]
     Marks {
         /// The low mark.
         low: u32,

@@ -53,6 +53,9 @@ pub(crate) use flags::anywhere;
 
 pub use crate::telemetry::LogFormat;
 
+/// Where a daemon keeps its records unless told.
+pub const DEFAULT_STORE: &str = "/run/hostnic/state.redb";
+
 /// Everything that can be set. The values are checked, each by itself and against each other.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]

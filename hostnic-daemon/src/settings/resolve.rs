@@ -20,7 +20,7 @@ use super::provider::Provider;
 use super::reading::Reading;
 use super::source::{Setting, Source};
 use super::zone::ZoneChoice;
-use super::{LogFormat, LogLevel, Settings, environment};
+use super::{DEFAULT_STORE, LogFormat, LogLevel, Settings, environment};
 
 /// The longest that an address may be told to rest, in seconds.
 const LONGEST_COOLING: u64 = 24 * 60 * 60;
@@ -114,7 +114,7 @@ fn settings(reading: &mut Reading<'_>, file: Option<PathBuf>) -> Settings {
         vxnets: reading.subnets(),
         instance: reading.open(Key::Instance),
         socket: reading.one(Key::Socket, DEFAULT_SOCKET.into(), path),
-        store: reading.one(Key::Store, "/run/hostnic/state.redb".into(), path),
+        store: reading.one(Key::Store, DEFAULT_STORE.into(), path),
         bind_addr,
         manage_addr,
         allow_remote,

@@ -48,14 +48,20 @@ impl Source {
     }
 
     /// The line that would set `value` there.
-    pub(super) fn line(&self, value: &str) -> String {
+    pub fn line(&self, value: &str) -> String {
         match self {
             Self::Default { .. } => value.to_owned(),
+            Self::File { key, .. } if is_plain(value) => format!("{key}: {value}"),
             Self::File { key, .. } => format!("{key}: {value:?}"),
             Self::Environment { variable } => format!("{variable}={value}"),
             Self::Flag { flag } => format!("--{flag} {value}"),
         }
     }
+}
+
+/// Whether a text needs no quotes in a file.
+fn is_plain(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'/'))
 }
 
 impl fmt::Display for Source {

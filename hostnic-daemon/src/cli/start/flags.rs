@@ -1,205 +1,89 @@
-//! The flags of `hostnic-daemon start`, and what they must be together.
+//! The flags of `hostnic-daemon start` that are no settings, and what settings and they must be together.
 
-use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::ValueEnum;
-use hostnic_cni::contract::DEFAULT_SOCKET;
-use hostnic_core::id::{InstanceId, SubnetId};
-use hostnic_core::policy::PolicyName;
-use hostnic_core::pool::PoolConfig;
+use hostnic_core::id::SubnetId;
 
+use crate::settings::{Flags, Setting, Settings, Source};
 use crate::simulated::SimSubnet;
-use crate::telemetry::LogFormat;
-
-/// Where a daemon keeps its records unless told.
-pub(in crate::cli) const DEFAULT_STORE: &str = "/run/hostnic/state.redb";
-
-/// The longest time that an address may be told to rest, in seconds.
-const LONGEST_COOLING: u64 = 24 * 60 * 60;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Provider {
-    /// QingCloud, public or private.
-    Qingcloud,
-    /// A cloud simulated by this process, with links and packets of this kernel.
-    Sim,
-}
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Start {
-    /// The cloud.
-    #[arg(long, value_enum, default_value_t = Provider::Qingcloud)]
-    pub(super) provider: Provider,
     #[command(flatten)]
-    pub(super) qingcloud: QingCloudFlags,
+    pub(crate) settings: Flags,
     #[command(flatten)]
     pub(super) sim: SimFlags,
-    /// The cloud's id of this machine [default: what /etc/qingcloud/instance-id or the metadata service says; i-sim with
-    /// --provider sim].
-    #[arg(long, value_name = "ID", default_value_if("provider", "sim", "i-sim"))]
-    pub(super) instance: Option<InstanceId>,
-    #[command(flatten)]
-    pub(super) node: NodeFlags,
-    #[command(flatten)]
-    pub(super) pool: PoolFlags,
-    /// What to log: a level, or directives such as warn,hostnic_core::pool=debug.
-    #[arg(long, value_name = "LEVEL", default_value = "info")]
-    pub(super) log_level: String,
-    /// The form of a log line.
-    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
-    pub(super) log_format: LogFormat,
 }
 
-#[derive(Debug, clap::Args)]
-pub(super) struct QingCloudFlags {
-    /// The file with the access key and where the API is, in the form of QingCloud's SDKs [default:
-    /// /etc/qingcloud/client.yaml, then ~/.qingcloud/config.yaml].
-    #[arg(long, value_name = "PATH")]
-    pub(super) access_file: Option<PathBuf>,
-    /// The zone, in place of the access file's.
-    #[arg(long, value_name = "ZONE", value_parser = zone)]
-    pub(super) zone: Option<String>,
-    /// A vxnet that pods get their NICs from, the preferred one first; may be repeated, or list several with commas.
-    #[arg(long = "vxnet", value_name = "ID", value_delimiter = ',')]
-    pub(super) vxnets: Vec<SubnetId>,
-}
-
+/// The simulated cloud is made anew at each start, for tests, so that nothing but flags describes it.
 #[derive(Debug, clap::Args)]
 pub(super) struct SimFlags {
     /// A subnet of the simulated cloud; may be repeated [default: vxnet-sim=192.168.50.0/24].
-    #[arg(
-        long = "sim-subnet",
-        value_name = "ID=PREFIX",
-        default_value_if("provider", "sim", "vxnet-sim=192.168.50.0/24")
-    )]
-    pub(super) subnets: Vec<SimSubnet>,
+    #[arg(long = "sim-subnet", value_name = "ID=PREFIX")]
+    subnets: Vec<SimSubnet>,
     /// How long the simulated cloud takes to attach or detach NICs, in milliseconds [default: 500].
-    #[arg(long = "sim-job-ms", value_name = "MS", default_value_if("provider", "sim", "500"))]
-    pub(super) job_ms: Option<u64>,
+    #[arg(long = "sim-job-ms", value_name = "MS")]
+    job_ms: Option<u64>,
 }
 
-#[derive(Debug, Clone, clap::Args)]
-pub(super) struct NodeFlags {
-    /// Where to listen for the CNI plugin.
-    #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
-    pub(super) socket: PathBuf,
-    /// Where to keep records. They must survive the daemon, not the machine: a tmpfs is best.
-    #[arg(long, value_name = "PATH", default_value = DEFAULT_STORE)]
-    pub(super) store: PathBuf,
-    /// Give the NICs that no pod has back to the cloud when told to stop.
-    #[arg(long)]
-    pub(super) cleanup_cache_on_exit: bool,
-}
-
-#[derive(Debug, clap::Args)]
-pub(super) struct PoolFlags {
-    /// Fewer free NICs than this, and more are made.
-    #[arg(long, value_name = "N", default_value_t = 3)]
-    pool_low: u32,
-    /// More free NICs than this, and some are given back.
-    #[arg(long, value_name = "N", default_value_t = 5)]
-    pool_high: u32,
-    /// The most NICs of this node beside its primary one.
-    #[arg(long, value_name = "N", default_value_t = PoolConfig::NIC_LIMIT,
-        value_parser = clap::value_parser!(u32).range(1..=i64::from(PoolConfig::NIC_LIMIT)))]
-    max_nics: u32,
-    /// How the subnet of the next NIC is chosen: FailRotate, RoundRotate or Random.
-    #[arg(long, value_name = "NAME", default_value_t = PolicyName::FailRotate)]
-    policy: PolicyName,
-    /// How many seconds an address rests before another pod gets it; less, but at least 5, when a pod would otherwise fail.
-    #[arg(long, value_name = "SECONDS", default_value_t = 60,
-        value_parser = clap::value_parser!(u64).range(0..=LONGEST_COOLING))]
-    cooling: u64,
-}
-
-/// Flags that are fine each, and not together.
+/// Flags and settings that are fine each, and not together.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FlagError {
     /// A flag of the other cloud.
-    #[error("{flag} {value} is for --provider {of}; leave it out, or choose that provider")]
-    Misplaced { flag: &'static str, value: String, of: &'static str },
+    #[error("{flag} is for --provider {of}; leave it out, or choose that provider")]
+    Misplaced { flag: String, of: &'static str },
     /// Nowhere to get NICs from.
     #[error(
         "--vxnet is missing: name the vxnets that pods get their NICs from, as in --vxnet vxnet-a,vxnet-b"
     )]
     NoVxnet,
-    /// Who this node is has no default in this cloud.
-    #[error("--instance is missing: name this node")]
-    NoInstance,
-    /// Which place of the two would count?
-    #[error("--vxnet {0} is given more than once; name each vxnet once, the preferred one first")]
-    Twice(SubnetId),
-    /// No number of free NICs would be right.
-    #[error("--pool-low {low} is more than --pool-high {high}; lower the one or raise the other")]
-    Watermarks { low: u32, high: u32 },
-}
-
-impl QingCloudFlags {
-    /// The vxnets, of which there must be one.
-    pub(super) fn checked_vxnets(&self) -> Result<&[SubnetId], FlagError> {
-        if self.vxnets.is_empty() {
-            return Err(FlagError::NoVxnet);
-        }
-        let mut seen = BTreeSet::new();
-        match self.vxnets.iter().find(|vxnet| !seen.insert(*vxnet)) {
-            Some(twice) => Err(FlagError::Twice(twice.clone())),
-            None => Ok(&self.vxnets),
-        }
-    }
-
-    /// Refuses all of them, where another cloud was chosen.
-    pub(super) fn refuse(&self) -> Result<(), FlagError> {
-        let file = self.access_file.as_ref().map(|path| ("--access-file", path.display().to_string()));
-        let zone = self.zone.as_ref().map(|zone| ("--zone", zone.clone()));
-        let vxnet = self.vxnets.first().map(|vxnet| ("--vxnet", vxnet.to_string()));
-        misplaced(file.or(zone).or(vxnet), "qingcloud")
-    }
 }
 
 impl SimFlags {
+    /// The subnets of the simulated cloud.
+    pub(super) fn subnets(&self) -> Result<Vec<SimSubnet>, hostnic_core::id::InvalidValue> {
+        if self.subnets.is_empty() {
+            return Ok(vec!["vxnet-sim=192.168.50.0/24".parse()?]);
+        }
+        Ok(self.subnets.clone())
+    }
+
+    /// How long its jobs take.
+    pub(super) fn job(&self) -> Duration {
+        Duration::from_millis(self.job_ms.unwrap_or(500))
+    }
+
     /// Refuses all of them, where another cloud was chosen.
     pub(super) fn refuse(&self) -> Result<(), FlagError> {
-        let subnet = self.subnets.first().map(|subnet| ("--sim-subnet", subnet.to_string()));
-        let job = self.job_ms.map(|ms| ("--sim-job-ms", ms.to_string()));
+        let subnet = self.subnets.first().map(|subnet| format!("--sim-subnet {subnet}"));
+        let job = self.job_ms.map(|ms| format!("--sim-job-ms {ms}"));
         misplaced(subnet.or(job), "sim")
     }
 }
 
-fn misplaced(given: Option<(&'static str, String)>, of: &'static str) -> Result<(), FlagError> {
-    given.map_or(Ok(()), |(flag, value)| Err(FlagError::Misplaced { flag, value, of }))
+/// The vxnets, of which there must be one.
+pub(super) fn vxnets(settings: &Settings) -> Result<Vec<SubnetId>, FlagError> {
+    let vxnets = settings.vxnets.value.clone();
+    if vxnets.is_empty() { Err(FlagError::NoVxnet) } else { Ok(vxnets) }
 }
 
-impl PoolFlags {
-    /// The pool over these subnets.
-    pub(super) fn config(&self, subnets: Vec<SubnetId>) -> Result<PoolConfig, FlagError> {
-        if self.pool_low > self.pool_high {
-            return Err(FlagError::Watermarks { low: self.pool_low, high: self.pool_high });
-        }
-        let usual = PoolConfig::new(subnets);
-        let cooling = Duration::from_secs(self.cooling);
-        Ok(PoolConfig {
-            low: self.pool_low,
-            high: self.pool_high,
-            max_nics: self.max_nics,
-            policy: self.policy,
-            cooling,
-            least_cooling: usual.least_cooling.min(cooling),
-            ..usual
-        })
+/// Refuses QingCloud's flags, where another cloud was chosen. A file or the environment may go on to describe it.
+pub(super) fn refuse_qingcloud(settings: &Settings) -> Result<(), FlagError> {
+    fn flag<T>(setting: &Setting<T>, text: impl FnOnce(&T) -> String) -> Option<String> {
+        let by_flag = matches!(setting.source, Source::Flag { .. });
+        by_flag.then(|| setting.source.line(&text(&setting.value)))
     }
+    let path = |path: &Option<std::path::PathBuf>| {
+        path.as_deref().map(|path| path.display().to_string()).unwrap_or_default()
+    };
+    let file = flag(&settings.access_file, path);
+    let zone = flag(&settings.zone, |zone| zone.choose(None).unwrap_or_default().to_owned());
+    let vxnet = flag(&settings.vxnets, |vxnets| vxnets.first().map(ToString::to_string).unwrap_or_default());
+    misplaced(file.or(zone).or(vxnet), "qingcloud")
 }
 
-/// A zone's name: what can stand in a request without changing its meaning.
-fn zone(text: &str) -> Result<String, &'static str> {
-    let valid = (1..=64).contains(&text.len())
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
-    if valid {
-        Ok(text.to_owned())
-    } else {
-        Err("a zone is 1 to 64 letters, digits, '-' or '_', such as pek3a")
-    }
+fn misplaced(given: Option<String>, of: &'static str) -> Result<(), FlagError> {
+    given.map_or(Ok(()), |flag| Err(FlagError::Misplaced { flag, of }))
 }
 
 #[cfg(test)]
@@ -207,6 +91,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
+    use crate::settings::{Invocation, resolve};
 
     #[derive(Debug, Parser)]
     struct Line {
@@ -214,53 +99,29 @@ mod tests {
         start: Start,
     }
 
-    fn start(arguments: &[&str]) -> Start {
-        Line::try_parse_from([&["start"], arguments].concat()).unwrap().start
-    }
-
-    #[test]
-    fn vxnets_are_repeated_or_listed_and_keep_their_order() {
-        let flags = start(&["--vxnet", "vxnet-c,vxnet-a", "--vxnet", "vxnet-b"]).qingcloud;
-        let names: Vec<_> = flags.checked_vxnets().unwrap().iter().map(SubnetId::as_str).collect();
-        assert_eq!(names, ["vxnet-c", "vxnet-a", "vxnet-b"]);
-        let twice = start(&["--vxnet", "vxnet-a,vxnet-b", "--vxnet", "vxnet-a"]).qingcloud;
-        assert!(
-            matches!(twice.checked_vxnets(), Err(FlagError::Twice(vxnet)) if vxnet.as_str() == "vxnet-a")
-        );
+    fn start(arguments: &[&str]) -> (Settings, SimFlags) {
+        let Start { settings, sim } = Line::try_parse_from([&["start"], arguments].concat()).unwrap().start;
+        let invocation = Invocation { flags: settings, ..Invocation::default() };
+        (resolve(&invocation, None).unwrap().0, sim)
     }
 
     #[test]
     fn no_flag_of_one_cloud_is_taken_for_the_other() {
-        assert!(start(&["--vxnet", "vxnet-a"]).sim.refuse().is_ok());
-        assert!(start(&["--provider", "sim"]).qingcloud.refuse().is_ok());
+        assert!(start(&["--vxnet", "vxnet-a"]).1.refuse().is_ok());
+        assert!(refuse_qingcloud(&start(&["--provider", "sim"]).0).is_ok());
         for flag in [["--access-file", "a"], ["--zone", "pek3a"], ["--vxnet", "vxnet-a"]] {
-            let error = start(&flag).qingcloud.refuse().unwrap_err().to_string();
+            let error = refuse_qingcloud(&start(&flag).0).unwrap_err().to_string();
             assert!(error.starts_with(&flag.join(" ")) && error.contains("--provider qingcloud"), "{error}");
         }
         for flag in [["--sim-subnet", "s=10.0.0.0/24"], ["--sim-job-ms", "1"]] {
-            let error = start(&flag).sim.refuse().unwrap_err().to_string();
+            let error = start(&flag).1.refuse().unwrap_err().to_string();
             assert!(error.starts_with(&flag.join(" ")) && error.contains("--provider sim"), "{error}");
         }
     }
 
     #[test]
-    fn addresses_rest_no_longer_than_told_when_pods_wait() {
-        let config = |seconds| start(&["--cooling", seconds]).pool.config(Vec::new()).unwrap();
-        assert_eq!(
-            (config("60").cooling, config("60").least_cooling),
-            (Duration::from_secs(60), Duration::from_secs(5))
-        );
-        assert_eq!(
-            (config("2").cooling, config("2").least_cooling),
-            (Duration::from_secs(2), Duration::from_secs(2))
-        );
-    }
-
-    #[test]
-    fn a_zone_that_would_change_a_request_is_refused() {
-        for text in ["", "a b", "a&b", "a/b", "a=b"] {
-            assert!(zone(text).is_err(), "{text}");
-        }
-        assert_eq!(zone("pek3a").unwrap(), "pek3a");
+    fn a_cloud_without_vxnets_is_refused() {
+        assert!(matches!(vxnets(&start(&[]).0), Err(FlagError::NoVxnet)));
+        assert_eq!(vxnets(&start(&["--vxnet", "vxnet-a"]).0).unwrap().len(), 1);
     }
 }

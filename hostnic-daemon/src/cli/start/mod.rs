@@ -1,38 +1,59 @@
-//! `hostnic-daemon start`: from flags to a node that serves, until a signal.
+//! `hostnic-daemon start`: from settings to a node that serves, until a signal.
 
 mod cloud;
 mod flags;
 mod node;
+mod pool;
+mod unfinished;
+
+use std::ffi::OsStr;
 
 use hostnic_core::{Chain, Result};
 
+use super::in_force::in_force;
+use crate::settings::{Notice, Settings};
 use crate::telemetry;
 
-pub(super) use flags::{DEFAULT_STORE, Start};
+pub(super) use flags::Start;
 
 use cloud::{Cloud, Plan};
-use node::{Settings, Signals};
+use node::Signals;
 
 impl Start {
-    pub(super) fn run(&self) -> std::result::Result<(), String> {
-        telemetry::begin(&self.log_level, self.log_format)?;
+    pub(super) fn run(self, argv0: &OsStr) -> std::result::Result<(), String> {
+        let (settings, notices) = in_force(argv0, self.settings)?;
+        telemetry::begin(settings.log_level.value.as_str(), settings.log_format.value)?;
+        tell(&settings, &notices);
         // Whatever is wrong with flags and files is said before anything is begun.
-        let plan = Plan::new(self).map_err(|error| Chain(&error).to_string())?;
-        let pool = self.pool.config(plan.subnets()).map_err(|error| error.to_string())?;
-        let settings = Settings { pool, node: self.node.clone() };
+        let plan = Plan::new(&settings, &self.sim).map_err(|error| Chain(&error).to_string())?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .worker_threads(2)
             .build()
             .map_err(|error| format!("no runtime could be started: {error}"))?;
-        runtime.block_on(serve(plan, settings)).map_err(|error| error.chain().to_string())
+        runtime.block_on(serve(plan, &settings)).map_err(|error| error.chain().to_string())
     }
 }
 
-async fn serve(plan: Plan, settings: Settings) -> Result<()> {
+/// Logs what a person should hear about the settings.
+fn tell(settings: &Settings, notices: &[Notice]) {
+    for notice in notices {
+        if notice.is_warning() {
+            tracing::warn!("{notice}");
+        } else {
+            tracing::info!("{notice}");
+        }
+    }
+    for line in unfinished::unfinished(settings) {
+        tracing::warn!("{line}");
+    }
+}
+
+async fn serve(plan: Plan, settings: &Settings) -> Result<()> {
     let mut signals = Signals::catch()?;
+    let pool = pool::pool(settings, plan.subnets());
     let cloud = Cloud::start(plan).await?;
-    let served = node::serve(&cloud, settings, &mut signals).await;
+    let served = node::serve(&cloud, settings, pool, &mut signals).await;
     // Also after a failure: what a simulated one made would outlive the process otherwise.
     let ended = cloud.end().await;
     served.and(ended)

@@ -1,4 +1,4 @@
-//! Serving: the node of the flags, until a signal.
+//! Serving: the node of the settings, until a signal.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,19 +15,12 @@ use hostnic_netlink::{NetlinkProgrammer, Netns};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::cloud::Cloud;
-use super::flags::NodeFlags;
+use crate::settings::Settings;
 use crate::{Node, seed};
 
 /// How long requests that are under way, and then the giving back of NICs, may take together when the daemon is told to
 /// stop.
 const DRAIN: Duration = Duration::from_secs(120);
-
-/// What a node is started with.
-#[derive(Debug)]
-pub(super) struct Settings {
-    pub(super) pool: PoolConfig,
-    pub(super) node: NodeFlags,
-}
 
 /// The signals that ask the daemon to stop.
 #[derive(Debug)]
@@ -53,24 +46,29 @@ impl Signals {
 }
 
 /// Serves until a signal.
-pub(super) async fn serve(cloud: &Cloud, settings: Settings, signals: &mut Signals) -> Result<()> {
-    let Settings { pool, node: flags } = settings;
+pub(super) async fn serve(
+    cloud: &Cloud,
+    settings: &Settings,
+    pool: PoolConfig,
+    signals: &mut Signals,
+) -> Result<()> {
+    let (socket, store) = (&settings.socket.value, &settings.store.value);
     let folders = POD_FOLDERS.map(PathBuf::from).to_vec();
     let parts = AgentParts {
         provider: cloud.provider(),
         programmer: Arc::new(NetlinkProgrammer::new(Netns::current()?, folders).await?),
-        store: Arc::new(open_store(&flags.store, cloud.instance()).await?),
+        store: Arc::new(open_store(store, cloud.instance()).await?),
         clock: Arc::new(SystemClock),
         seed: seed()?,
     };
-    let mut node = Node::start(parts, AgentConfig::new(pool), &flags.socket).await?;
-    tracing::info!(socket = %flags.socket.display(), store = %flags.store.display(), "serving");
+    let mut node = Node::start(parts, AgentConfig::new(pool), socket).await?;
+    tracing::info!(socket = %socket.display(), store = %store.display(), "serving");
     let failed = tokio::select! {
         () = signals.next() => None,
         error = node.failed() => Some(error),
     };
     tracing::info!("stopping");
-    if flags.cleanup_cache_on_exit && failed.is_none() {
+    if settings.cleanup_cache_on_exit.value && failed.is_none() {
         give_back(node, signals).await;
     } else {
         node.stop(DRAIN).await;

@@ -40,7 +40,7 @@ fn contradictions_are_refused() {
     let both = line("daemon start --PoolSize 3 --pool-low 2").errors();
     assert!(both[0].contains("--PoolSize and flag: --pool-low"), "{both:?}");
     let crossed = line("daemon start --pool-low 7").variable("HOSTNIC_POOL_HIGH", "6").errors();
-    let want = "pool-low 7 (flag: --pool-low) is more than pool-high 6 (environment: HOSTNIC_POOL_HIGH)";
+    let want = "--pool-low 7 is more than HOSTNIC_POOL_HIGH=6; lower the one or raise the other";
     assert_eq!(crossed, [want]);
     for wrong in ["three", "-1", "1001", "3.5"] {
         assert!(!line(&format!("daemon start --PoolSize={wrong}")).errors().is_empty(), "{wrong}");

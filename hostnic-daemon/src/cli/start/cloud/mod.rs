@@ -1,4 +1,4 @@
-//! From flags to a provider: which cloud, and who this node is in it.
+//! From settings to a provider: which cloud, and who this node is in it.
 
 mod blame;
 mod qingcloud;
@@ -7,10 +7,11 @@ mod sim;
 
 use std::sync::Arc;
 
-use hostnic_core::id::{InstanceId, SubnetId};
+use hostnic_core::id::{InstanceId, InvalidValue, SubnetId};
 use hostnic_core::{NicProvider, Result};
 
-use super::flags::{FlagError, Provider, Start};
+use super::flags::{FlagError, SimFlags, refuse_qingcloud};
+use crate::settings::{Provider, Settings};
 
 use qingcloud::{AccessError, QingCloudNode, QingCloudPlan};
 use sim::{SimPlan, Simulated};
@@ -29,19 +30,21 @@ pub(super) enum PlanError {
     Flag(#[from] FlagError),
     #[error(transparent)]
     Access(#[from] AccessError),
+    #[error(transparent)]
+    Value(#[from] InvalidValue),
 }
 
 impl Plan {
     /// Reads the access file where there is one to read; asks nobody.
-    pub(super) fn new(flags: &Start) -> std::result::Result<Self, PlanError> {
-        match flags.provider {
-            Provider::Qingcloud => {
-                flags.sim.refuse()?;
-                Ok(Self::QingCloud(Box::new(QingCloudPlan::new(flags)?)))
+    pub(super) fn new(settings: &Settings, sim: &SimFlags) -> std::result::Result<Self, PlanError> {
+        match settings.provider.value {
+            Provider::QingCloud => {
+                sim.refuse()?;
+                Ok(Self::QingCloud(Box::new(QingCloudPlan::new(settings)?)))
             }
             Provider::Sim => {
-                flags.qingcloud.refuse()?;
-                Ok(Self::Sim(SimPlan::new(flags)?))
+                refuse_qingcloud(settings)?;
+                Ok(Self::Sim(SimPlan::new(settings, sim)?))
             }
         }
     }

@@ -1,7 +1,7 @@
-//! QingCloud, as the access file and the flags describe it.
+//! QingCloud, as the access file and the settings describe it.
 
 use std::num::NonZeroU32;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,10 +13,11 @@ use hostnic_qingcloud::{
     Config, ConfigError, ConnectError, Credentials, InstanceSource, Loaded, QingCloud, QingCloudProvider,
 };
 
-use super::super::flags::Start;
+use super::super::flags::vxnets;
 use super::blame::Blame;
 use super::reach::Reach;
 use crate::seed;
+use crate::settings::{Setting, Settings};
 
 /// How many calls a second a node makes when it has much to do, and how many of them at once after a quiet time. What
 /// the account may make in an hour is for all nodes, and only the API knows what is left of it.
@@ -38,8 +39,8 @@ pub(in super::super) struct QingCloudPlan {
 /// An access file that is of no use.
 #[derive(Debug, thiserror::Error)]
 pub(in super::super) enum AccessError {
-    #[error("--access-file {} cannot be used; name a file with an access key, in the form of QingCloud's SDKs", path.display())]
-    Given { path: PathBuf, source: ConfigError },
+    #[error("{line}: the file cannot be used; name one with an access key, in the form of QingCloud's SDKs")]
+    Given { line: String, source: ConfigError },
     #[error("the access file cannot be used; correct it, or name another with --access-file")]
     Found(#[source] ConfigError),
     #[error("no zone is given; name it with --zone, such as --zone pek3a, or as `zone` in {}", file.display())]
@@ -47,20 +48,18 @@ pub(in super::super) enum AccessError {
 }
 
 impl QingCloudPlan {
-    pub(super) fn new(flags: &Start) -> std::result::Result<Self, super::PlanError> {
-        let vxnets = flags.qingcloud.checked_vxnets()?.to_vec();
-        let Loaded { mut config, file, warnings, .. } = load(flags.qingcloud.access_file.as_deref())?;
+    pub(super) fn new(settings: &Settings) -> std::result::Result<Self, super::PlanError> {
+        let vxnets = vxnets(settings)?;
+        let Loaded { mut config, file, warnings, .. } = load(&settings.access_file)?;
         let file = file.unwrap_or_default();
         for warning in warnings {
             tracing::warn!(file = %file.display(), "{warning}");
         }
-        if let Some(zone) = &flags.qingcloud.zone {
-            config.zone.clone_from(zone);
-        }
-        if config.zone.is_empty() {
+        let Some(zone) = settings.zone.value.choose(Some(&config.zone)).map(str::to_owned) else {
             return Err(AccessError::NoZone { file }.into());
-        }
-        let (instance, store) = (flags.instance.clone(), flags.node.store.clone());
+        };
+        config.zone = zone;
+        let (instance, store) = (settings.instance.value.clone(), settings.store.value.clone());
         Ok(Self { config, file, vxnets, instance, store })
     }
 
@@ -116,11 +115,13 @@ pub(in super::super) struct QingCloudNode {
     pub(super) instance: InstanceId,
 }
 
-fn load(given: Option<&Path>) -> std::result::Result<Loaded, AccessError> {
+fn load(given: &Setting<Option<PathBuf>>) -> std::result::Result<Loaded, AccessError> {
     let home = std::env::home_dir();
-    match given {
-        Some(path) => Config::load(path, home.as_deref())
-            .map_err(|source| AccessError::Given { path: path.to_owned(), source }),
+    match &given.value {
+        Some(path) => Config::load(path, home.as_deref()).map_err(|source| AccessError::Given {
+            line: given.source.line(&path.display().to_string()),
+            source,
+        }),
         None => Config::load_default(home.as_deref()).map_err(AccessError::Found),
     }
 }

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hostnic_core::id::InstanceId;
+use hostnic_core::id::{InstanceId, InvalidValue};
 use hostnic_core::{NicProvider, Result};
 use hostnic_netlink::Netns;
 
-use super::super::flags::{FlagError, Start};
+use super::super::flags::SimFlags;
 use crate::seed;
+use crate::settings::Settings;
 use crate::simulated::{SimSubnet, SimulatedCloud};
 
 #[derive(Debug)]
@@ -25,10 +26,12 @@ pub(in super::super) struct Simulated {
 }
 
 impl SimPlan {
-    pub(super) fn new(flags: &Start) -> std::result::Result<Self, FlagError> {
-        let instance = flags.instance.clone().ok_or(FlagError::NoInstance)?;
-        let job = Duration::from_millis(flags.sim.job_ms.unwrap_or_default());
-        Ok(Self { subnets: flags.sim.subnets.clone(), job, instance })
+    pub(super) fn new(settings: &Settings, sim: &SimFlags) -> std::result::Result<Self, InvalidValue> {
+        let instance = match &settings.instance.value {
+            Some(instance) => instance.clone(),
+            None => InstanceId::new("i-sim")?,
+        };
+        Ok(Self { subnets: sim.subnets()?, job: sim.job(), instance })
     }
 
     /// Simulates a cloud whose one node is the namespace that this process runs in.
