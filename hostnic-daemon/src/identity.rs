@@ -16,3 +16,10 @@ pub fn seed() -> Result<u64> {
     })?;
     Ok(u64::from_ne_bytes(bytes))
 }
+
+/// The machine's own name, for metrics; empty where it has none.
+pub fn host_name() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map(|name| name.trim().to_owned())
+        .unwrap_or_default()
+}

@@ -3,8 +3,11 @@
 //! [`Node`] is all of it but the command line, so that programs and tests can host one or more nodes themselves.
 
 pub mod cli;
+mod facts;
 mod identity;
+mod manage;
 mod node;
+mod observe;
 mod service;
 pub mod settings;
 mod show;
@@ -12,8 +15,11 @@ mod show;
 pub mod sim_server;
 mod simulated;
 mod socket;
+mod stock;
 mod telemetry;
+mod view;
 
-pub use identity::seed;
-pub use node::Node;
+pub use identity::{host_name, seed};
+pub use node::{Listeners, Node};
+pub use observe::Observer;
 pub use simulated::{SimSubnet, SimulatedCloud};

@@ -1,25 +1,50 @@
-//! One node: the agent, and the socket that the plugin asks it on.
+//! One node: the agent, and the listeners that it is asked on.
 
-use std::path::Path;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hostnic_cni::contract;
 use hostnic_core::agent::{Agent, AgentConfig, AgentParts};
 use hostnic_core::{Error, ErrorKind, Result};
-use tokio::sync::oneshot;
+use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::Instant;
 
+use crate::facts::Facts;
+use crate::identity::host_name;
+use crate::manage::{Bound, Manage};
+use crate::observe::{Counted, Observer};
 use crate::service::Service;
 use crate::socket::Socket;
+
+/// Where a node listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listeners {
+    /// The unix socket for the plugin and for commands; only its owner can open it.
+    pub socket: PathBuf,
+    /// Where metrics, health and what the node has can be read over HTTP; `None` for nowhere. Nothing can be changed
+    /// there, so that it may be any address. Port 0 finds a free one.
+    pub manage: Option<SocketAddr>,
+}
+
+impl Listeners {
+    /// The socket alone.
+    pub fn new(socket: impl Into<PathBuf>) -> Self {
+        Self { socket: socket.into(), manage: None }
+    }
+}
 
 /// A node that serves. It works as long as this value lives; [`Node::stop`] ends it in good order.
 #[derive(Debug)]
 pub struct Node {
     agent: Arc<Agent>,
-    stop: oneshot::Sender<()>,
+    stop: watch::Sender<bool>,
+    stopping: Arc<AtomicBool>,
     server: Server,
+    manage: Option<Manage>,
     _socket: Socket,
 }
 
@@ -34,26 +59,66 @@ impl Drop for Server {
 }
 
 impl Node {
-    /// Starts the agent and listens on `socket`.
+    /// Starts the agent and listens on `socket`, and nowhere else.
     ///
     /// # Errors
-    /// Those of [`Agent::start`], and `Conflict` when another daemon listens there.
+    /// As [`Node::start_with`].
     pub async fn start(parts: AgentParts, config: AgentConfig, socket: &Path) -> Result<Self> {
-        let (socket, listener) = Socket::listen(socket)?;
-        let mode = config.datapath;
+        let observer = Arc::new(Observer::new(host_name()));
+        Self::start_with(parts, config, Listeners::new(socket), observer).await
+    }
+
+    /// Starts the agent and listens. What metrics and status tell comes from `observer`, whose
+    /// [`recorder`](Observer::recorder) should be among the layers of the provider.
+    ///
+    /// # Errors
+    /// Those of [`Agent::start`]; `Conflict` when another daemon or another program listens where this one is to;
+    /// `Invalid` for an address that is not this machine's.
+    pub async fn start_with(
+        parts: AgentParts,
+        config: AgentConfig,
+        listeners: Listeners,
+        observer: Arc<Observer>,
+    ) -> Result<Self> {
+        let (socket, listener) = Socket::listen(&listeners.socket)?;
+        // All addresses are taken before anything of the node is touched.
+        let manage = match listeners.manage {
+            Some(address) => Some(Bound::bind(address).await?),
+            None => None,
+        };
+        let (mode, pool) = (config.datapath, Arc::new(config.pool.clone()));
+        let parts = AgentParts {
+            provider: observer.provider(parts.provider),
+            store: observer.store(parts.store),
+            ..parts
+        };
         let agent = Arc::new(Agent::start(parts, config).await?);
-        let service = Arc::new(Service::new(agent.clone(), mode));
-        let (stop, stopped) = oneshot::channel();
-        let server = tokio::spawn(contract::serve(listener, service, async move {
+        let stopping = Arc::new(AtomicBool::new(false));
+        let facts = Facts {
+            agent: agent.clone(),
+            observer: observer.clone(),
+            pool,
+            mode,
+            stopping: stopping.clone(),
+        };
+        let service = Counted::new(Service::new(facts.clone()), observer);
+        let (stop, mut stopped) = watch::channel(false);
+        let server = tokio::spawn(contract::serve(listener, Arc::new(service), async move {
             // A sender that was dropped asks for the same.
-            let _ = stopped.await;
+            let _ = stopped.wait_for(|stop| *stop).await;
         }));
-        Ok(Self { agent, stop, server: Server(server), _socket: socket })
+        let manage = manage.map(|bound| bound.serve(facts));
+        Ok(Self { agent, stop, stopping, server: Server(server), manage, _socket: socket })
     }
 
     /// The agent.
     pub fn agent(&self) -> &Agent {
         &self.agent
+    }
+
+    /// Where metrics and health can be read; `None` where nobody asked for that.
+    pub fn manage_address(&self) -> Option<SocketAddr> {
+        self.manage.as_ref().map(Manage::address)
     }
 
     /// Waits until the node cannot go on: its server has ended, or its records are damaged. It should then be started
@@ -67,40 +132,42 @@ impl Node {
 
     /// Takes no more requests, finishes those that are under way, within `patience`, and lets go of the store, within as
     /// long again. Pods keep their interfaces, and the pool its NICs, for the next start.
-    pub async fn stop(self, patience: Duration) {
-        let Self { agent, stop, server, _socket } = self;
-        finish(stop, server, patience).await;
-        let_go(&agent, patience).await;
+    pub async fn stop(mut self, patience: Duration) {
+        self.finish(patience).await;
+        self.let_go(patience).await;
     }
 
     /// The same, but gives the NICs back that no pod has, within what is left of `patience`. Answers how many of them
     /// could not be given back in time; the next start finds those.
     ///
     /// Dropping the future stops all of it at once; nothing is lost by that.
-    pub async fn stop_emptied(self, patience: Duration) -> usize {
-        let Self { agent, stop, server, _socket } = self;
+    pub async fn stop_emptied(mut self, patience: Duration) -> usize {
         let begun = Instant::now();
-        finish(stop, server, patience).await;
-        let left = agent.drain(patience.saturating_sub(begun.elapsed())).await;
-        let of_pods = agent.nics().iter().filter(|nic| nic.has_holder()).count();
-        let_go(&agent, patience).await;
+        self.finish(patience).await;
+        let left = self.agent.drain(patience.saturating_sub(begun.elapsed())).await;
+        let of_pods = self.agent.nics().iter().filter(|nic| nic.has_holder()).count();
+        self.let_go(patience).await;
         left.saturating_sub(of_pods)
     }
-}
 
-/// Takes no more requests, and waits for those that are under way.
-async fn finish(stop: oneshot::Sender<()>, mut server: Server, patience: Duration) {
-    // The server may be gone already.
-    let _ = stop.send(());
-    if tokio::time::timeout(patience, &mut server.0).await.is_err() {
-        tracing::warn!(?patience, "requests are still under way; they are finished at the next start");
+    /// Takes no more requests, and waits for those that are under way. Who watches the node sees it go: the pages are
+    /// there to the end.
+    async fn finish(&mut self, patience: Duration) {
+        self.stopping.store(true, Ordering::Relaxed);
+        self.stop.send_replace(true);
+        if tokio::time::timeout(patience, &mut self.server.0).await.is_err() {
+            tracing::warn!(?patience, "requests are still under way; they are finished at the next start");
+        }
     }
-}
 
-/// Whoever starts again must find the store closed. What keeps it from closing is not worth more patience.
-async fn let_go(agent: &Agent, patience: Duration) {
-    if tokio::time::timeout(patience, agent.stop()).await.is_err() {
-        tracing::warn!(?patience, "the state store does not close; it is left as it is, which loses nothing");
+    /// Whoever starts again must find the store closed. What keeps it from closing is not worth more patience.
+    async fn let_go(&self, patience: Duration) {
+        if tokio::time::timeout(patience, self.agent.stop()).await.is_err() {
+            tracing::warn!(
+                ?patience,
+                "the state store does not close; it is left as it is, which loses nothing"
+            );
+        }
     }
 }
 

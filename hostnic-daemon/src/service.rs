@@ -1,6 +1,5 @@
 //! The contract with the plugin, answered by the agent.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -9,10 +8,13 @@ use hostnic_cni::contract::{
 };
 use hostnic_cni::environment::Command;
 use hostnic_cni::error::{CniError, Code};
-use hostnic_core::agent::{AddRequest, Agent, CheckRequest, DelRequest, GcRequest, Readiness};
+use hostnic_core::agent::{AddRequest, CheckRequest, DelRequest, GcRequest};
 use hostnic_core::ledger::LeaseRecord;
-use hostnic_core::route::{Datapath, Route};
+use hostnic_core::route::Route;
+use hostnic_core::{Error, ErrorKind};
 
+use crate::facts::Facts;
+use crate::observe::Operation;
 use crate::show;
 
 /// What is kept of a caller's patience for undoing and answering after a wait that was in vain.
@@ -20,13 +22,18 @@ const RESERVE: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
 pub(crate) struct Service {
-    agent: Arc<Agent>,
-    mode: Datapath,
+    facts: Facts,
 }
 
 impl Service {
-    pub(crate) fn new(agent: Arc<Agent>, mode: Datapath) -> Self {
-        Self { agent, mode }
+    pub(crate) fn new(facts: Facts) -> Self {
+        Self { facts }
+    }
+
+    /// A failure, for the runtime, and for whoever asks later what went wrong.
+    fn failed(&self, command: Command, error: &Error) -> CniError {
+        self.facts.observer.errors().note(error);
+        CniError::from_core(command, error)
     }
 }
 
@@ -73,7 +80,10 @@ impl NodeService for Service {
             started: request.call.started_at,
             patience: request.call.remaining.saturating_sub(RESERVE),
         };
-        let answer = self.agent.add(asked).await.map_err(|e| CniError::from_core(Command::Add, &e))?;
+        let running = self.facts.observer.operations().begin(Operation::Add);
+        let answer = self.facts.agent.add(asked).await;
+        running.end(&answer);
+        let answer = answer.map_err(|e| self.failed(Command::Add, &e))?;
         Ok(Interface {
             mac: answer.link.mac,
             mtu: answer.link.mtu,
@@ -85,17 +95,21 @@ impl NodeService for Service {
 
     async fn del(&self, request: Del) -> Result<(), CniError> {
         let asked = DelRequest { key: request.key, netns: request.netns, started: request.call.started_at };
-        self.agent.del(asked).await.map_err(|e| CniError::from_core(Command::Del, &e))
+        let running = self.facts.observer.operations().begin(Operation::Del);
+        let answer = self.facts.agent.del(asked).await;
+        running.end(&answer);
+        answer.map_err(|e| self.failed(Command::Del, &e))
     }
 
     async fn check(&self, request: Check) -> Result<Interface, CniError> {
         let asked = CheckRequest { key: request.key, netns: request.netns };
-        match self.agent.check(asked).await {
+        match self.facts.agent.check(asked).await {
             Ok(record) => Ok(recorded(record)),
-            Err(error) if error.kind() == hostnic_core::ErrorKind::Conflict => {
-                Err(CniError::new(Code::Drift, &error))
+            Err(error) => {
+                let failure = self.failed(Command::Check, &error);
+                let drift = error.kind() == ErrorKind::Conflict;
+                Err(if drift { CniError::new(Code::Drift, &error) } else { failure })
             }
-            Err(error) => Err(CniError::from_core(Command::Check, &error)),
         }
     }
 
@@ -105,25 +119,24 @@ impl NodeService for Service {
             valid: request.valid.into_iter().map(|v| (v.container, v.ifname)).collect(),
             started: request.call.started_at,
         };
-        let report = self.agent.gc(asked).await.map_err(|e| CniError::from_core(Command::Gc, &e))?;
-        let failures = report.failures.iter().map(|(_, error)| CniError::from_core(Command::Gc, error));
+        let report = self.facts.agent.gc(asked).await.map_err(|e| self.failed(Command::Gc, &e))?;
+        let failures = report.failures.iter().map(|(_, error)| self.failed(Command::Gc, error));
         Ok(Freed { freed: report.freed, failures: failures.collect() })
     }
 
     async fn status(&self) -> NodeStatus {
-        let not_ready = match self.agent.readiness() {
-            Readiness::Ready => None,
-            Readiness::NotReady(reason) => Some(NotReady { running_affected: false, reason }),
-        };
-        NodeStatus { not_ready, state: show::node_state(&self.agent, self.mode) }
+        let reasons = self.facts.unready();
+        let not_ready =
+            (!reasons.is_empty()).then(|| NotReady { running_affected: false, reason: reasons.join("; ") });
+        NodeStatus { not_ready, state: show::node_state(&self.facts) }
     }
 
     async fn nics(&self) -> Result<Vec<v1::Nic>, CniError> {
-        Ok(show::nics(&self.agent))
+        Ok(show::nics(&self.facts.agent))
     }
 
     async fn pods(&self) -> Result<Vec<v1::PodAttachment>, CniError> {
-        Ok(show::pods(&self.agent))
+        Ok(show::pods(&self.facts.agent))
     }
 
     fn version(&self) -> String {

@@ -5,8 +5,11 @@ use std::collections::BTreeMap;
 use hostnic_cni::contract::v1;
 use hostnic_core::agent::Agent;
 use hostnic_core::attachment::{AttachmentKey, AttachmentMark};
+use hostnic_core::id::SubnetId;
 use hostnic_core::ledger::{AddressState, LeaseRecord, LeaseState, NicRecord, NicState};
-use hostnic_core::route::Datapath;
+
+use crate::facts::Facts;
+use crate::stock::Stock;
 
 pub(crate) fn nics(agent: &Agent) -> Vec<v1::Nic> {
     let holders: BTreeMap<AttachmentMark, Option<AttachmentKey>> =
@@ -94,33 +97,19 @@ fn pod(record: &LeaseRecord) -> v1::PodAttachment {
     }
 }
 
-pub(crate) fn node_state(agent: &Agent, mode: Datapath) -> v1::NodeState {
-    let mut subnets: BTreeMap<String, v1::SubnetState> = BTreeMap::new();
-    for nic in agent.nics() {
-        let id = nic.subnet.id.to_string();
-        let subnet = subnets
-            .entry(id.clone())
-            .or_insert_with(|| v1::SubnetState { subnet: id, ..v1::SubnetState::default() });
-        for address in &nic.addresses {
-            match address.state {
-                AddressState::Claimed if matches!(nic.state, NicState::Attaching { .. }) => {
-                    subnet.coming += 1
-                }
-                AddressState::Claimed => {}
-                AddressState::Free { .. } => subnet.free += 1,
-                AddressState::Leased { .. } => subnet.leased += 1,
-                AddressState::Cooling { .. } => subnet.cooling += 1,
-            }
-        }
-    }
-    let mode = match mode {
-        Datapath::Passthrough => "passthrough",
-        _ => "",
+pub(crate) fn node_state(facts: &Facts) -> v1::NodeState {
+    let subnet = |(id, stock): (SubnetId, Stock)| v1::SubnetState {
+        subnet: id.to_string(),
+        coming: stock.coming,
+        free: stock.free,
+        leased: stock.leased,
+        cooling: stock.cooling,
+        ..v1::SubnetState::default()
     };
     v1::NodeState {
-        mode: mode.to_owned(),
+        mode: facts.mode_name().to_owned(),
         reason: "as configured".to_owned(),
-        subnets: subnets.into_values().collect(),
+        subnets: facts.stock().into_iter().map(subnet).collect(),
         ..v1::NodeState::default()
     }
 }

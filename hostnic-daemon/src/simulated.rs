@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use hostnic_core::attachment::NetnsPath;
 use hostnic_core::id::{InstanceId, InvalidValue, SubnetId};
-use hostnic_core::layer::{Deadline, RetryConfig, Stack};
+use hostnic_core::layer::{Deadline, Recorder, RetryConfig, Stack};
 use hostnic_core::sim::{Cloud, Durations};
 use hostnic_core::{NicProvider, Result};
 use hostnic_netlink::Netns;
@@ -99,8 +99,20 @@ impl SimulatedCloud {
 
     /// The cloud as a node sees it, with the layers that a real one would have.
     pub fn provider(&self, instance: &InstanceId) -> Arc<dyn NicProvider> {
-        let stack = Stack::new().trace().retry(RetryConfig::default()).deadline(Deadline::default());
-        stack.around(Arc::new(self.cloud.node(instance)))
+        Self::layers().around(Arc::new(self.cloud.node(instance)))
+    }
+
+    /// The same, whose calls `recorder` is told of.
+    pub fn recorded_provider(
+        &self,
+        instance: &InstanceId,
+        recorder: Arc<dyn Recorder>,
+    ) -> Arc<dyn NicProvider> {
+        Self::layers().metrics(recorder).around(Arc::new(self.cloud.node(instance)))
+    }
+
+    fn layers() -> Stack {
+        Stack::new().trace().retry(RetryConfig::default()).deadline(Deadline::default())
     }
 
     /// The cloud itself.

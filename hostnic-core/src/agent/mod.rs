@@ -7,6 +7,7 @@ mod add;
 mod check;
 mod compare;
 mod config;
+mod counts;
 mod del;
 mod ending;
 mod gate;
@@ -35,9 +36,11 @@ use crate::store::StateStore;
 
 pub use compare::{Evidence, Finding, Observation, Patience, Suspicions, compare};
 pub use config::AgentConfig;
+pub use counts::{Counts, Repair};
 pub use ending::EndingCounts;
 pub use request::{AddAnswer, AddRequest, CheckRequest, DelRequest, GcReport, GcRequest};
 
+use counts::Tally;
 use ending::Endings;
 use gate::Gates;
 use owned::Owned;
@@ -81,6 +84,7 @@ struct Inner {
     gates: Gates,
     endings: Endings,
     seed: u64,
+    tally: Tally,
     /// Whether the records are known to agree with the kernel, so that ADDs may be served.
     recovered: watch::Sender<bool>,
     nudge: Notify,
@@ -125,6 +129,7 @@ impl Agent {
             gates: Gates::default(),
             endings: Endings::default(),
             seed: parts.seed,
+            tally: Tally::default(),
             recovered: watch::channel(false).0,
             nudge: Notify::new(),
         });
@@ -267,6 +272,11 @@ impl Agent {
     /// For metrics: no call is made for it, however often it is asked.
     pub fn subnet_room(&self) -> Vec<SubnetRoom> {
         self.inner.pool.subnet_room()
+    }
+
+    /// What the agent has done since its start, in numbers.
+    pub fn counts(&self) -> Counts {
+        Counts { choices: self.inner.pool.choices(), ..self.inner.tally.snapshot() }
     }
 
     /// Tells after every change of a record; the value only counts them.

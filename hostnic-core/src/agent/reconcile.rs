@@ -15,6 +15,7 @@ use crate::ledger::{AddressState, LeaseRecord, LeaseState, NicRecord, NicState, 
 use crate::random::split_mix;
 
 use super::compare::{Evidence, Finding, Observation, Patience, Suspicions, compare};
+use super::counts::Repair;
 use super::{Inner, step, undo};
 
 /// The time after which a comparison that failed is tried again; doubled from then on, unless ADDs wait for it.
@@ -160,7 +161,11 @@ async fn compare_once(
     });
     for finding in &findings {
         tracing::info!(?finding, "records, cloud and kernel differ");
-        if let Err(error) = mend(inner, finding).await {
+        let mended = mend(inner, finding).await;
+        if let Some(repair) = Repair::of(finding) {
+            inner.tally.repaired(repair, mended.is_ok());
+        }
+        if let Err(error) = mended {
             tracing::warn!(?finding, error = %error.chain(), "a difference could not be mended; it is tried again");
         }
     }
@@ -401,7 +406,9 @@ async fn repair_pod(inner: &Inner, mark: &AttachmentMark) -> Result<()> {
     let drifts = inner.kernel(inner.programmer.check_pod(&record.plan)).await?;
     if let Some(drift) = drifts.first() {
         tracing::warn!(%mark, %drift, count = drifts.len(), "a pod's network was changed by somebody else; it is set up again");
-        inner.kernel(inner.programmer.setup_pod(&record.plan)).await?;
+        let done = inner.kernel(inner.programmer.setup_pod(&record.plan)).await;
+        inner.tally.repaired(Repair::SetUpAgain, done.is_ok());
+        done?;
     }
     Ok(())
 }

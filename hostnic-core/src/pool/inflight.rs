@@ -45,6 +45,8 @@ pub(super) struct Inflight {
     /// Why NICs that exist did not come in lately: told to those who waited for them in vain.
     pub(super) attach_trouble: Option<(ErrorKind, String)>,
     pub(super) policy: PolicyState,
+    /// For how many NICs the policy has chosen each subnet.
+    pub(super) choices: BTreeMap<SubnetId, u64>,
     pub(super) unserved: Option<Unserved>,
     pub(super) instance: Option<Instance>,
     /// The NICs of this instance, as the cloud told when it first described it, and when that was.
@@ -94,6 +96,7 @@ impl Inflight {
             reason: None,
             attach_trouble: None,
             policy: PolicyState { last: None, draw: seed },
+            choices: BTreeMap::new(),
             unserved: None,
             instance: None,
             attached: None,
@@ -173,7 +176,10 @@ impl Inflight {
                 Action::Attach(nics) | Action::Detach(nics) | Action::Delete(nics) => {
                     self.busy.extend(nics.iter().cloned());
                 }
-                Action::Create { .. } | Action::LookUp(_) | Action::Thaw(..) => {}
+                Action::Create { subnet, count } => {
+                    *self.choices.entry(subnet.clone()).or_default() += u64::from(*count);
+                }
+                Action::LookUp(_) | Action::Thaw(..) => {}
             }
         }
     }

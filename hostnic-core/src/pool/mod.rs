@@ -15,6 +15,7 @@ mod plan;
 mod remove;
 mod view;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -26,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::{BootTime, Clock};
 use crate::cloud::{Instance, Nic, Subnet};
 use crate::error::Result;
-use crate::id::NicId;
+use crate::id::{NicId, SubnetId};
 use crate::ledger::{Ledger, NicRecord, NicState, Write};
 use crate::policy::PoolPolicy;
 use crate::provider::NicProvider;
@@ -207,6 +208,11 @@ impl Pool {
     pub fn subnet_room(&self) -> Vec<SubnetRoom> {
         let now = self.shared.now();
         self.shared.inflight().rooms(now)
+    }
+
+    /// For how many NICs the policy has chosen each subnet since the pool's start.
+    pub fn choices(&self) -> BTreeMap<SubnetId, u64> {
+        self.shared.inflight().choices.clone()
     }
 
     /// Why no NIC can be made at present, as the cloud said it; `None` when all is well.

@@ -2,42 +2,16 @@
 
 use std::time::Duration;
 
-use hostnic_cni::contract::{CallError, Client, v1};
+use hostnic_cni::contract::{CallError, Client};
 use hostnic_core::Chain;
 use serde::Serialize;
 
 use super::table::table;
 use super::{Ask, Output};
+use crate::view::{Address, Nic, Pod};
 
 /// How long a person waits.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-#[derive(Serialize)]
-struct Nic {
-    id: String,
-    mac: String,
-    subnet: String,
-    state: &'static str,
-    addresses: Vec<Address>,
-    note: String,
-}
-
-#[derive(Serialize)]
-struct Address {
-    address: String,
-    state: &'static str,
-    holder: Option<String>,
-}
-
-#[derive(Serialize)]
-struct Pod {
-    attachment: String,
-    pod: Option<String>,
-    address: String,
-    nic: String,
-    state: &'static str,
-    netns: String,
-}
 
 #[derive(Serialize)]
 struct Versions {
@@ -84,7 +58,7 @@ pub(super) fn print<T: Serialize>(
 
 pub(super) fn nics(asked: &Ask) -> Result<(), String> {
     let nics = ask(asked, async |client| client.nics().await).map_err(|e| told(&e))?;
-    let nics: Vec<Nic> = nics.into_iter().map(nic).collect();
+    let nics: Vec<Nic> = nics.into_iter().map(Nic::from).collect();
     print(asked.output, &nics, |nics| {
         let rows = nics.iter().flat_map(nic_rows);
         table(["NIC", "SUBNET", "STATE", "ADDRESS", "HELD BY", "NOTE"], &rows.collect::<Vec<_>>())
@@ -112,7 +86,7 @@ fn nic_rows(nic: &Nic) -> Vec<[String; 6]> {
 
 pub(super) fn pods(asked: &Ask) -> Result<(), String> {
     let pods = ask(asked, async |client| client.pods().await).map_err(|e| told(&e))?;
-    let pods: Vec<Pod> = pods.into_iter().map(pod).collect();
+    let pods: Vec<Pod> = pods.into_iter().map(Pod::from).collect();
     print(asked.output, &pods, |pods| {
         let row = |p: &Pod| {
             let name = p.pod.clone().unwrap_or_else(|| "-".to_owned());
@@ -142,59 +116,4 @@ pub(super) fn version(asked: &Ask) -> Result<(), String> {
         let daemon = v.daemon.as_deref().unwrap_or("not running");
         format!("program  {}\ndaemon   {daemon}", v.program)
     })
-}
-
-fn key(key: &v1::AttachmentKey) -> String {
-    format!("{}/{}/{}", key.network, key.container_id, key.ifname)
-}
-
-fn nic(nic: v1::Nic) -> Nic {
-    Nic {
-        state: match nic.state() {
-            v1::NicState::Unspecified => "unknown",
-            v1::NicState::Creating => "creating",
-            v1::NicState::Attaching => "attaching",
-            v1::NicState::Ready => "ready",
-            v1::NicState::Detaching => "detaching",
-            v1::NicState::Deleting => "deleting",
-            v1::NicState::Lost => "lost",
-            v1::NicState::Quarantined => "quarantined",
-        },
-        addresses: nic.addresses.iter().map(address).collect(),
-        id: nic.id,
-        mac: nic.mac,
-        subnet: nic.subnet,
-        note: nic.note,
-    }
-}
-
-fn address(address: &v1::NicAddress) -> Address {
-    Address {
-        address: address.address.clone(),
-        state: match address.state() {
-            v1::AddressState::Unspecified => "unknown",
-            v1::AddressState::Claimed => "claimed",
-            v1::AddressState::Free => "free",
-            v1::AddressState::Leased => "leased",
-            v1::AddressState::Cooling => "cooling",
-        },
-        // Of a lease that was found in the kernel only the mark is known.
-        holder: address.holder.as_ref().map(key).or((!address.mark.is_empty()).then(|| address.mark.clone())),
-    }
-}
-
-fn pod(pod: v1::PodAttachment) -> Pod {
-    Pod {
-        state: match pod.phase() {
-            v1::AttachmentPhase::Unspecified => "unknown",
-            v1::AttachmentPhase::Preparing => "preparing",
-            v1::AttachmentPhase::Active => "active",
-            v1::AttachmentPhase::Releasing => "releasing",
-        },
-        attachment: pod.key.as_ref().map_or(pod.mark, key),
-        pod: pod.pod.map(|p| format!("{}/{}", p.namespace, p.name)),
-        address: pod.address,
-        nic: pod.nic,
-        netns: pod.netns,
-    }
 }

@@ -1,0 +1,74 @@
+//! The manage address: metrics, health and what the node has, over HTTP, to be read and nothing else.
+//!
+//! The Go daemons took commands here from anybody. Commands are on the unix socket now, which only its owner opens;
+//! whoever still asks for them here is told the command to use.
+
+mod http;
+mod metrics;
+mod pages;
+mod pool;
+
+use std::net::SocketAddr;
+
+use hostnic_core::{Error, ErrorKind, Result};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use crate::facts::Facts;
+use pages::Pages;
+
+/// A listener on the manage address that nobody answers on yet.
+#[derive(Debug)]
+pub(crate) struct Bound {
+    address: SocketAddr,
+    listener: TcpListener,
+}
+
+impl Bound {
+    /// Listens on `address`.
+    ///
+    /// # Errors
+    /// `Conflict` when somebody else listens there, `Invalid` when the address is not this machine's or may not be used.
+    pub(crate) async fn bind(address: SocketAddr) -> Result<Self> {
+        let listener = TcpListener::bind(address).await.map_err(|e| not_bound(address, e))?;
+        let address = listener.local_addr().map_err(|e| not_bound(address, e))?;
+        Ok(Self { address, listener })
+    }
+
+    /// Answers from `facts`.
+    pub(crate) fn serve(self, facts: Facts) -> Manage {
+        let task = tokio::spawn(http::serve(self.listener, Pages::new(facts).into()));
+        Manage { address: self.address, task }
+    }
+}
+
+/// The pages, served. The listener and its connections end with this.
+#[derive(Debug)]
+pub(crate) struct Manage {
+    address: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+impl Manage {
+    /// Where it listens: the port is the one that was found where 0 was asked for.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for Manage {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn not_bound(address: SocketAddr, error: std::io::Error) -> Error {
+    let failed = |kind| Error::new(kind, "serve metrics and health on", address);
+    let error_of = match error.kind() {
+        std::io::ErrorKind::AddrInUse => failed(ErrorKind::Conflict)
+            .detail("another program listens there; stop it, or choose another manage address"),
+        _ => failed(ErrorKind::Invalid)
+            .detail("the address cannot be listened on; choose one of this machine's as the manage address"),
+    };
+    error_of.source(error)
+}

@@ -1,0 +1,89 @@
+//! ADD and DEL: how long they took, and how they ended.
+
+use hostnic_core::Result;
+use hostnic_core::layer::Outcome;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::Histogram;
+use tokio::time::Instant;
+
+use super::Label;
+
+/// In seconds: a warm ADD takes some hundredths, one that waits for a NIC some ten, and the plugin at most sixty.
+const BUCKETS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 30.0, 60.0];
+
+/// What a runtime asks for, where its duration matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Operation {
+    Add,
+    Del,
+}
+
+impl Operation {
+    pub(crate) const ALL: [Self; 2] = [Self::Add, Self::Del];
+
+    fn label(self) -> Label {
+        let name = match self {
+            Self::Add => "add",
+            Self::Del => "del",
+        };
+        ("operation", name)
+    }
+}
+
+/// The operations that have ended.
+#[derive(Debug)]
+pub(crate) struct Operations {
+    pub(crate) ended: Family<[Label; 2], Counter>,
+    pub(crate) durations: Family<[Label; 1], Histogram, fn() -> Histogram>,
+}
+
+impl Default for Operations {
+    fn default() -> Self {
+        let operations = Self {
+            ended: Family::default(),
+            durations: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
+        };
+        // There from the start, so that the first one already shows as an increase.
+        for operation in Operation::ALL {
+            drop(operations.ended.get_or_create(&[operation.label(), result(Outcome::Answered)]));
+            drop(operations.durations.get_or_create(&[operation.label()]));
+        }
+        operations
+    }
+}
+
+fn result(outcome: Outcome) -> Label {
+    ("result", outcome.label())
+}
+
+impl Operations {
+    /// An operation begins. It counts when it is told its end, or as dropped when that never comes.
+    pub(crate) fn begin(&self, operation: Operation) -> Running<'_> {
+        Running { operations: self, operation, outcome: Outcome::Dropped, since: Instant::now() }
+    }
+}
+
+/// An operation under way.
+#[derive(Debug)]
+pub(crate) struct Running<'a> {
+    operations: &'a Operations,
+    operation: Operation,
+    outcome: Outcome,
+    since: Instant,
+}
+
+impl Running<'_> {
+    /// It has ended like this.
+    pub(crate) fn end<T>(mut self, ended: &Result<T>) {
+        self.outcome = ended.as_ref().map_or_else(|e| Outcome::Failed(e.kind()), |_| Outcome::Answered);
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        let operation = self.operation.label();
+        self.operations.ended.get_or_create(&[operation, result(self.outcome)]).inc();
+        self.operations.durations.get_or_create(&[operation]).observe(self.since.elapsed().as_secs_f64());
+    }
+}

@@ -1,0 +1,7 @@
+//! What a node answers on its listeners, asked over real connections. The cloud and the kernel are simulated in memory, so
+//! that no privileges are needed; everything stays on this machine's loopback.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends at what it did not expect")]
+
+mod http;
+mod manage;
+mod world;
