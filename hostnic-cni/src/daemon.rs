@@ -1,13 +1,12 @@
 //! Asking the daemon, within one deadline for the whole of the plugin's life.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use hostnic_core::Chain;
 use hostnic_core::clock::{BootTime, Clock, SystemClock};
 
 use crate::config::NetworkConfig;
-use crate::contract::{Call, CallError, Client};
+use crate::contract::{Call, CallError, Client, Endpoint};
 use crate::environment::Command;
 use crate::error::{CniError, Code};
 
@@ -17,8 +16,8 @@ pub(crate) struct Daemon {
     command: Command,
     started_at: BootTime,
     limit: Duration,
-    socket: PathBuf,
-    old_address: Option<String>,
+    endpoints: Vec<Endpoint>,
+    unusable: Option<String>,
 }
 
 /// How long a command may take, from the plugin's start to its answer.
@@ -44,8 +43,8 @@ impl Daemon {
             command,
             started_at,
             limit: configured.unwrap_or_else(|| limit(command)),
-            socket: config.socket().to_owned(),
-            old_address: config.old_address().map(str::to_owned),
+            endpoints: config.endpoints().to_vec(),
+            unusable: config.unusable_address().map(str::to_owned),
         }
     }
 
@@ -64,24 +63,58 @@ impl Daemon {
         let margin = (left / 4).min(Duration::from_secs(1));
         let call = Call { started_at: self.started_at, remaining: left - margin };
         let exchange = async {
-            let mut client = Client::connect(&self.socket).await?;
-            ask(&mut client, call).await
+            let mut client = self.connect().await?;
+            ask(&mut client, call).await.map_err(|error| self.failed(error))
         };
         // The timer belongs to the runtime, so it is made within it.
         let answer = runtime.block_on(async { tokio::time::timeout(left, exchange).await });
+        // A name that is still being looked up must not hold the plugin up.
+        runtime.shutdown_background();
         match answer {
-            Ok(answer) => answer.map_err(|error| self.failed(error)),
+            Ok(answer) => answer,
             Err(_) => Err(CniError::new(
                 self.unserved(),
                 format_args!(
                     "the hostnic daemon at {} did not answer {} within {} s",
-                    self.socket.display(),
+                    self.endpoints.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or "),
                     self.command,
                     self.limit.as_secs()
                 ),
             )
             .details("`hostnic-daemon doctor` on the node tells what it waits for")),
         }
+    }
+
+    /// Connects where somebody is there. Nothing is asked twice: the next place is tried only where nobody accepted.
+    async fn connect(&self) -> Result<Client, CniError> {
+        let mut failures = Vec::new();
+        for endpoint in &self.endpoints {
+            match Client::connect_to(endpoint).await {
+                Ok(client) => return Ok(client),
+                Err(error) => failures.push((endpoint, error)),
+            }
+        }
+        Err(self.nobody(failures))
+    }
+
+    /// Nobody is at any of the places: the first one is what a person should look at.
+    fn nobody(&self, failures: Vec<(&Endpoint, CallError)>) -> CniError {
+        let mut failures = failures.into_iter();
+        let Some((_, first)) = failures.next() else {
+            return CniError::new(Code::Internal, "the configuration names no place to ask the daemon at");
+        };
+        let mut error = self.failed(first);
+        for (endpoint, other) in failures {
+            let cause = std::error::Error::source(&other).map(|source| Chain(source).to_string());
+            error.details.push_str(&format!("; nor at {endpoint}: {}", cause.unwrap_or_default()));
+        }
+        if let Some(text) = &self.unusable {
+            error.details.push_str(&format!(
+                "; the configuration's bindaddr {text:?} is left aside, as it is no host and port such as \
+                 127.0.0.1:31080"
+            ));
+        }
+        error
     }
 
     /// The code for "no answer": STATUS has one of its own.
@@ -98,13 +131,6 @@ impl Daemon {
                 self.unserved()
             }
         };
-        let mut details = causes.unwrap_or_default();
-        if let (CallError::Unreachable { .. }, Some(address)) = (&error, &self.old_address) {
-            details.push_str(&format!(
-                "; the configuration's address {address} is that of earlier releases and is not used: this daemon \
-                 listens on the socket only"
-            ));
-        }
-        CniError::new(code, error).details(details)
+        CniError::new(code, error).details(causes.unwrap_or_default())
     }
 }

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use hostnic_cni::contract::{
-    Add, Call, CallError, Check, Client, Del, Freed, Gc, Interface, NodeService, NodeStatus, serve, v1,
+    Add, Call, CallError, Check, Cleaned, Client, ControlService, Del, Endpoint, Freed, Gc, Interface,
+    NodeService, NodeStatus, serve, serve_owner, v1,
 };
 use hostnic_cni::error::CniError;
 use hostnic_core::clock::BootTime;
@@ -119,4 +120,55 @@ fn listings_and_the_version_arrive_and_so_does_the_reason_of_a_refusal() {
         let Err(CallError::Refused(reason)) = client.pods().await else { panic!("not refused") };
         assert_eq!(reason.code.number(), 11);
     });
+}
+
+#[test]
+fn commands_are_refused_to_who_comes_by_tcp_and_where_nobody_takes_them() {
+    let daemon = FakeDaemon::start(Answers::default());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let tcp = Endpoint::Tcp(daemon.tcp().to_string().parse().unwrap());
+        for endpoint in [tcp, Endpoint::Socket(daemon.socket())] {
+            let mut client = Client::connect_to(&endpoint).await.unwrap();
+            let refused = [client.clean(Duration::from_secs(5)).await.map(drop), client.shutdown().await];
+            for refusal in refused {
+                let Err(CallError::Refused(reason)) = refusal else { panic!("{endpoint}: {refusal:?}") };
+                assert_eq!(reason.code.number(), 103);
+                assert!(reason.message.contains("unix socket"), "{reason}");
+            }
+            // All else is served.
+            assert_eq!(client.version().await.unwrap(), "0.0.0-test");
+        }
+    });
+}
+
+/// Notes the commands that it was given.
+#[derive(Default)]
+struct Commands(Mutex<Vec<Duration>>);
+
+#[async_trait]
+impl ControlService for Commands {
+    async fn clean(&self, patience: Duration) -> Result<Cleaned, CniError> {
+        self.0.lock().unwrap().push(patience);
+        Ok(Cleaned { given_back: 3, left: 1, held: 2 })
+    }
+    async fn shutdown(&self) -> Result<(), CniError> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn commands_arrive_by_the_owners_socket() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("s");
+    let commands = Arc::new(Commands::default());
+    let listener = UnixListener::bind(&socket).unwrap();
+    let node = Arc::new(Waiting::default());
+    let server = tokio::spawn(serve_owner(listener, node, commands.clone(), std::future::pending()));
+    let mut client = Client::connect(&socket).await.unwrap();
+    let cleaned = client.clean(Duration::from_secs(7)).await.unwrap();
+    assert_eq!(cleaned, Cleaned { given_back: 3, left: 1, held: 2 });
+    client.shutdown().await.unwrap();
+    assert_eq!(*commands.0.lock().unwrap(), [Duration::from_secs(7)]);
+    server.abort();
 }

@@ -403,11 +403,48 @@ fn without_a_daemon_every_command_says_what_to_start_and_at_once() {
 }
 
 #[test]
-fn without_a_daemon_users_of_the_earlier_systems_learn_that_their_address_is_not_used() {
+fn a_daemon_that_listens_at_the_configured_address_only_is_found_after_the_socket() {
+    let daemon = FakeDaemon::start(Answers::default());
+    let address = daemon.tcp();
+    let missing = daemon.socket().with_file_name("none.sock");
+    let call = |keys: &[(&str, Value)]| {
+        let call = PluginCall::new("ADD", &missing, &daemon.netns());
+        keys.iter().fold(call, |call, (key, value)| call.with(key, value.clone()))
+    };
+    for port in [json!(address.to_string()), json!(format!("localhost:{}", address.port()))] {
+        assert!(call(&[("bindaddr", port.clone())]).run().success);
+        assert!(call(&[("args", json!({"BindAddr": port}))]).run().success);
+    }
+    assert_eq!(daemon.asked().len(), 4);
+    // Where the socket answers, nobody is asked at the address.
+    let elsewhere = FakeDaemon::start(Answers::default());
+    let outcome = elsewhere.call("ADD").with("bindaddr", json!(address.to_string())).run();
+    assert!(outcome.success);
+    assert_eq!((daemon.asked().len(), elsewhere.asked().len()), (0, 1));
+}
+
+#[test]
+fn a_refusal_at_the_socket_is_the_answer_and_nobody_else_is_asked() {
+    let refusing = FakeDaemon::start(Answers {
+        add: Err(CniError::new(Code::TryAgainLater, "nothing is free")),
+        ..Answers::default()
+    });
+    let other = FakeDaemon::start(Answers::default());
+    let outcome = refusing.call("ADD").with("bindaddr", json!(other.tcp().to_string())).run();
+    assert_eq!(failure(&outcome), (11, "nothing is free".to_owned()));
+    assert_eq!(other.asked(), []);
+}
+
+#[test]
+fn without_a_daemon_every_place_that_was_tried_is_named() {
     let dir = tempfile::tempdir().unwrap();
-    let call = PluginCall::new("DEL", &dir.path().join("none.sock"), dir.path());
-    let details = printed(&call.with("bindaddr", json!("localhost:31080")).run())["details"].clone();
-    assert!(details.as_str().unwrap().contains("localhost:31080"), "{details}");
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let call = || PluginCall::new("DEL", &dir.path().join("none.sock"), dir.path());
+    let error = printed(&call().with("bindaddr", json!(free)).run());
+    assert!(error["msg"].as_str().unwrap().contains("none.sock"), "{error}");
+    assert!(error["details"].as_str().unwrap().contains(&format!("nor at {free}")), "{error}");
+    let error = printed(&call().with("bindaddr", json!("localhost")).run());
+    assert!(error["details"].as_str().unwrap().contains("\"localhost\" is left aside"), "{error}");
 }
 
 #[test]

@@ -118,7 +118,8 @@ async fn a_second_daemon_is_refused_and_told_who_has_the_store() {
     let (store, _) = open(&path).await;
     let error = RedbStore::open(&path, ours(), at(1)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
-    let us = format!("another daemon (pid {})", std::process::id());
+    let name = std::fs::read_to_string("/proc/self/comm").unwrap();
+    let us = format!("{} (pid {})", name.trim(), std::process::id());
     assert!(error.to_string().contains(&us), "{error}");
     // Nor does one get by that finds no lock file: redb's own lock is there still.
     fs::remove_file(directory.path().join("node.redb.lock")).unwrap();

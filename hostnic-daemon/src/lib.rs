@@ -3,8 +3,10 @@
 //! [`Node`] is all of it but the command line, so that programs and tests can host one or more nodes themselves.
 
 pub mod cli;
+mod command;
 mod facts;
 mod identity;
+mod listen;
 mod manage;
 mod node;
 mod observe;

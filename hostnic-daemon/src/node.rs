@@ -10,11 +10,13 @@ use hostnic_cni::contract;
 use hostnic_core::agent::{Agent, AgentConfig, AgentParts};
 use hostnic_core::{Error, ErrorKind, Result};
 use tokio::sync::watch;
-use tokio::task::{JoinError, JoinHandle};
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
+use crate::command::Commands;
 use crate::facts::Facts;
 use crate::identity::host_name;
+use crate::listen;
 use crate::manage::{Bound, Manage};
 use crate::observe::{Counted, Observer};
 use crate::service::Service;
@@ -25,15 +27,22 @@ use crate::socket::Socket;
 pub struct Listeners {
     /// The unix socket for the plugin and for commands; only its owner can open it.
     pub socket: PathBuf,
+    /// Where plugins are served by TCP as well, which configurations of the earlier systems name; `None` for nowhere. No
+    /// commands are taken there. Port 0 finds a free one.
+    pub tcp: Option<SocketAddr>,
+    /// Whether `tcp` may be an address that other machines reach: they can then attach and detach pods of this node.
+    pub allow_remote: bool,
     /// Where metrics, health and what the node has can be read over HTTP; `None` for nowhere. Nothing can be changed
     /// there, so that it may be any address. Port 0 finds a free one.
     pub manage: Option<SocketAddr>,
+    /// Whether the node refuses to start where it cannot listen on `manage`; it goes without and says so otherwise.
+    pub manage_required: bool,
 }
 
 impl Listeners {
     /// The socket alone.
     pub fn new(socket: impl Into<PathBuf>) -> Self {
-        Self { socket: socket.into(), manage: None }
+        Self { socket: socket.into(), tcp: None, allow_remote: false, manage: None, manage_required: true }
     }
 }
 
@@ -42,19 +51,22 @@ impl Listeners {
 pub struct Node {
     agent: Arc<Agent>,
     stop: watch::Sender<bool>,
+    told_to_end: watch::Receiver<bool>,
     stopping: Arc<AtomicBool>,
-    server: Server,
+    servers: Servers,
+    tcp_address: Option<SocketAddr>,
     manage: Option<Manage>,
     _socket: Socket,
 }
 
-/// The server's task; it ends with this.
+/// The tasks that serve plugins; they end with this.
 #[derive(Debug)]
-struct Server(JoinHandle<std::io::Result<()>>);
+struct Servers(JoinSet<std::io::Result<()>>);
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.0.abort();
+impl Servers {
+    /// Waits until all have ended.
+    async fn ended(&mut self) {
+        while self.0.join_next().await.is_some() {}
     }
 }
 
@@ -82,8 +94,13 @@ impl Node {
     ) -> Result<Self> {
         let (socket, listener) = Socket::listen(&listeners.socket)?;
         // All addresses are taken before anything of the node is touched.
+        let tcp = match listeners.tcp {
+            Some(address) => Some(listen::tcp(address, listeners.allow_remote).await?),
+            None => None,
+        };
+        let tcp_address = tcp.as_ref().and_then(|listener| listener.local_addr().ok());
         let manage = match listeners.manage {
-            Some(address) => Some(Bound::bind(address).await?),
+            Some(address) => bound(address, listeners.manage_required).await?,
             None => None,
         };
         let (mode, pool) = (config.datapath, Arc::new(config.pool.clone()));
@@ -101,14 +118,18 @@ impl Node {
             mode,
             stopping: stopping.clone(),
         };
-        let service = Counted::new(Service::new(facts.clone()), observer);
-        let (stop, mut stopped) = watch::channel(false);
-        let server = tokio::spawn(contract::serve(listener, Arc::new(service), async move {
-            // A sender that was dropped asks for the same.
-            let _ = stopped.wait_for(|stop| *stop).await;
-        }));
+        let service = Arc::new(Counted::new(Service::new(facts.clone()), observer));
+        let (tell, told_to_end) = watch::channel(false);
+        let commands = Arc::new(Commands::new(facts.clone(), tell));
+        let (stop, stopped) = watch::channel(false);
+        let mut servers = JoinSet::new();
+        servers.spawn(contract::serve_owner(listener, service.clone(), commands, until(stopped.clone())));
+        if let Some(listener) = tcp {
+            servers.spawn(contract::serve_tcp(listener, service, until(stopped)));
+        }
         let manage = manage.map(|bound| bound.serve(facts));
-        Ok(Self { agent, stop, stopping, server: Server(server), manage, _socket: socket })
+        let servers = Servers(servers);
+        Ok(Self { agent, stop, told_to_end, stopping, servers, tcp_address, manage, _socket: socket })
     }
 
     /// The agent.
@@ -116,16 +137,33 @@ impl Node {
         &self.agent
     }
 
+    /// Where plugins are served by TCP; `None` where nobody asked for that.
+    pub fn tcp_address(&self) -> Option<SocketAddr> {
+        self.tcp_address
+    }
+
     /// Where metrics and health can be read; `None` where nobody asked for that.
     pub fn manage_address(&self) -> Option<SocketAddr> {
         self.manage.as_ref().map(Manage::address)
     }
 
-    /// Waits until the node cannot go on: its server has ended, or its records are damaged. It should then be started
+    /// Waits until somebody who may open the socket wants the node to end. Whoever hosts it should then [stop](Self::stop)
+    /// it.
+    pub fn told_to_end(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut told = self.told_to_end.clone();
+        async move {
+            if told.wait_for(|told| *told).await.is_err() {
+                // Whoever could have told it is gone; why is what `failed` says.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Waits until the node cannot go on: one of its servers has ended, or its records are damaged. It should then be started
     /// again.
     pub async fn failed(&mut self) -> Error {
         tokio::select! {
-            ended = &mut self.server.0 => server_ended(ended),
+            Some(ended) = self.servers.0.join_next() => server_ended(ended),
             error = self.agent.broken() => error,
         }
     }
@@ -155,7 +193,7 @@ impl Node {
     async fn finish(&mut self, patience: Duration) {
         self.stopping.store(true, Ordering::Relaxed);
         self.stop.send_replace(true);
-        if tokio::time::timeout(patience, &mut self.server.0).await.is_err() {
+        if tokio::time::timeout(patience, self.servers.ended()).await.is_err() {
             tracing::warn!(?patience, "requests are still under way; they are finished at the next start");
         }
     }
@@ -169,6 +207,22 @@ impl Node {
             );
         }
     }
+}
+
+async fn bound(address: SocketAddr, required: bool) -> Result<Option<Bound>> {
+    match Bound::bind(address).await {
+        Ok(bound) => Ok(Some(bound)),
+        Err(error) if required => Err(error),
+        Err(error) => {
+            tracing::warn!(error = %error.chain(), "metrics and health are served nowhere");
+            Ok(None)
+        }
+    }
+}
+
+/// Waits until the signal is true, or will never be given because its sender is gone.
+async fn until(mut signal: watch::Receiver<bool>) {
+    let _ = signal.wait_for(|given| *given).await;
 }
 
 fn server_ended(ended: std::result::Result<std::io::Result<()>, JoinError>) -> Error {

@@ -64,12 +64,19 @@ fn lock(socket: &Path) -> Result<Flock<File>> {
         Err((mut file, _)) => {
             let mut pid = String::new();
             let _ = file.rewind().and_then(|()| file.read_to_string(&mut pid));
+            let pid = pid.trim();
+            let name = program(pid).unwrap_or_else(|| "another hostnic-daemon".to_owned());
             Err(Error::new(ErrorKind::Conflict, "listen on", socket.display()).detail(format!(
-                "another hostnic-daemon (pid {}) listens there; stop it first, or choose another with --socket",
-                pid.trim()
+                "{name} (pid {pid}) listens there; stop it first, or choose another with --socket"
             )))
         }
     }
+}
+
+/// The name under which the process runs, as `ps` shows it.
+fn program(pid: &str) -> Option<String> {
+    let pid: u32 = pid.parse().ok()?;
+    fs::read_to_string(format!("/proc/{pid}/comm")).ok().map(|name| name.trim().to_owned())
 }
 
 #[cfg(test)]
@@ -85,7 +92,9 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let error = Socket::listen(&path).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Conflict);
-        assert!(error.to_string().contains(&format!("pid {}", std::process::id())), "{error}");
+        let own = fs::read_to_string("/proc/self/comm").unwrap();
+        let named = format!("{} (pid {})", own.trim(), std::process::id());
+        assert!(error.to_string().contains(&named), "{error}");
         drop(first);
         assert!(!path.exists());
         Socket::listen(&path).unwrap();

@@ -6,14 +6,14 @@
 
 mod keys;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use hostnic_core::attachment::{ContainerId, IfName, NetworkName};
 use ipnet::IpNet;
 use serde_json::{Map, Value};
 
-use crate::contract::{DEFAULT_SOCKET, Mtu, NextHop, ValidAttachment, WantedRoute};
+use crate::contract::{DEFAULT_SOCKET, Endpoint, Mtu, NextHop, TcpAddress, ValidAttachment, WantedRoute};
 use crate::error::{CniError, Code};
 use crate::result::CniResult;
 use crate::version::Version;
@@ -25,9 +25,9 @@ use keys::Keys;
 pub struct NetworkConfig {
     version: Version,
     name: NetworkName,
-    socket: PathBuf,
+    endpoints: Vec<Endpoint>,
+    unusable: Option<String>,
     timeout: Option<Duration>,
-    old_address: Option<String>,
     object: Map<String, Value>,
 }
 
@@ -86,8 +86,8 @@ impl NetworkConfig {
         let name = keys.text("name")?.filter(|text| !text.is_empty()).ok_or_else(|| keys.missing("name"))?;
         let name = NetworkName::new(name)
             .map_err(|error| keys.wrong("name", format_args!("{name:?}"), error.rule))?;
-        let socket = PathBuf::from(keys.text("socket")?.unwrap_or(DEFAULT_SOCKET));
-        if !socket.is_absolute() {
+        let socket = keys.text("socket")?.map(PathBuf::from);
+        if let Some(socket) = socket.as_ref().filter(|socket| !socket.is_absolute()) {
             return Err(keys.wrong("socket", format_args!("{socket:?}"), "an absolute path"));
         }
         let seconds = "a number of seconds from 1 to 600";
@@ -95,9 +95,9 @@ impl NetworkConfig {
         if let Some(number) = timeout.filter(|number| !(1..=600).contains(number)) {
             return Err(keys.wrong("timeout", number, seconds));
         }
-        let old_address = old_address(&keys);
         let timeout = timeout.map(|number| Duration::from_secs(number.into()));
-        Ok(Self { version, name, socket, timeout, old_address, object })
+        let (endpoints, unusable) = endpoints(socket, bind_address(&keys).as_deref());
+        Ok(Self { version, name, endpoints, unusable, timeout, object })
     }
 
     /// The version that the configuration is written in, and the answer has to be.
@@ -110,20 +110,23 @@ impl NetworkConfig {
         &self.name
     }
 
-    /// Where the daemon listens: `socket`, or [`DEFAULT_SOCKET`].
-    pub fn socket(&self) -> &Path {
-        &self.socket
+    /// Where to ask the daemon, one after the other as long as nobody is there; at least one.
+    ///
+    /// - `bindaddr` or `args.BindAddr` leads to this machine, as those of the earlier systems did: the socket, then it.
+    /// - Neither is there: the socket, then the port of the earlier systems; the socket alone where `socket` names it.
+    /// - It leads elsewhere: there and nowhere else, but for a `socket` that is named as well, which comes first.
+    pub fn endpoints(&self) -> &[Endpoint] {
+        &self.endpoints
+    }
+
+    /// The value of `bindaddr` or `args.BindAddr` that is no address and is therefore left aside.
+    pub fn unusable_address(&self) -> Option<&str> {
+        self.unusable.as_deref()
     }
 
     /// How long a call may take in all: `timeout`, in seconds; `None` leaves it to the command.
     pub fn timeout(&self) -> Option<Duration> {
         self.timeout
-    }
-
-    /// The TCP address at which the earlier daemons listened. Nobody dials it any more; it is told when the socket does
-    /// not answer.
-    pub fn old_address(&self) -> Option<&str> {
-        self.old_address.as_deref()
     }
 
     /// What an ADD asks for.
@@ -172,9 +175,22 @@ impl NetworkConfig {
     }
 }
 
-fn old_address(keys: &Keys<'_>) -> Option<String> {
+fn bind_address(keys: &Keys<'_>) -> Option<String> {
     let in_args = || keys.object("args").ok()??.text("BindAddr").ok()?;
-    keys.text("bindaddr").ok().flatten().or_else(in_args).map(str::to_owned)
+    keys.text("bindaddr").ok().flatten().or_else(in_args).filter(|text| !text.is_empty()).map(str::to_owned)
+}
+
+/// Where to ask, and the address that is none. A mistake in it must not keep a pod from being deleted.
+fn endpoints(socket: Option<PathBuf>, address: Option<&str>) -> (Vec<Endpoint>, Option<String>) {
+    let named = socket.is_some();
+    let socket = Endpoint::Socket(socket.unwrap_or_else(|| DEFAULT_SOCKET.into()));
+    match address.map(str::parse::<TcpAddress>) {
+        None if named => (vec![socket], None),
+        None => (vec![socket, Endpoint::Tcp(TcpAddress::usual())], None),
+        Some(Ok(address)) if named || address.is_loopback() => (vec![socket, Endpoint::Tcp(address)], None),
+        Some(Ok(address)) => (vec![Endpoint::Tcp(address)], None),
+        Some(Err(error)) => (vec![socket], Some(error.value)),
+    }
 }
 
 fn route(keys: &Keys<'_>) -> Result<WantedRoute, CniError> {

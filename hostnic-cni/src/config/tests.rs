@@ -6,6 +6,35 @@ fn config(value: Value) -> Result<NetworkConfig, CniError> {
     NetworkConfig::new(decode(value.to_string().as_bytes())?)
 }
 
+fn asked(config: &NetworkConfig) -> Vec<String> {
+    config.endpoints().iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn the_daemon_is_asked_at_the_socket_first_unless_an_address_elsewhere_is_told() {
+    let asked = |keys: Value| {
+        let mut value = json!({"name": "n", "type": "hostnic"});
+        value.as_object_mut().unwrap().extend(keys.as_object().unwrap().clone());
+        asked(&config(value).unwrap())
+    };
+    assert_eq!(asked(json!({})), [DEFAULT_SOCKET, "127.0.0.1:31080"]);
+    assert_eq!(asked(json!({"bindaddr": ""})), [DEFAULT_SOCKET, "127.0.0.1:31080"]);
+    assert_eq!(asked(json!({"bindaddr": ":8080"})), [DEFAULT_SOCKET, ":8080"]);
+    assert_eq!(asked(json!({"bindAddr": "[::1]:8080"})), [DEFAULT_SOCKET, "[::1]:8080"]);
+    assert_eq!(asked(json!({"ARGS": {"bindADDR": "0.0.0.0:1"}})), [DEFAULT_SOCKET, "0.0.0.0:1"]);
+    assert_eq!(asked(json!({"bindaddr": "10.0.0.2:31080"})), ["10.0.0.2:31080"]);
+    assert_eq!(asked(json!({"socket": "/x", "bindaddr": "10.0.0.2:31080"})), ["/x", "10.0.0.2:31080"]);
+    assert_eq!(asked(json!({"socket": "/x", "bindaddr": "localhost:1"})), ["/x", "localhost:1"]);
+    assert_eq!(asked(json!({"socket": "/x"})), ["/x"]);
+}
+
+#[test]
+fn an_address_that_is_none_is_left_aside_and_remembered() {
+    let config = config(json!({"name": "n", "type": "hostnic", "bindaddr": "localhost"})).unwrap();
+    assert_eq!(asked(&config), [DEFAULT_SOCKET]);
+    assert_eq!(config.unusable_address(), Some("localhost"));
+}
+
 #[test]
 fn the_configuration_of_qingcloud_cni_is_understood() {
     let config = config(json!({
@@ -18,7 +47,7 @@ fn the_configuration_of_qingcloud_cni_is_understood() {
         "ipam": {"routes": [{"dst": "10.96.0.0/12", "gw": "192.168.0.3"}]}
     }))
     .unwrap();
-    assert_eq!(config.old_address(), Some("127.0.0.1:31080"));
+    assert_eq!(asked(&config), [DEFAULT_SOCKET, "127.0.0.1:31080"]);
     let wishes = config.wishes().unwrap();
     assert!(wishes.is_gateway && wishes.ip_masq);
     assert_eq!(wishes.routes[0].next_hop, NextHop::Address([192, 168, 0, 3].into()));
@@ -35,8 +64,7 @@ fn the_configuration_of_hostnic_cni_is_understood() {
         "isGateway": true
     }))
     .unwrap();
-    assert_eq!(config.old_address(), Some("localhost:31080"));
-    assert_eq!(config.socket(), Path::new(DEFAULT_SOCKET));
+    assert_eq!(asked(&config), [DEFAULT_SOCKET, "localhost:31080"]);
     let wishes = config.wishes().unwrap();
     assert_eq!(wishes.routes[0].destination.to_string(), "10.96.0.0/12");
     assert_eq!(wishes.routes[0].next_hop, NextHop::Host);
@@ -53,7 +81,7 @@ fn keys_match_without_regard_to_case_and_unknown_ones_are_left_aside() {
     }))
     .unwrap();
     assert_eq!(config.version(), Version::V1_0_0);
-    assert_eq!(config.socket(), Path::new("/run/x.sock"));
+    assert_eq!(asked(&config), ["/run/x.sock"]);
     assert_eq!(config.timeout(), Some(Duration::from_secs(5)));
     let wishes = config.wishes().unwrap();
     assert_eq!((wishes.mtu.map(Mtu::get), wishes.routes.len()), (Some(1400), 1));

@@ -1,7 +1,8 @@
 //! The asking side.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::time::Duration;
 
 use hostnic_core::id::InvalidValue;
 use tonic::codegen::http::Uri;
@@ -10,10 +11,13 @@ use tonic::{Code as Status, Response};
 use crate::error::CniError;
 
 use super::connection::Connection;
-use super::reply::{Freed, Interface, NodeStatus};
+use super::endpoint::Endpoint;
+use super::reply::{Cleaned, Freed, Interface, NodeStatus};
 use super::request::{Add, Check, Del, Gc};
 use super::v1;
+use super::v1::control_client::ControlClient;
 use super::v1::node_client::NodeClient;
+use super::wire::millis;
 
 /// A connection to the daemon of this node.
 ///
@@ -22,6 +26,7 @@ use super::v1::node_client::NodeClient;
 #[derive(Debug)]
 pub struct Client {
     node: NodeClient<Connection>,
+    control: ControlClient<Connection>,
 }
 
 /// Why a call to the daemon gave no answer, or not the one asked for.
@@ -29,10 +34,10 @@ pub struct Client {
 #[non_exhaustive]
 pub enum CallError {
     /// Nobody accepts connections.
-    #[error("the hostnic daemon cannot be reached at {}; start it with `hostnic-daemon start`", socket.display())]
+    #[error("the hostnic daemon cannot be reached at {endpoint}; start it with `hostnic-daemon start`")]
     Unreachable {
-        /// The socket that was tried.
-        socket: PathBuf,
+        /// The socket or the address that was tried.
+        endpoint: Endpoint,
         /// Why it failed.
         source: io::Error,
     },
@@ -82,9 +87,21 @@ impl Client {
     /// # Errors
     /// [`CallError::Unreachable`].
     pub async fn connect(socket: &Path) -> Result<Self, CallError> {
-        let connection = Connection::open(socket).await?;
+        Self::connect_to(&Endpoint::Socket(socket.to_owned())).await
+    }
+
+    /// Connects to the daemon that listens on `endpoint`, within half a second.
+    ///
+    /// # Errors
+    /// [`CallError::Unreachable`].
+    pub async fn connect_to(endpoint: &Endpoint) -> Result<Self, CallError> {
+        let connection = Connection::open(endpoint).await?;
         // The name stands in each request as HTTP demands; nobody looks at it.
-        Ok(Self { node: NodeClient::with_origin(connection, Uri::from_static("http://hostnic")) })
+        let name = Uri::from_static("http://hostnic");
+        Ok(Self {
+            control: ControlClient::with_origin(connection.clone(), name.clone()),
+            node: NodeClient::with_origin(connection, name),
+        })
     }
 
     /// Gives a container an interface.
@@ -162,6 +179,29 @@ impl Client {
             Some(Outcome::Failure(failure)) => Err(failure.into()),
             None => Err(no_outcome()),
         }
+    }
+
+    /// Has the NICs given back that no pod has, and waits until they are gone, at most `patience`.
+    ///
+    /// # Errors
+    /// As [`Client::add`]; over TCP it is always refused.
+    pub async fn clean(&mut self, patience: Duration) -> Result<Cleaned, CallError> {
+        use v1::clean_reply::Outcome;
+        let request = v1::CleanRequest { deadline_ms: millis(patience) };
+        match self.control.clean(request).await?.into_inner().outcome {
+            Some(Outcome::Cleaned(cleaned)) => Ok(cleaned.into()),
+            Some(Outcome::Failure(failure)) => Err(failure.into()),
+            None => Err(no_outcome()),
+        }
+    }
+
+    /// Has the daemon end in good order. It is still there when this returns.
+    ///
+    /// # Errors
+    /// As [`Client::clean`].
+    pub async fn shutdown(&mut self) -> Result<(), CallError> {
+        let reply = self.control.shutdown(v1::ShutdownRequest {}).await?.into_inner();
+        reply.failure.map_or(Ok(()), |failure| Err(failure.into()))
     }
 
     /// The daemon's release.

@@ -1,55 +1,68 @@
-//! One HTTP/2 connection over a unix socket.
+//! One HTTP/2 connection, over a unix socket or TCP.
 //!
 //! Tonic's own channel reconnects, balances and buffers, which a process with one call to make does not need.
 
 use std::future::Future;
-use std::path::Path;
+use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{SendRequest, handshake};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
 use tokio::task::JoinHandle;
 use tonic::body::Body;
 use tonic::codegen::{Service, http};
 
 use super::client::CallError;
+use super::endpoint::Endpoint;
 
 /// How long a daemon may take to accept a connection. It accepts within microseconds or not at all.
 const CONNECT: Duration = Duration::from_millis(500);
 
-/// An open connection. Dropping it closes it, which tells the daemon that nobody waits for its answer.
-#[derive(Debug)]
+/// An open connection. Dropping it, and its copies, closes it, which tells the daemon that nobody waits for its answer.
+#[derive(Debug, Clone)]
 pub(super) struct Connection {
     requests: SendRequest<Body>,
-    driver: JoinHandle<()>,
+    _driver: Arc<Driver>,
 }
+
+/// What moves the bytes.
+#[derive(Debug)]
+struct Driver(JoinHandle<()>);
 
 impl Connection {
     /// Connects within half a second.
-    pub(super) async fn open(socket: &Path) -> Result<Self, CallError> {
-        let unreachable =
-            |source: std::io::Error| CallError::Unreachable { socket: socket.to_owned(), source };
+    pub(super) async fn open(endpoint: &Endpoint) -> Result<Self, CallError> {
+        let unreachable = |source: io::Error| CallError::Unreachable { endpoint: endpoint.clone(), source };
         let open = async {
-            let stream = UnixStream::connect(socket).await?;
-            handshake(TokioExecutor::new(), TokioIo::new(stream)).await.map_err(std::io::Error::other)
+            match endpoint {
+                Endpoint::Socket(path) => Self::over(UnixStream::connect(path).await?).await,
+                Endpoint::Tcp(address) => Self::over(address.connect().await?).await,
+            }
         };
-        let (requests, connection) = tokio::time::timeout(CONNECT, open)
+        tokio::time::timeout(CONNECT, open)
             .await
-            .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
-            .map_err(unreachable)?;
+            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+            .map_err(unreachable)
+    }
+
+    async fn over<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(stream: T) -> io::Result<Self> {
+        let (requests, connection) =
+            handshake(TokioExecutor::new(), TokioIo::new(stream)).await.map_err(io::Error::other)?;
         // How the connection ended is told to each of its requests.
         let driver = tokio::spawn(async move { drop(connection.await) });
-        Ok(Self { requests, driver })
+        Ok(Self { requests, _driver: Arc::new(Driver(driver)) })
     }
 }
 
-impl Drop for Connection {
+impl Drop for Driver {
     fn drop(&mut self) {
-        self.driver.abort();
+        self.0.abort();
     }
 }
 

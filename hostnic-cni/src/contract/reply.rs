@@ -34,6 +34,17 @@ pub struct Freed {
     pub failures: Vec<CniError>,
 }
 
+/// What cleaning the pool came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Cleaned {
+    /// NICs that are gone from the cloud.
+    pub given_back: u32,
+    /// NICs that were to go and are not gone yet.
+    pub left: u32,
+    /// NICs of pods, which stay.
+    pub held: u32,
+}
+
 /// How the node is.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct NodeStatus {

@@ -3,20 +3,23 @@
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use hostnic_core::id::InvalidValue;
-use tokio::net::UnixListener;
-use tonic::codegen::tokio_stream::wrappers::UnixListenerStream;
+use tokio::net::{TcpListener, UnixListener};
+use tonic::codegen::tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
 use crate::error::{CniError, Code};
 
-use super::reply::{Freed, Interface, NodeStatus};
+use super::both::Both;
+use super::reply::{Cleaned, Freed, Interface, NodeStatus};
 use super::request::{Add, Check, Del, Gc};
 use super::v1;
-use super::v1::node_server::{Node, NodeServer};
+use super::v1::control_server::Control;
+use super::v1::node_server::Node;
 
 /// What a daemon does for the plugin. [`serve`] puts it on a socket.
 ///
@@ -53,7 +56,20 @@ pub trait NodeService: Send + Sync + 'static {
     fn version(&self) -> String;
 }
 
-/// Serves on `listener` until `shutdown` ends; then takes no more connections and waits for those that are open.
+/// What a daemon does for a person. [`serve_owner`] puts it on a socket.
+///
+/// The future of a call is dropped when its caller goes away.
+#[async_trait]
+pub trait ControlService: Send + Sync + 'static {
+    /// Gives the NICs back that no pod has, and waits until they are gone, at most `patience`.
+    async fn clean(&self, patience: Duration) -> Result<Cleaned, CniError>;
+
+    /// Begins to end the daemon in good order.
+    async fn shutdown(&self) -> Result<(), CniError>;
+}
+
+/// Serves the plugin on `listener` until `shutdown` ends; then takes no more connections and waits for those that are
+/// open. Commands are refused.
 ///
 /// The caller bounds that wait by dropping the future, and sees to the socket's permissions: whoever can open it
 /// commands the node's network.
@@ -65,14 +81,80 @@ pub async fn serve<S: NodeService>(
     service: Arc<S>,
     shutdown: impl Future<Output = ()> + Send,
 ) -> io::Result<()> {
-    let incoming = UnixListenerStream::new(listener);
+    serve_owner(listener, service, Arc::new(Refusing), shutdown).await
+}
+
+/// As [`serve`], and takes commands: whoever can open the socket is the node's owner.
+///
+/// # Errors
+/// As [`serve`].
+pub async fn serve_owner<S: NodeService, C: ControlService>(
+    listener: UnixListener,
+    service: Arc<S>,
+    control: Arc<C>,
+    shutdown: impl Future<Output = ()> + Send,
+) -> io::Result<()> {
     Server::builder()
-        .serve_with_incoming_shutdown(NodeServer::new(Adapter(service)), incoming, shutdown)
+        .serve_with_incoming_shutdown(
+            Both::new(Adapter(service), Adapter(control)),
+            UnixListenerStream::new(listener),
+            shutdown,
+        )
         .await
         .map_err(io::Error::other)
 }
 
-/// Stands between the generated trait and [`NodeService`], so that tonic ends here.
+/// As [`serve`], for plugins whose configuration names an address. Whoever reaches the address commands the node's network.
+///
+/// # Errors
+/// As [`serve`].
+pub async fn serve_tcp<S: NodeService>(
+    listener: TcpListener,
+    service: Arc<S>,
+    shutdown: impl Future<Output = ()> + Send,
+) -> io::Result<()> {
+    Server::builder()
+        // A peer that vanished without a word is found out.
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .concurrency_limit_per_connection(CALLS_AT_ONCE)
+        .tcp_nodelay(true)
+        .serve_with_incoming_shutdown(
+            Both::new(Adapter(service), Adapter(Arc::new(Refusing))),
+            TcpListenerStream::new(listener),
+            shutdown,
+        )
+        .await
+        .map_err(io::Error::other)
+}
+
+/// How often a TCP connection that is silent is looked after.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// How many calls one TCP connection may have under way. A plugin has one.
+const CALLS_AT_ONCE: usize = 64;
+
+/// Takes no commands.
+struct Refusing;
+
+fn not_here() -> CniError {
+    CniError::new(
+        Code::Unsupported,
+        "commands are taken on the daemon's own unix socket only; give the command its path with --socket",
+    )
+}
+
+#[async_trait]
+impl ControlService for Refusing {
+    async fn clean(&self, _: Duration) -> Result<Cleaned, CniError> {
+        Err(not_here())
+    }
+
+    async fn shutdown(&self) -> Result<(), CniError> {
+        Err(not_here())
+    }
+}
+
+/// Stands between the generated traits and ours, so that tonic ends here.
 struct Adapter<S>(Arc<S>);
 
 /// Only a client that is not ours sends what its types forbid.
@@ -153,5 +235,23 @@ impl<S: NodeService> Node for Adapter<S> {
 
     async fn version(&self, _: Request<v1::VersionRequest>) -> Reply<v1::VersionReply> {
         Ok(Response::new(v1::VersionReply { daemon: self.0.version() }))
+    }
+}
+
+#[async_trait]
+impl<C: ControlService> Control for Adapter<C> {
+    async fn clean(&self, request: Request<v1::CleanRequest>) -> Reply<v1::CleanReply> {
+        use v1::clean_reply::Outcome;
+        let patience = Duration::from_millis(request.into_inner().deadline_ms.into());
+        let outcome = match self.0.clean(patience).await {
+            Ok(cleaned) => Outcome::Cleaned(cleaned.into()),
+            Err(error) => Outcome::Failure(error.into()),
+        };
+        Ok(Response::new(v1::CleanReply { outcome: Some(outcome) }))
+    }
+
+    async fn shutdown(&self, _: Request<v1::ShutdownRequest>) -> Reply<v1::ShutdownReply> {
+        let failure = self.0.shutdown().await.err().map(Into::into);
+        Ok(Response::new(v1::ShutdownReply { failure }))
     }
 }

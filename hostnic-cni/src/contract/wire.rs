@@ -12,7 +12,7 @@ use ipnet::IpNet;
 
 use crate::error::{CniError, Code};
 
-use super::reply::{Freed, Interface, NodeStatus, NotReady};
+use super::reply::{Cleaned, Freed, Interface, NodeStatus, NotReady};
 use super::request::{
     Add, Call, Check, Del, Gc, Mtu, NextHop, PreviousInterface, ValidAttachment, WantedRoute,
 };
@@ -57,7 +57,7 @@ fn address(what: &'static str, text: &str) -> Checked<std::net::IpAddr> {
     parsed(what, text, "an address")
 }
 
-fn millis(duration: Duration) -> u32 {
+pub(super) fn millis(duration: Duration) -> u32 {
     u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
 }
 
@@ -318,6 +318,18 @@ impl From<Freed> for v1::GcReply {
 impl From<v1::GcReply> for Freed {
     fn from(reply: v1::GcReply) -> Self {
         Self { freed: reply.freed, failures: reply.failures.into_iter().map(Into::into).collect() }
+    }
+}
+
+impl From<Cleaned> for v1::Cleaned {
+    fn from(cleaned: Cleaned) -> Self {
+        Self { given_back: cleaned.given_back, left: cleaned.left, held: cleaned.held }
+    }
+}
+
+impl From<v1::Cleaned> for Cleaned {
+    fn from(cleaned: v1::Cleaned) -> Self {
+        Self { given_back: cleaned.given_back, left: cleaned.left, held: cleaned.held }
     }
 }
 

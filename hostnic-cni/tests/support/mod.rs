@@ -5,11 +5,14 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use hostnic_cni::contract::{Add, Check, Del, Freed, Gc, Interface, NodeService, NodeStatus, serve, v1};
+use hostnic_cni::contract::{
+    Add, Check, Del, Freed, Gc, Interface, NodeService, NodeStatus, serve, serve_tcp, v1,
+};
 use hostnic_cni::error::{CniError, Code};
 use hostnic_cni::plugin::{Invocation, Outcome, run};
 use hostnic_core::clock::{Clock, SystemClock};
@@ -128,6 +131,7 @@ impl NodeService for FakeNode {
 pub struct FakeDaemon {
     node: Arc<FakeNode>,
     dir: TempDir,
+    tcp: SocketAddr,
     runtime: Option<Runtime>,
 }
 
@@ -142,13 +146,21 @@ impl FakeDaemon {
             tokio::net::UnixListener::bind(dir.path().join("hostnic.sock")).unwrap()
         };
         runtime.spawn(serve(listener, node.clone(), std::future::pending()));
+        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+        let tcp = listener.local_addr().unwrap();
+        runtime.spawn(serve_tcp(listener, node.clone(), std::future::pending()));
         // Something that exists and is not the test's own namespace; only a daemon would enter it.
         std::fs::write(dir.path().join("netns"), "").unwrap();
-        Self { node, dir, runtime: Some(runtime) }
+        Self { node, dir, tcp, runtime: Some(runtime) }
     }
 
     pub fn socket(&self) -> PathBuf {
         self.dir.path().join("hostnic.sock")
+    }
+
+    /// The TCP address on which it listens as well.
+    pub fn tcp(&self) -> SocketAddr {
+        self.tcp
     }
 
     pub fn netns(&self) -> PathBuf {

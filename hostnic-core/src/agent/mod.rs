@@ -29,7 +29,7 @@ use crate::clock::{BootTime, Clock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ipam::Ipam;
 use crate::ledger::{LeaseRecord, Ledger, NicRecord};
-use crate::pool::{Pool, PoolParts, SubnetRoom};
+use crate::pool::{Cleaned, Pool, PoolParts, SubnetRoom};
 use crate::provider::NicProvider;
 use crate::route::{NodePlan, RouteProgrammer};
 use crate::store::StateStore;
@@ -229,6 +229,11 @@ impl Agent {
         // What is not back in time is counted with what is left.
         let _ = timeout(patience, self.dels_ended()).await;
         self.inner.pool.drain(end.saturating_duration_since(Instant::now())).await
+    }
+
+    /// Gives back every NIC that is in and that no pod has, and makes new ones; see [`Pool::clean`].
+    pub async fn clean(&self, patience: Duration) -> Cleaned {
+        self.inner.pool.clean(patience).await
     }
 
     /// Lets the DELs end that were answered, for no longer than the kernel's deadline, stops all else that the agent does

@@ -40,6 +40,8 @@ pub(super) struct Inflight {
     pub(super) hold: Hold,
     /// Whether everything that nobody holds is to be given back.
     pub(super) draining: bool,
+    /// How many ask at this moment that what is free be given back.
+    pub(super) cleaning: u32,
     /// Why they may not, or the last error of a subnet: told to those who wait in vain.
     pub(super) reason: Option<(ErrorKind, String)>,
     /// Why NICs that exist did not come in lately: told to those who waited for them in vain.
@@ -93,6 +95,7 @@ impl Inflight {
             troubles: BTreeMap::new(),
             hold: Hold::Unsettled,
             draining: false,
+            cleaning: 0,
             reason: None,
             attach_trouble: None,
             policy: PolicyState { last: None, draw: seed },
@@ -227,6 +230,8 @@ impl Inflight {
     /// Whether what keeps NICs from being made may pass by itself within the patience of somebody who waits.
     pub(super) fn may_pass(&self) -> bool {
         match self.hold {
+            // New NICs are made as soon as the old ones are on their way out.
+            _ if self.cleaning > 0 => true,
             Hold::Unsettled => true,
             Hold::Until(_) => {
                 !matches!(self.reason, Some((ErrorKind::Quota(_) | ErrorKind::Unauthorised, _)))
@@ -255,7 +260,7 @@ impl Inflight {
             subnets: config.subnets.iter().map(|id| self.subnet_view(id, now)).collect(),
             nic_limit: self.instance.as_ref().map(|i| i.nic_limit),
             hold: self.hold,
-            draining: self.draining,
+            draining: self.draining || self.cleaning > 0,
             policy: self.policy.clone(),
         }
     }

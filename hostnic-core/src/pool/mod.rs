@@ -4,6 +4,7 @@
 //! against the cloud, the kernel and the ledger, and plans again. Nothing is decided anywhere else.
 
 mod arrive;
+mod clean;
 mod config;
 mod create;
 mod driver;
@@ -34,6 +35,7 @@ use crate::provider::NicProvider;
 use crate::random::split_mix;
 use crate::route::RouteProgrammer;
 
+pub use clean::Cleaned;
 pub use config::PoolConfig;
 pub use plan::{Action, Plan, Shortage, Unserved, plan};
 pub use view::{CreateView, Hold, NicView, PoolView, SubnetRoom};

@@ -1,46 +1,17 @@
 //! What a person asks a running daemon.
 
-use std::time::Duration;
-
-use hostnic_cni::contract::{CallError, Client};
-use hostnic_core::Chain;
+use hostnic_cni::contract::CallError;
 use serde::Serialize;
 
+use super::ask::{AskError, ask, told};
 use super::table::table;
 use super::{Ask, Output};
 use crate::view::{Address, Nic, Pod};
-
-/// How long a person waits.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(Serialize)]
 struct Versions {
     program: &'static str,
     daemon: Option<String>,
-}
-
-#[derive(Debug, thiserror::Error)]
-enum AskError {
-    #[error("no runtime could be started")]
-    Runtime(#[source] std::io::Error),
-    #[error(transparent)]
-    Call(#[from] CallError),
-    #[error("the daemon did not answer within {PATIENCE:?}; look at its log")]
-    Silent,
-}
-
-/// Asks the daemon one thing.
-fn ask<T>(ask: &Ask, question: impl AsyncFnOnce(&mut Client) -> Result<T, CallError>) -> Result<T, AskError> {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(AskError::Runtime)?;
-    runtime.block_on(async {
-        let answer = async { question(&mut Client::connect(&ask.socket).await?).await };
-        Ok(tokio::time::timeout(PATIENCE, answer).await.map_err(|_| AskError::Silent)??)
-    })
-}
-
-fn told(error: &AskError) -> String {
-    Chain(error).to_string()
 }
 
 #[expect(clippy::print_stdout, reason = "what a person asked for goes to standard output")]
@@ -57,7 +28,7 @@ pub(super) fn print<T: Serialize>(
 }
 
 pub(super) fn nics(asked: &Ask) -> Result<(), String> {
-    let nics = ask(asked, async |client| client.nics().await).map_err(|e| told(&e))?;
+    let nics = ask(&asked.socket, async |client| client.nics().await).map_err(|e| told(&e))?;
     let nics: Vec<Nic> = nics.into_iter().map(Nic::from).collect();
     print(asked.output, &nics, |nics| {
         let rows = nics.iter().flat_map(nic_rows);
@@ -85,7 +56,7 @@ fn nic_rows(nic: &Nic) -> Vec<[String; 6]> {
 }
 
 pub(super) fn pods(asked: &Ask) -> Result<(), String> {
-    let pods = ask(asked, async |client| client.pods().await).map_err(|e| told(&e))?;
+    let pods = ask(&asked.socket, async |client| client.pods().await).map_err(|e| told(&e))?;
     let pods: Vec<Pod> = pods.into_iter().map(Pod::from).collect();
     print(asked.output, &pods, |pods| {
         let row = |p: &Pod| {
@@ -105,7 +76,7 @@ pub(super) fn pods(asked: &Ask) -> Result<(), String> {
 }
 
 pub(super) fn version(asked: &Ask) -> Result<(), String> {
-    let daemon = match ask(asked, async |client| client.version().await) {
+    let daemon = match ask(&asked.socket, async |client| client.version().await) {
         Ok(version) => Some(version),
         // That none runs is an answer.
         Err(AskError::Call(CallError::Unreachable { .. })) => None,

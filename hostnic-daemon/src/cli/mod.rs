@@ -1,6 +1,8 @@
 //! The command line of `hostnic-daemon`.
 
+mod ask;
 mod config;
+mod control;
 mod in_force;
 mod list;
 mod start;
@@ -34,6 +36,10 @@ enum Command {
     /// Look into a store.
     #[command(subcommand)]
     Store(store::Store),
+    /// Give the NICs that no pod has back to the cloud now, and have new ones made.
+    Clean(control::Clean),
+    /// Stop the daemon in good order, as SIGTERM does; pods keep their interfaces.
+    Shutdown(control::Shutdown),
     /// Show every setting in force and where it comes from; takes the flags of start.
     Config(Box<config::Config>),
     /// Tell the versions of this program and of the daemon that runs.
@@ -74,6 +80,8 @@ pub fn run() -> ExitCode {
     let done = match cli.command {
         Command::Start(start) => start.run(&argv0),
         Command::Config(config) => config.run(&argv0),
+        Command::Clean(clean) => clean.run(),
+        Command::Shutdown(shutdown) => shutdown.run(),
         Command::Nics(ask) => list::nics(&ask),
         Command::Pods(ask) => list::pods(&ask),
         Command::Store(store) => store.run(),

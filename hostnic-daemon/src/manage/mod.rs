@@ -66,9 +66,9 @@ fn not_bound(address: SocketAddr, error: std::io::Error) -> Error {
     let failed = |kind| Error::new(kind, "serve metrics and health on", address);
     let error_of = match error.kind() {
         std::io::ErrorKind::AddrInUse => failed(ErrorKind::Conflict)
-            .detail("another program listens there; stop it, or choose another manage address"),
+            .detail("another program listens there; stop it, or choose another address with --manage-addr"),
         _ => failed(ErrorKind::Invalid)
-            .detail("the address cannot be listened on; choose one of this machine's as the manage address"),
+            .detail("the address cannot be listened on; choose one of this machine's with --manage-addr"),
     };
     error_of.source(error)
 }

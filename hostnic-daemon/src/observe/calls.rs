@@ -115,7 +115,8 @@ mod tests {
         hour.count(0, Operation::Jobs);
         hour.count(0, Operation::Jobs);
         hour.count(30, Operation::ListNics);
-        assert_eq!(hour.sums(30)[7], 2);
+        let of = |operation| Operation::ALL.iter().position(|o| *o == operation).unwrap();
+        assert_eq!(hour.sums(30)[of(Operation::Jobs)], 2);
         assert_eq!(total(&mut hour, 59), 3);
         assert_eq!(total(&mut hour, 60), 1);
         assert_eq!(total(&mut hour, 89), 1);

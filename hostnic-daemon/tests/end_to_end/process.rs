@@ -13,7 +13,9 @@ use crate::witness;
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("a_daemon_serves_pods_lists_them_and_ends_in_good_order", serves),
-        trial("a_second_daemon_is_refused_and_told_the_pid_of_the_first", second_daemon),
+        trial("a_second_daemon_on_the_same_socket_or_store_is_refused_by_name_and_pid", second_daemon),
+        trial("free_nics_are_given_back_and_the_daemon_is_stopped_by_commands", commanded),
+        trial("a_daemon_listens_by_tcp_and_shows_itself_by_http_where_it_is_told", listens),
         trial("a_daemon_that_was_killed_is_started_again_and_its_pods_keep_their_addresses", killed),
         trial(
             "a_daemon_that_was_killed_just_after_a_dels_answer_is_started_again_and_ends_it",
@@ -89,15 +91,81 @@ async fn serves() {
 async fn second_daemon() {
     let machine = Machine::new().await;
     let first = daemon(&machine, "log").await;
-    let second = machine.start(&SIM).output().await.unwrap();
-    let said = String::from_utf8(second.stderr).unwrap();
-    assert!(!second.status.success(), "{said}");
-    assert!(said.contains(&format!("pid {}", first.pid())), "{said}");
+    let (socket, store) = (machine.socket(), machine.folder().join("state.redb"));
+    for (socket, store) in [
+        (&socket, &store),
+        (&socket, &machine.folder().join("other.redb")),
+        (&machine.folder().join("other.sock"), &store),
+    ] {
+        let mut second = machine.program(&["start"]);
+        second.args(SIM).arg("--socket").arg(socket).arg("--store").arg(store);
+        let second = second.output().await.unwrap();
+        let said = String::from_utf8(second.stderr).unwrap();
+        assert!(!second.status.success(), "{said}");
+        assert!(said.contains(&format!("hostnic-daemon (pid {})", first.pid())), "{said}");
+    }
     // The first one is none the worse for it.
     let pod = machine.pod("a").await;
     pod.agrees_with(&machine.call("ADD", &pod).succeeds().await);
     machine.call("DEL", &pod).succeeds().await;
     assert!(first.ends_by(Signal::SIGINT).await.0);
+}
+
+async fn listens() {
+    let machine = Machine::new().await;
+    let up = machine.run(machine.netns(), "ip").args(["link", "set", "lo", "up"]).status().await.unwrap();
+    assert!(up.success());
+    let mut command = machine.start(&SIM);
+    command.args(["--bind-addr", ":31080", "--manage-addr", "localhost:31081"]);
+    let daemon = machine.spawn(command, "log");
+    machine.until_filled(&daemon).await;
+    assert!(daemon.said().contains("127.0.0.1:31080"), "{}", daemon.said());
+    let asked = async |port: u16, text: &str| {
+        let script = format!("exec 3<>/dev/tcp/127.0.0.1/{port} && printf '{text}' >&3 && cat <&3");
+        let output = machine.run(machine.netns(), "bash").args(["-c", &script]).output().await.unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let ready = asked(31081, "GET /readyz HTTP/1.0\\r\\n\\r\\n").await;
+    assert!(ready.starts_with("HTTP/1.0 200") && ready.contains("\"ready\": true"), "{ready}");
+    let gone = asked(31081, "GET /clearcache HTTP/1.0\\r\\n\\r\\n").await;
+    assert!(gone.starts_with("HTTP/1.0 410") && gone.contains("hostnic-daemon clean"), "{gone}");
+    // HTTP/2 is what the contract is spoken in, so that other requests are hung up on.
+    assert!(!asked(31080, "GET / HTTP/1.0\\r\\n\\r\\n").await.contains("200"));
+
+    let mut second = machine.program(&["start"]);
+    let files = ["other.sock", "other.redb"].map(|file| machine.folder().join(file));
+    second.args(SIM).arg("--socket").arg(&files[0]).arg("--store").arg(&files[1]);
+    let second = second.args(["--bind-addr", "127.0.0.1:31080"]).output().await.unwrap();
+    let said = String::from_utf8(second.stderr).unwrap();
+    assert!(!second.status.success() && said.contains("127.0.0.1:31080"), "{said}");
+    assert!(daemon.ends_by(Signal::SIGTERM).await.0);
+}
+
+async fn commanded() {
+    let machine = Machine::new().await;
+    let daemon = daemon(&machine, "log").await;
+    let pod = machine.pod("a").await;
+    machine.call("ADD", &pod).succeeds().await;
+    machine.until_filled(&daemon).await;
+    let before = machine.listed("nics").await;
+    let said = machine.asked(&["clean"]).await.unwrap();
+    assert!(said.contains("given back; 1 NIC of pods stay"), "{said}");
+    machine.until_filled(&daemon).await;
+    let ids = |nics: &Value| -> Vec<String> {
+        nics.as_array().unwrap().iter().map(|nic| nic["id"].as_str().unwrap().to_owned()).collect()
+    };
+    let after = ids(&machine.listed("nics").await);
+    let kept: Vec<String> = ids(&before).into_iter().filter(|id| after.contains(id)).collect();
+    assert_eq!(kept.len(), 1, "only the pod's own stays: {kept:?}");
+    assert_eq!(machine.listed("clean").await["held"], 1);
+    machine.call("DEL", &pod).succeeds().await;
+
+    assert!(machine.asked(&["shutdown"]).await.unwrap().contains("is stopping"));
+    let (success, said) = daemon.ended().await;
+    assert!(success && said.contains("told to stop by a command"), "{said}");
+    assert!(!machine.socket().exists());
+    let complaint = machine.asked(&["clean"]).await.unwrap_err();
+    assert!(complaint.contains("hostnic-daemon start"), "{complaint}");
 }
 
 /// The simulated cloud ends with its daemon, so the next daemon's cloud does not know the old NICs: what counts is that

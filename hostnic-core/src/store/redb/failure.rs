@@ -46,7 +46,7 @@ impl Failure {
             )),
             Self::Disk(cause) => error(disk_kind(&cause)).detail(disk_remedy(&cause)).source(cause),
             Self::Locked { pid } => {
-                let who = pid.map_or_else(|| "another daemon".into(), |pid| format!("another daemon (pid {pid})"));
+                let who = pid.map_or_else(|| "another daemon".into(), holder);
                 error(ErrorKind::Conflict)
                     .detail(format!("{who} has it open; stop that one first, or give this one another directory"))
             }
@@ -61,6 +61,13 @@ impl Failure {
                 .source(cause),
         }
     }
+}
+
+/// The process that has the store open, by the name under which it runs, and its pid.
+fn holder(pid: u32) -> String {
+    let name = std::fs::read_to_string(format!("/proc/{pid}/comm"));
+    let name = name.map_or_else(|_| "another daemon".into(), |name| name.trim().to_owned());
+    format!("{name} (pid {pid})")
 }
 
 fn disk_kind(error: &io::Error) -> ErrorKind {

@@ -2,17 +2,19 @@
 
 mod cloud;
 mod flags;
+mod listeners;
 mod node;
 mod pool;
 mod unfinished;
 
 use std::ffi::OsStr;
+use std::sync::Arc;
 
 use hostnic_core::{Chain, Result};
 
 use super::in_force::in_force;
 use crate::settings::{Notice, Settings};
-use crate::telemetry;
+use crate::{Observer, host_name, telemetry};
 
 pub(super) use flags::Start;
 
@@ -52,8 +54,9 @@ fn tell(settings: &Settings, notices: &[Notice]) {
 async fn serve(plan: Plan, settings: &Settings) -> Result<()> {
     let mut signals = Signals::catch()?;
     let pool = pool::pool(settings, plan.subnets());
-    let cloud = Cloud::start(plan).await?;
-    let served = node::serve(&cloud, settings, pool, &mut signals).await;
+    let observer = Arc::new(Observer::new(host_name()));
+    let cloud = Cloud::start(plan, observer.recorder()).await?;
+    let served = node::serve(&cloud, settings, pool, observer, &mut signals).await;
     // Also after a failure: what a simulated one made would outlive the process otherwise.
     let ended = cloud.end().await;
     served.and(ended)

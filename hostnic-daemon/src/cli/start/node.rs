@@ -1,5 +1,6 @@
 //! Serving: the node of the settings, until a signal.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,8 +16,9 @@ use hostnic_netlink::{NetlinkProgrammer, Netns};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::cloud::Cloud;
+use super::listeners::listeners;
 use crate::settings::Settings;
-use crate::{Node, seed};
+use crate::{Node, Observer, seed};
 
 /// How long requests that are under way, and then the giving back of NICs, may take together when the daemon is told to
 /// stop.
@@ -50,6 +52,7 @@ pub(super) async fn serve(
     cloud: &Cloud,
     settings: &Settings,
     pool: PoolConfig,
+    observer: Arc<Observer>,
     signals: &mut Signals,
 ) -> Result<()> {
     let (socket, store) = (&settings.socket.value, &settings.store.value);
@@ -61,10 +64,13 @@ pub(super) async fn serve(
         clock: Arc::new(SystemClock),
         seed: seed()?,
     };
-    let mut node = Node::start(parts, AgentConfig::new(pool), socket).await?;
-    tracing::info!(socket = %socket.display(), store = %store.display(), "serving");
+    let listeners = listeners(settings).await?;
+    let mut node = Node::start_with(parts, AgentConfig::new(pool), listeners, observer).await?;
+    let [tcp, manage] = [node.tcp_address(), node.manage_address()].map(in_words);
+    tracing::info!(socket = %socket.display(), tcp, manage, store = %store.display(), "serving");
     let failed = tokio::select! {
         () = signals.next() => None,
+        () = node.told_to_end() => None,
         error = node.failed() => Some(error),
     };
     tracing::info!("stopping");
@@ -97,4 +103,8 @@ async fn open_store(path: &Path, instance: &InstanceId) -> Result<RedbStore> {
         tracing::info!(store = %path.display(), ?opened, "the records begin anew; pods and NICs are looked for");
     }
     Ok(store)
+}
+
+fn in_words(address: Option<SocketAddr>) -> String {
+    address.map_or_else(|| "nowhere".to_owned(), |address| address.to_string())
 }

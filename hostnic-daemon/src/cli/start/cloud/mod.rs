@@ -8,6 +8,7 @@ mod sim;
 use std::sync::Arc;
 
 use hostnic_core::id::{InstanceId, InvalidValue, SubnetId};
+use hostnic_core::layer::Recorder;
 use hostnic_core::{NicProvider, Result};
 
 use super::flags::{FlagError, SimFlags, refuse_qingcloud};
@@ -67,10 +68,10 @@ pub(super) enum Cloud {
 
 impl Cloud {
     /// Finds out who this node is. QingCloud itself is not asked: it need not be reachable now.
-    pub(super) async fn start(plan: Plan) -> Result<Self> {
+    pub(super) async fn start(plan: Plan, recorder: Arc<dyn Recorder>) -> Result<Self> {
         Ok(match plan {
-            Plan::QingCloud(plan) => Self::QingCloud(plan.start().await?),
-            Plan::Sim(plan) => Self::Sim(plan.start().await?),
+            Plan::QingCloud(plan) => Self::QingCloud(plan.start(recorder).await?),
+            Plan::Sim(plan) => Self::Sim(plan.start(recorder).await?),
         })
     }
 

@@ -1,12 +1,12 @@
 //! QingCloud, as the access file and the settings describe it.
 
 use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use hostnic_core::id::{InstanceId, SubnetId};
-use hostnic_core::layer::{Concurrency, Deadline, Layered, Rate, RateLimit, RetryConfig, Stack};
+use hostnic_core::layer::{Concurrency, Deadline, Layered, Rate, RateLimit, Recorder, RetryConfig, Stack};
 use hostnic_core::store::{BootId, RedbStore};
 use hostnic_core::{Chain, Error, ErrorKind, NicProvider, Result};
 use hostnic_qingcloud::{
@@ -64,7 +64,7 @@ impl QingCloudPlan {
     }
 
     /// Learns who this instance is, where no flag says it, and puts the layers around the provider.
-    pub(super) async fn start(self) -> Result<QingCloudNode> {
+    pub(super) async fn start(self, recorder: Arc<dyn Recorder>) -> Result<QingCloudNode> {
         let blame = Blame {
             file: self.file.clone(),
             endpoint: self.config.endpoint.to_string(),
@@ -84,7 +84,7 @@ impl QingCloudPlan {
             access_file = %blame.file.display(),
             "the cloud is QingCloud"
         );
-        Ok(QingCloudNode { provider: layers(Arc::new(provider), blame, reach)?, instance })
+        Ok(QingCloudNode { provider: layers(Arc::new(provider), blame, reach, recorder)?, instance })
     }
 
     async fn connect(self) -> Result<QingCloudProvider> {
@@ -144,7 +144,12 @@ async fn recorded(store: &Path) -> Result<Option<InstanceId>> {
 }
 
 /// The two layers that speak to people are around each attempt, so that they hear of the first that fails.
-fn layers(cloud: Arc<dyn NicProvider>, blame: Blame, reach: Reach) -> Result<Arc<dyn NicProvider>> {
+fn layers(
+    cloud: Arc<dyn NicProvider>,
+    blame: Blame,
+    reach: Reach,
+    recorder: Arc<dyn Recorder>,
+) -> Result<Arc<dyn NicProvider>> {
     let cloud = Stack::new().deadline(Deadline::default()).around(cloud);
     let cloud = Arc::new(Layered::new(Layered::new(cloud, blame), reach));
     let rate = Rate::new(CALLS_PER_SECOND, Duration::from_secs(1), BURST)?;
@@ -153,5 +158,6 @@ fn layers(cloud: Arc<dyn NicProvider>, blame: Blame, reach: Reach) -> Result<Arc
         .retry(RetryConfig::default().with_seed(seed()?))
         .concurrency(Concurrency::new(AT_A_TIME))
         .rate_limit(RateLimit::new(rate))
+        .metrics(recorder)
         .around(cloud))
 }

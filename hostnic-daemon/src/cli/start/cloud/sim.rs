@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hostnic_core::id::{InstanceId, InvalidValue};
+use hostnic_core::layer::Recorder;
 use hostnic_core::{NicProvider, Result};
 use hostnic_netlink::Netns;
 
@@ -23,6 +24,7 @@ pub(in super::super) struct SimPlan {
 pub(in super::super) struct Simulated {
     cloud: SimulatedCloud,
     pub(super) instance: InstanceId,
+    recorder: Arc<dyn Recorder>,
 }
 
 impl SimPlan {
@@ -35,13 +37,13 @@ impl SimPlan {
     }
 
     /// Simulates a cloud whose one node is the namespace that this process runs in.
-    pub(super) async fn start(self) -> Result<Simulated> {
+    pub(super) async fn start(self, recorder: Arc<dyn Recorder>) -> Result<Simulated> {
         let Self { subnets, job, instance } = self;
         let folder = std::env::temp_dir().join(format!("hostnic-sim-{}", std::process::id()));
         let own = Netns::current()?;
         let only = std::slice::from_ref(&instance);
         let cloud = SimulatedCloud::start(&folder, &subnets, only, job, seed()?).await?;
-        let simulated = Simulated { cloud, instance };
+        let simulated = Simulated { cloud, instance, recorder };
         match simulated.cloud.adopt_node(simulated.instance.clone(), own).await {
             Ok(()) => Ok(simulated),
             Err(error) => {
@@ -55,7 +57,7 @@ impl SimPlan {
 
 impl Simulated {
     pub(super) fn provider(&self) -> Arc<dyn NicProvider> {
-        self.cloud.provider(&self.instance)
+        self.cloud.recorded_provider(&self.instance, self.recorder.clone())
     }
 
     /// Takes the NICs away and removes the namespaces.
