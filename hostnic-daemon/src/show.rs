@@ -1,14 +1,17 @@
 //! Records, as the contract lists them.
 
 use std::collections::BTreeMap;
+use std::time::SystemTime;
 
 use hostnic_cni::contract::v1;
 use hostnic_core::agent::Agent;
 use hostnic_core::attachment::{AttachmentKey, AttachmentMark};
 use hostnic_core::id::SubnetId;
+use hostnic_core::layer::Operation;
 use hostnic_core::ledger::{AddressState, LeaseRecord, LeaseState, NicRecord, NicState};
 
 use crate::facts::Facts;
+use crate::observe::{CloudCalls, HOURLY_LIMIT, Seen};
 use crate::stock::Stock;
 
 pub(crate) fn nics(agent: &Agent) -> Vec<v1::Nic> {
@@ -98,18 +101,71 @@ fn pod(record: &LeaseRecord) -> v1::PodAttachment {
 }
 
 pub(crate) fn node_state(facts: &Facts) -> v1::NodeState {
-    let subnet = |(id, stock): (SubnetId, Stock)| v1::SubnetState {
+    let pool = &facts.pool;
+    v1::NodeState {
+        mode: facts.mode_name().to_owned(),
+        reason: "as configured".to_owned(),
+        subnets: facts.stock().iter().map(subnet).collect(),
+        daemon: env!("CARGO_PKG_VERSION").to_owned(),
+        started_unix_s: unix(facts.observer.started()),
+        pool: Some(v1::PoolSettings {
+            policy: pool.policy.to_string(),
+            low: pool.low,
+            high: pool.high,
+            max_nics: pool.max_nics,
+        }),
+        pods: Some(pod_counts(&facts.agent.leases())),
+        api: Some(api(facts.observer.calls())),
+        errors: facts.observer.errors().latest().into_iter().map(last_error).collect(),
+        // Empty until the daemon knows it.
+        instance: String::new(),
+    }
+}
+
+fn subnet((id, stock): &(SubnetId, Stock)) -> v1::SubnetState {
+    v1::SubnetState {
         subnet: id.to_string(),
         coming: stock.coming,
         free: stock.free,
         leased: stock.leased,
         cooling: stock.cooling,
+        leaving: stock.detaching + stock.deleting,
+        quarantined: stock.quarantined,
+        lost: stock.lost,
         ..v1::SubnetState::default()
-    };
-    v1::NodeState {
-        mode: facts.mode_name().to_owned(),
-        reason: "as configured".to_owned(),
-        subnets: facts.stock().into_iter().map(subnet).collect(),
-        ..v1::NodeState::default()
     }
+}
+
+fn pod_counts(leases: &[LeaseRecord]) -> v1::PodCounts {
+    let mut counts = v1::PodCounts::default();
+    for lease in leases {
+        match lease.state {
+            LeaseState::Preparing => counts.preparing += 1,
+            LeaseState::Active => counts.active += 1,
+            LeaseState::Releasing => counts.releasing += 1,
+        }
+    }
+    counts
+}
+
+fn api(calls: &CloudCalls) -> v1::ApiBudget {
+    let action =
+        |(operation, calls): (Operation, u32)| v1::ActionCalls { action: operation.name().to_owned(), calls };
+    v1::ApiBudget { limit: HOURLY_LIMIT, actions: calls.last_hour().into_iter().map(action).collect() }
+}
+
+fn last_error(seen: Seen) -> v1::LastError {
+    v1::LastError {
+        kind: seen.kind.to_owned(),
+        operation: seen.operation.to_owned(),
+        subject: seen.subject,
+        message: seen.message,
+        first_unix_s: unix(seen.first),
+        last_unix_s: unix(seen.last),
+        times: seen.times,
+    }
+}
+
+fn unix(time: SystemTime) -> u64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
 }

@@ -1,5 +1,7 @@
 //! NICs, pods and errors in JSON: the same for whoever asks by a command and over HTTP.
 
+use std::time::{Duration, SystemTime};
+
 use hostnic_cni::contract::v1;
 use serde::Serialize;
 
@@ -57,6 +59,27 @@ impl From<Seen> for LastError {
             times: seen.times,
         }
     }
+}
+
+impl From<v1::LastError> for LastError {
+    fn from(error: v1::LastError) -> Self {
+        Self {
+            kind: error.kind,
+            operation: error.operation,
+            subject: error.subject,
+            message: error.message,
+            first: humantime::format_rfc3339_seconds(at(error.first_unix_s)).to_string(),
+            last: humantime::format_rfc3339_seconds(at(error.last_unix_s)).to_string(),
+            times: error.times,
+        }
+    }
+}
+
+/// A moment of the last and the next thousands of years; what lies beyond is the beginning of Unix time.
+pub(crate) fn at(unix_s: u64) -> SystemTime {
+    // humantime prints four-digit years only.
+    const LAST: u64 = 253_402_300_799;
+    SystemTime::UNIX_EPOCH + Duration::from_secs(if unix_s > LAST { 0 } else { unix_s })
 }
 
 fn key(key: &v1::AttachmentKey) -> String {

@@ -6,6 +6,7 @@ mod control;
 mod in_force;
 mod list;
 mod start;
+mod status;
 mod store;
 mod table;
 
@@ -29,6 +30,8 @@ struct Cli {
 enum Command {
     /// Serve the CNI plugin of this node until SIGTERM.
     Start(Box<start::Start>),
+    /// Show how this node is: pool, pods, readiness, calls to the cloud, last errors.
+    Status(Ask),
     /// List the NICs of this node.
     Nics(Ask),
     /// List the pods of this node and what they have.
@@ -82,6 +85,7 @@ pub fn run() -> ExitCode {
         Command::Config(config) => config.run(&argv0),
         Command::Clean(clean) => clean.run(),
         Command::Shutdown(shutdown) => shutdown.run(),
+        Command::Status(ask) => status::status(&ask),
         Command::Nics(ask) => list::nics(&ask),
         Command::Pods(ask) => list::pods(&ask),
         Command::Store(store) => store.run(),

@@ -64,6 +64,12 @@ async fn serves() {
             (&"leased".into(), &attachment.into())
         );
     }
+    let status = machine.listed("status").await;
+    assert_eq!((&status["ready"], &status["pods"]["active"]), (&true.into(), &2.into()), "{status:#}");
+    assert_eq!(status["pool"]["subnets"][0]["leased"], 2, "{status:#}");
+    assert!(status["api"]["calls_last_hour"].as_u64().unwrap() >= 3, "{status:#}");
+    let screen = machine.asked(&["status"]).await.unwrap();
+    assert!(screen.starts_with("node     ready\n") && screen.contains("pods     2 active"), "{screen}");
     let table = machine.asked(&["pods"]).await.unwrap();
     assert!(table.starts_with("ATTACHMENT") && table.contains(&given[0].address.to_string()), "{table}");
     let table = machine.asked(&["nics"]).await.unwrap();

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use hostnic_cni::contract::{CallError, Cleaned, Client, Endpoint};
 use hostnic_core::ErrorKind;
+use hostnic_core::sim::{KernelFault, KernelOperation, When};
 use hostnic_daemon::Listeners;
 use tokio::net::TcpListener;
 
@@ -99,5 +100,35 @@ async fn a_second_node_on_the_same_socket_is_refused_by_the_pid_of_the_first() {
     assert!(error.to_string().contains(&format!("pid {}", std::process::id())), "{error}");
     // The first one is not disturbed.
     Client::connect(&world.socket()).await.unwrap().version().await.unwrap();
+    node.stop(PATIENCE).await;
+}
+
+#[tokio::test]
+async fn the_status_tells_pods_pool_calls_and_what_went_wrong() {
+    let world = World::new();
+    let node = world.node(world.listeners()).await;
+    let mut client = Client::connect(&world.socket()).await.unwrap();
+    client.add(&world.pod("web-0")).await.unwrap();
+    world.kernel.inject(KernelOperation::SetupPod, When::Next(1), KernelFault::Before(ErrorKind::Invalid));
+    client.add(&world.pod("web-1")).await.unwrap_err();
+    until(node.agent(), |agent| free(agent) == 2).await;
+    let status = client.status().await.unwrap();
+    assert_eq!(status.not_ready, None);
+    let state = status.state;
+    assert_eq!((state.mode.as_str(), state.daemon.as_str()), ("passthrough", env!("CARGO_PKG_VERSION")));
+    assert_eq!(state.pods.unwrap().active, 1);
+    let pool = state.pool.unwrap();
+    assert_eq!((pool.policy.as_str(), pool.low, pool.high, pool.max_nics), ("FailRotate", 2, 5, 63));
+    let [a, b] = [&state.subnets[0], &state.subnets[1]];
+    assert_eq!((a.subnet.as_str(), a.free, a.leased), ("vxnet-a", 2, 1));
+    assert_eq!((b.subnet.as_str(), b.free), ("vxnet-b", 0));
+    let api = state.api.unwrap();
+    assert_eq!(api.limit, 2000);
+    let calls = |name: &str| api.actions.iter().find(|action| action.action == name).unwrap().calls;
+    assert!(calls("create_nics") >= 1 && calls("attach_nics") >= 1, "{api:?}");
+    let [error] = state.errors.as_slice() else { panic!("{:?}", state.errors) };
+    assert_eq!((error.kind.as_str(), error.times), ("invalid", 1));
+    assert!(error.first_unix_s >= state.started_unix_s && error.last_unix_s >= error.first_unix_s);
+    drop(client);
     node.stop(PATIENCE).await;
 }

@@ -262,6 +262,87 @@ pub struct NodeState {
     /// One per subnet, in the order of the daemon's configuration.
     #[prost(message, repeated, tag = "4")]
     pub subnets: ::prost::alloc::vec::Vec<SubnetState>,
+    /// The daemon's release.
+    #[prost(string, tag = "5")]
+    pub daemon: ::prost::alloc::string::String,
+    /// When it began, in seconds of Unix time.
+    #[prost(uint64, tag = "6")]
+    pub started_unix_s: u64,
+    /// The settings of the pool.
+    #[prost(message, optional, tag = "7")]
+    pub pool: ::core::option::Option<PoolSettings>,
+    /// The attachments of the node, counted.
+    #[prost(message, optional, tag = "8")]
+    pub pods: ::core::option::Option<PodCounts>,
+    /// What the node asked of the cloud in the last hour.
+    #[prost(message, optional, tag = "9")]
+    pub api: ::core::option::Option<ApiBudget>,
+    /// The last errors that a person should know of, the latest first; few.
+    #[prost(message, repeated, tag = "10")]
+    pub errors: ::prost::alloc::vec::Vec<LastError>,
+}
+/// How large the pool is to be.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PoolSettings {
+    /// FailRotate, RoundRotate or Random.
+    #[prost(string, tag = "1")]
+    pub policy: ::prost::alloc::string::String,
+    /// Fewer free addresses than this, and more NICs are made.
+    #[prost(uint32, tag = "2")]
+    pub low: u32,
+    /// More free addresses than this, and NICs are given back.
+    #[prost(uint32, tag = "3")]
+    pub high: u32,
+    #[prost(uint32, tag = "4")]
+    pub max_nics: u32,
+}
+/// Attachments by phase.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PodCounts {
+    #[prost(uint32, tag = "1")]
+    pub preparing: u32,
+    #[prost(uint32, tag = "2")]
+    pub active: u32,
+    #[prost(uint32, tag = "3")]
+    pub releasing: u32,
+}
+/// Calls to the cloud in the last hour.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ApiBudget {
+    /// How many all nodes of an account may make in an hour.
+    #[prost(uint32, tag = "1")]
+    pub limit: u32,
+    /// This node's, by what was asked.
+    #[prost(message, repeated, tag = "2")]
+    pub actions: ::prost::alloc::vec::Vec<ActionCalls>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ActionCalls {
+    #[prost(string, tag = "1")]
+    pub action: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "2")]
+    pub calls: u32,
+}
+/// An error, and how often it came.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LastError {
+    /// One word for what a caller can do about it.
+    #[prost(string, tag = "1")]
+    pub kind: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub operation: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub subject: ::prost::alloc::string::String,
+    /// As it was said last, with its causes.
+    #[prost(string, tag = "4")]
+    pub message: ::prost::alloc::string::String,
+    /// In seconds of Unix time.
+    #[prost(uint64, tag = "5")]
+    pub first_unix_s: u64,
+    #[prost(uint64, tag = "6")]
+    pub last_unix_s: u64,
+    #[prost(uint64, tag = "7")]
+    pub times: u64,
 }
 /// A node's stock in one subnet.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -280,6 +361,15 @@ pub struct SubnetState {
     /// Why the subnet is left alone for now; empty when it is not.
     #[prost(string, tag = "6")]
     pub set_aside: ::prost::alloc::string::String,
+    /// NICs on their way out.
+    #[prost(uint32, tag = "7")]
+    pub leaving: u32,
+    /// NICs that wait for a person.
+    #[prost(uint32, tag = "8")]
+    pub quarantined: u32,
+    /// NICs on which cloud and records disagree for good.
+    #[prost(uint32, tag = "9")]
+    pub lost: u32,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListNicsRequest {}
