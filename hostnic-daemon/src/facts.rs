@@ -34,6 +34,18 @@ impl Facts {
         reasons
     }
 
+    /// The node in one line.
+    pub(crate) fn line(&self) -> String {
+        let reasons = self.unready();
+        let ready = if reasons.is_empty() {
+            "ready".to_owned()
+        } else {
+            format!("not ready: {}", reasons.join("; "))
+        };
+        let free: u32 = self.stock().iter().map(|(_, stock)| stock.free).sum();
+        format!("{ready}; {} pods, {free} free NICs", self.agent.leases().len())
+    }
+
     /// NICs and addresses by subnet.
     pub(crate) fn stock(&self) -> Vec<(SubnetId, Stock)> {
         stock(&self.pool.subnets, &self.agent.nics())

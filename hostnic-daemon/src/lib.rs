@@ -18,6 +18,7 @@ pub mod sim_server;
 mod simulated;
 mod socket;
 mod stock;
+mod systemd;
 mod telemetry;
 mod view;
 

@@ -49,10 +49,9 @@ impl Listeners {
 /// A node that serves. It works as long as this value lives; [`Node::stop`] ends it in good order.
 #[derive(Debug)]
 pub struct Node {
-    agent: Arc<Agent>,
+    facts: Facts,
     stop: watch::Sender<bool>,
     told_to_end: watch::Receiver<bool>,
-    stopping: Arc<AtomicBool>,
     servers: Servers,
     tcp_address: Option<SocketAddr>,
     manage: Option<Manage>,
@@ -110,13 +109,12 @@ impl Node {
             ..parts
         };
         let agent = Arc::new(Agent::start(parts, config).await?);
-        let stopping = Arc::new(AtomicBool::new(false));
         let facts = Facts {
-            agent: agent.clone(),
+            agent,
             observer: observer.clone(),
             pool,
             mode,
-            stopping: stopping.clone(),
+            stopping: Arc::new(AtomicBool::new(false)),
         };
         let service = Arc::new(Counted::new(Service::new(facts.clone()), observer));
         let (tell, told_to_end) = watch::channel(false);
@@ -127,14 +125,19 @@ impl Node {
         if let Some(listener) = tcp {
             servers.spawn(contract::serve_tcp(listener, service, until(stopped)));
         }
-        let manage = manage.map(|bound| bound.serve(facts));
+        let manage = manage.map(|bound| bound.serve(facts.clone()));
         let servers = Servers(servers);
-        Ok(Self { agent, stop, told_to_end, stopping, servers, tcp_address, manage, _socket: socket })
+        Ok(Self { facts, stop, told_to_end, servers, tcp_address, manage, _socket: socket })
     }
 
     /// The agent.
     pub fn agent(&self) -> &Agent {
-        &self.agent
+        &self.facts.agent
+    }
+
+    /// What is known of the node at any moment.
+    pub(crate) fn facts(&self) -> &Facts {
+        &self.facts
     }
 
     /// Where plugins are served by TCP; `None` where nobody asked for that.
@@ -164,7 +167,7 @@ impl Node {
     pub async fn failed(&mut self) -> Error {
         tokio::select! {
             Some(ended) = self.servers.0.join_next() => server_ended(ended),
-            error = self.agent.broken() => error,
+            error = self.facts.agent.broken() => error,
         }
     }
 
@@ -182,8 +185,8 @@ impl Node {
     pub async fn stop_emptied(mut self, patience: Duration) -> usize {
         let begun = Instant::now();
         self.finish(patience).await;
-        let left = self.agent.drain(patience.saturating_sub(begun.elapsed())).await;
-        let of_pods = self.agent.nics().iter().filter(|nic| nic.has_holder()).count();
+        let left = self.facts.agent.drain(patience.saturating_sub(begun.elapsed())).await;
+        let of_pods = self.facts.agent.nics().iter().filter(|nic| nic.has_holder()).count();
         self.let_go(patience).await;
         left.saturating_sub(of_pods)
     }
@@ -191,7 +194,7 @@ impl Node {
     /// Takes no more requests, and waits for those that are under way. Who watches the node sees it go: the pages are
     /// there to the end.
     async fn finish(&mut self, patience: Duration) {
-        self.stopping.store(true, Ordering::Relaxed);
+        self.facts.stopping.store(true, Ordering::Relaxed);
         self.stop.send_replace(true);
         if tokio::time::timeout(patience, self.servers.ended()).await.is_err() {
             tracing::warn!(?patience, "requests are still under way; they are finished at the next start");
@@ -200,7 +203,7 @@ impl Node {
 
     /// Whoever starts again must find the store closed. What keeps it from closing is not worth more patience.
     async fn let_go(&self, patience: Duration) {
-        if tokio::time::timeout(patience, self.agent.stop()).await.is_err() {
+        if tokio::time::timeout(patience, self.facts.agent.stop()).await.is_err() {
             tracing::warn!(
                 ?patience,
                 "the state store does not close; it is left as it is, which loses nothing"

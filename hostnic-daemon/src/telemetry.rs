@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 
 use clap::ValueEnum;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, reload};
 
 /// The form of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -14,22 +14,56 @@ pub enum LogFormat {
     Json,
 }
 
+/// What is logged, to be changed while the daemon runs.
+pub(crate) struct Logs {
+    set: Box<dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync>,
+}
+
+impl std::fmt::Debug for Logs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Logs").finish_non_exhaustive()
+    }
+}
+
+impl Logs {
+    /// Logs from now on what `level` says, as in [`begin`].
+    ///
+    /// # Errors
+    /// As [`begin`].
+    pub(crate) fn set_level(&self, level: &str) -> Result<(), String> {
+        (self.set)(filter(level)?).map_err(|error| format!("the log level cannot be changed: {error}"))
+    }
+}
+
 /// Begins to log. `level` is a level (`info`) or a list of directives (`warn,hostnic_core::pool=debug`).
 ///
 /// # Errors
 /// When `level` is neither; the text says so.
-pub(crate) fn begin(level: &str, format: LogFormat) -> Result<(), String> {
-    let filter = EnvFilter::try_new(directives(level))
-        .map_err(|error| format!("--log-level {level:?} is no level and no list of directives: {error}"))?;
+pub(crate) fn begin(level: &str, format: LogFormat) -> Result<Logs, String> {
     let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_env_filter(filter(level)?)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal());
-    let begun = match format {
-        LogFormat::Text => builder.try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
-    };
-    begun.map_err(|error| format!("logging cannot begin: {error}"))
+    let failed = |error| format!("logging cannot begin: {error}");
+    match format {
+        LogFormat::Text => {
+            let builder = builder.with_filter_reloading();
+            let handle = builder.reload_handle();
+            builder.try_init().map_err(failed)?;
+            Ok(Logs { set: Box::new(move |filter| handle.reload(filter)) })
+        }
+        LogFormat::Json => {
+            let builder = builder.json().flatten_event(true).with_filter_reloading();
+            let handle = builder.reload_handle();
+            builder.try_init().map_err(failed)?;
+            Ok(Logs { set: Box::new(move |filter| handle.reload(filter)) })
+        }
+    }
+}
+
+fn filter(level: &str) -> Result<EnvFilter, String> {
+    EnvFilter::try_new(directives(level))
+        .map_err(|error| format!("--log-level {level:?} is no level and no list of directives: {error}"))
 }
 
 /// A plain level is about us; the libraries below speak up only when something is wrong.

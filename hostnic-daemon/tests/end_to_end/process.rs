@@ -16,6 +16,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("a_second_daemon_on_the_same_socket_or_store_is_refused_by_name_and_pid", second_daemon),
         trial("free_nics_are_given_back_and_the_daemon_is_stopped_by_commands", commanded),
         trial("a_daemon_listens_by_tcp_and_shows_itself_by_http_where_it_is_told", listens),
+        trial("systemd_is_told_of_readiness_life_reload_and_end", notified),
         trial("a_daemon_that_was_killed_is_started_again_and_its_pods_keep_their_addresses", killed),
         trial(
             "a_daemon_that_was_killed_just_after_a_dels_answer_is_started_again_and_ends_it",
@@ -145,6 +146,46 @@ async fn listens() {
     let said = String::from_utf8(second.stderr).unwrap();
     assert!(!second.status.success() && said.contains("127.0.0.1:31080"), "{said}");
     assert!(daemon.ends_by(Signal::SIGTERM).await.0);
+}
+
+async fn notified() {
+    let machine = Machine::new().await;
+    let path = machine.folder().join("notify");
+    let words = tokio::net::UnixDatagram::bind(&path).unwrap();
+    let config = machine.folder().join("config.yaml");
+    std::fs::write(&config, "log-level: info\n").unwrap();
+    let mut command = machine.start(&SIM);
+    command.arg("--config").arg(&config).env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "200000");
+    let daemon = machine.spawn(command, "log");
+    let heard = async |part: &str| {
+        let come = async {
+            loop {
+                let mut buffer = [0; 1024];
+                let length = words.recv(&mut buffer).await.unwrap();
+                let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
+                if text.contains(part) {
+                    return text;
+                }
+            }
+        };
+        let heard = tokio::time::timeout(PATIENCE, come).await;
+        heard.unwrap_or_else(|_| panic!("systemd never heard {part}; the daemon said: {}", daemon.said()))
+    };
+    assert!(heard("READY=1").await.contains("STATUS="));
+    heard("WATCHDOG=1").await;
+    heard("STATUS=ready; 0 pods, 1 free NICs").await;
+    std::fs::write(&config, "log-level: debug\npool-high: 4\ncooling: 7\n").unwrap();
+    daemon.kill(Signal::SIGHUP);
+    assert!(heard("RELOADING=1").await.contains("MONOTONIC_USEC="));
+    let reloaded = heard("READY=1").await;
+    assert!(reloaded.contains("log-level debug; these wait for a restart: cooling 7"), "{reloaded}");
+    heard("WATCHDOG=1").await;
+    std::fs::write(&config, "log-level: [\n").unwrap();
+    daemon.kill(Signal::SIGHUP);
+    assert!(heard("READY=1").await.contains("those in force stay"));
+    daemon.kill(Signal::SIGTERM);
+    heard("STOPPING=1").await;
+    assert!(daemon.ended().await.0);
 }
 
 async fn commanded() {

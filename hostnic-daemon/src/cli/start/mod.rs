@@ -1,10 +1,12 @@
 //! `hostnic-daemon start`: from settings to a node that serves, until a signal.
 
 mod cloud;
+mod company;
 mod flags;
 mod listeners;
 mod node;
 mod pool;
+mod reload;
 mod unfinished;
 
 use std::ffi::OsStr;
@@ -19,12 +21,15 @@ use crate::{Observer, host_name, telemetry};
 pub(super) use flags::Start;
 
 use cloud::{Cloud, Plan};
+use company::Company;
 use node::Signals;
+use reload::Reloading;
 
 impl Start {
     pub(super) fn run(self, argv0: &OsStr) -> std::result::Result<(), String> {
+        let flags = self.settings.clone();
         let (settings, notices) = in_force(argv0, self.settings)?;
-        telemetry::begin(settings.log_level.value.as_str(), settings.log_format.value)?;
+        let logs = telemetry::begin(settings.log_level.value.as_str(), settings.log_format.value)?;
         tell(&settings, &notices);
         // Whatever is wrong with flags and files is said before anything is begun.
         let plan = Plan::new(&settings, &self.sim).map_err(|error| Chain(&error).to_string())?;
@@ -33,7 +38,8 @@ impl Start {
             .worker_threads(2)
             .build()
             .map_err(|error| format!("no runtime could be started: {error}"))?;
-        runtime.block_on(serve(plan, &settings)).map_err(|error| error.chain().to_string())
+        let reloading = Reloading::new(argv0.to_owned(), flags, settings.rows(), logs);
+        runtime.block_on(serve(plan, &settings, reloading)).map_err(|error| error.chain().to_string())
     }
 }
 
@@ -51,12 +57,13 @@ fn tell(settings: &Settings, notices: &[Notice]) {
     }
 }
 
-async fn serve(plan: Plan, settings: &Settings) -> Result<()> {
+async fn serve(plan: Plan, settings: &Settings, reloading: Reloading) -> Result<()> {
     let mut signals = Signals::catch()?;
+    let mut company = Company::new(reloading)?;
     let pool = pool::pool(settings, plan.subnets());
     let observer = Arc::new(Observer::new(host_name()));
     let cloud = Cloud::start(plan, observer.recorder()).await?;
-    let served = node::serve(&cloud, settings, pool, observer, &mut signals).await;
+    let served = node::serve(&cloud, settings, pool, observer, &mut signals, &mut company).await;
     // Also after a failure: what a simulated one made would outlive the process otherwise.
     let ended = cloud.end().await;
     served.and(ended)

@@ -16,6 +16,7 @@ use hostnic_netlink::{NetlinkProgrammer, Netns};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::cloud::Cloud;
+use super::company::Company;
 use super::listeners::listeners;
 use crate::settings::Settings;
 use crate::{Node, Observer, seed};
@@ -54,6 +55,7 @@ pub(super) async fn serve(
     pool: PoolConfig,
     observer: Arc<Observer>,
     signals: &mut Signals,
+    company: &mut Company,
 ) -> Result<()> {
     let (socket, store) = (&settings.socket.value, &settings.store.value);
     let folders = POD_FOLDERS.map(PathBuf::from).to_vec();
@@ -68,11 +70,14 @@ pub(super) async fn serve(
     let mut node = Node::start_with(parts, AgentConfig::new(pool), listeners, observer).await?;
     let [tcp, manage] = [node.tcp_address(), node.manage_address()].map(in_words);
     tracing::info!(socket = %socket.display(), tcp, manage, store = %store.display(), "serving");
+    let facts = node.facts().clone();
     let failed = tokio::select! {
         () = signals.next() => None,
         () = node.told_to_end() => None,
         error = node.failed() => Some(error),
+        never = company.keep(&facts) => match never {},
     };
+    company.part();
     tracing::info!("stopping");
     if settings.cleanup_cache_on_exit.value && failed.is_none() {
         give_back(node, signals).await;
