@@ -10,6 +10,7 @@ pub mod cloud;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod error;
+pub mod gateway;
 pub mod id;
 pub mod ipam;
 pub mod layer;

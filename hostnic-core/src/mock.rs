@@ -31,7 +31,9 @@ use crate::id::{JobId, MacAddr, NicId, SubnetId};
 use crate::ipam::{Ipam, Lease, LeaseRequest};
 use crate::policy::{PolicyName, PolicyState, PoolPolicy, SubnetView};
 use crate::provider::{Capabilities, CreateNics, NicProvider};
-use crate::route::{Drift, HostLink, KernelView, NodePlan, PodLink, PodPlan, RouteProgrammer, SilencedPod};
+use crate::route::{
+    Drift, GatewayPlan, HostLink, KernelView, NodePlan, PodLink, PodPlan, RouteProgrammer, SilencedPod,
+};
 
 mock! {
     /// A [`NicProvider`] that answers what a test tells it to.
@@ -81,6 +83,8 @@ mock! {
         async fn silence_pod(&self, plan: &PodPlan) -> Result<Option<Box<dyn SilencedPod>>>;
         async fn teardown_pod(&self, plan: &PodPlan) -> Result<()>;
         async fn teardown_marked(&self, mark: &AttachmentMark, netns: &NetnsPath) -> Result<Option<MacAddr>>;
+        async fn setup_gateways(&self, plans: &[GatewayPlan]) -> Result<()>;
+        async fn check_gateways(&self, plans: &[GatewayPlan]) -> Result<Vec<Drift>>;
         async fn observe(&self) -> Result<KernelView>;
     }
 }

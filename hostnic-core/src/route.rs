@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::attachment::{AttachmentMark, IfName, NetnsPath, Sandbox};
 use crate::error::Result;
+use crate::gateway::GatewayNumber;
 use crate::id::MacAddr;
 
 /// How a pod is joined to its NIC.
@@ -60,6 +61,42 @@ pub struct PodPlan {
     pub mtu: Option<u32>,
 }
 
+/// What makes a NIC in the node's own namespace the next hop of pods in its subnet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GatewayPlan {
+    /// The NIC.
+    pub mac: MacAddr,
+    /// Its address, with its subnet's prefix length.
+    pub address: IpNet,
+    /// What leaves the node in its name, of what came in by the gateway.
+    pub masquerade: Masquerade,
+    /// How the NIC is set up; `None` where it is the operator's, about which nothing is changed.
+    pub own: Option<OwnGateway>,
+}
+
+/// How a gateway NIC of ours is set up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnGateway {
+    /// Its number; written on its link.
+    pub number: GatewayNumber,
+    /// The name of its link.
+    pub ifname: IfName,
+    /// The routing table for what leaves by it.
+    pub table: u32,
+    /// The VPC router's address in its subnet.
+    pub router: IpAddr,
+}
+
+/// What leaves the node in its own name, of what came in by a gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Masquerade {
+    /// What was sent to a service and goes on to one of its back ends: else the back end would answer the pod
+    /// directly, and the pod would not know the sender.
+    Services,
+    /// Everything: pods in the subnet have the gateway as their default route.
+    Everything,
+}
+
 /// The pod's interface, as the kernel has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PodLink {
@@ -93,6 +130,26 @@ pub struct HostLink {
     pub name: String,
     /// Whether somebody uses it: it is up, or has an address.
     pub in_use: bool,
+    /// Its addresses, but for those that the kernel gives to every link.
+    pub addresses: Vec<IpNet>,
+    /// Whether a default route of the node goes by it.
+    pub default_route: bool,
+    /// The number of the gateway of ours that it is.
+    pub gateway: Option<GatewayNumber>,
+}
+
+impl HostLink {
+    /// A link that nobody uses.
+    pub fn unused(mac: MacAddr, name: impl Into<String>) -> Self {
+        Self {
+            mac,
+            name: name.into(),
+            in_use: false,
+            addresses: Vec::new(),
+            default_route: false,
+            gateway: None,
+        }
+    }
 }
 
 /// A pod's link that carries our mark, found in a namespace.
@@ -175,6 +232,20 @@ pub trait RouteProgrammer: Send + Sync + Debug {
     /// Takes away whatever in `netns` carries `mark`, for a DEL whose lease nobody remembers. Gives back the MAC of
     /// the NIC that was freed. Success, with `None`, when nothing is there.
     async fn teardown_marked(&self, mark: &AttachmentMark, netns: &NetnsPath) -> Result<Option<MacAddr>>;
+
+    /// Makes the node's gateways those of `plans`, and no others: what was set up for others before is taken down, and
+    /// their NICs are left down and without addresses.
+    ///
+    /// NICs of the operator's are not changed; what is needed for them is in tables of our own.
+    ///
+    /// # Errors
+    /// `NotFound` when one of the NICs is not in the node's namespace, `Conflict` when another link has the name that
+    /// was planned, `Unsupported` for addresses of IPv6 and where the kernel lacks NAT, `Unauthorised` where the node
+    /// does not forward and that cannot be changed.
+    async fn setup_gateways(&self, plans: &[GatewayPlan]) -> Result<()>;
+
+    /// How the node differs from the plans; empty when it does not. Gateways beside these are no difference.
+    async fn check_gateways(&self, plans: &[GatewayPlan]) -> Result<Vec<Drift>>;
 
     /// What is there now, for a comparison.
     async fn observe(&self) -> Result<KernelView>;

@@ -118,7 +118,7 @@ impl Scene {
     }
 
     fn host(mut self, n: u8, in_use: bool) -> Self {
-        self.kernel.host.push(HostLink { mac: mac(n), name: format!("ens{n}"), in_use });
+        self.kernel.host.push(HostLink { in_use, ..HostLink::unused(mac(n), format!("ens{n}")) });
         self
     }
 

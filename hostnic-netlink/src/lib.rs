@@ -1,4 +1,4 @@
-//! The kernel side of hostnic: links, addresses, routes and network namespaces over netlink.
+//! The kernel side of hostnic: links, addresses, routes, nftables and network namespaces over netlink.
 //!
 //! [`NetlinkProgrammer`] gives pods their interfaces. What it is made of can be used alone: [`netns`] opens and makes
 //! network namespaces, a [`Connection`] asks the kernel in one of them, and [`watch`] tells what becomes of its links.
@@ -14,7 +14,6 @@ pub mod isolation;
 pub mod link;
 pub mod neighbour;
 pub mod netns;
-#[cfg(feature = "fabric")]
 pub mod nft;
 pub mod programmer;
 pub mod route;

@@ -5,12 +5,13 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use hostnic_core::Result;
 use hostnic_core::attachment::AttachmentMark;
+use hostnic_core::gateway::GatewayNumber;
 use hostnic_core::id::MacAddr;
 use netlink_packet_core::{DefaultNla, NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    AfSpecInet, AfSpecUnspec, InetDevConf, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkExtentMask,
-    LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
+    AfSpecInet, AfSpecUnspec, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkExtentMask, LinkFlags,
+    LinkInfo, LinkLayerType, LinkMessage,
 };
 use nix::errno::Errno;
 
@@ -18,6 +19,8 @@ use crate::connection::Connection;
 use crate::error::KernelError;
 use crate::netns::Netns;
 
+/// IFLA_INET_CONF with the flag that says that it holds attributes.
+const INET_CONF: u16 = 1 | 1 << 15;
 /// IFLA_IFALIAS, for an alias of no bytes at all, which the typed attribute cannot say.
 const ALIAS: u16 = 20;
 
@@ -49,6 +52,100 @@ pub enum LinkKind {
     Other(String),
 }
 
+/// A setting of a link for IPv4: what /proc/sys/net/ipv4/conf has a file of that name for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Ipv4Setting {
+    /// `forwarding`
+    Forwarding,
+    /// `send_redirects`
+    SendRedirects,
+    /// `rp_filter`
+    RpFilter,
+    /// `arp_announce`
+    ArpAnnounce,
+    /// `arp_ignore`
+    ArpIgnore,
+    /// `arp_notify`
+    ArpNotify,
+    /// `src_valid_mark`
+    SrcValidMark,
+}
+
+impl Ipv4Setting {
+    /// The name of the file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Forwarding => "forwarding",
+            Self::SendRedirects => "send_redirects",
+            Self::RpFilter => "rp_filter",
+            Self::ArpAnnounce => "arp_announce",
+            Self::ArpIgnore => "arp_ignore",
+            Self::ArpNotify => "arp_notify",
+            Self::SrcValidMark => "src_valid_mark",
+        }
+    }
+
+    /// The kernel's number for it (IPV4_DEVCONF_…).
+    fn number(self) -> u16 {
+        match self {
+            Self::Forwarding => 1,
+            Self::SendRedirects => 6,
+            Self::RpFilter => 8,
+            Self::ArpAnnounce => 18,
+            Self::ArpIgnore => 19,
+            Self::ArpNotify => 22,
+            Self::SrcValidMark => 24,
+        }
+    }
+}
+
+/// The settings of a link for IPv4 that we know of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Ipv4Settings {
+    forwarding: i32,
+    send_redirects: i32,
+    rp_filter: i32,
+    arp_announce: i32,
+    arp_ignore: i32,
+    arp_notify: i32,
+    src_valid_mark: i32,
+}
+
+impl Ipv4Settings {
+    /// The value of one of them.
+    pub fn get(&self, setting: Ipv4Setting) -> i32 {
+        match setting {
+            Ipv4Setting::Forwarding => self.forwarding,
+            Ipv4Setting::SendRedirects => self.send_redirects,
+            Ipv4Setting::RpFilter => self.rp_filter,
+            Ipv4Setting::ArpAnnounce => self.arp_announce,
+            Ipv4Setting::ArpIgnore => self.arp_ignore,
+            Ipv4Setting::ArpNotify => self.arp_notify,
+            Ipv4Setting::SrcValidMark => self.src_valid_mark,
+        }
+    }
+
+    fn read(families: &[AfSpecUnspec]) -> Self {
+        let inet = families.iter().filter_map(|family| match family {
+            AfSpecUnspec::Inet(inet) => Some(inet),
+            _ => None,
+        });
+        let conf = inet.flatten().find_map(|inet| match inet {
+            AfSpecInet::DevConf(conf) => Some(conf),
+            _ => None,
+        });
+        conf.map_or_else(Self::default, |conf| Self {
+            forwarding: conf.forwarding,
+            send_redirects: conf.send_redirects,
+            rp_filter: conf.rp_filter,
+            arp_announce: conf.arp_announce,
+            arp_ignore: conf.arp_ignore,
+            arp_notify: conf.arp_notify,
+            src_valid_mark: conf.src_vmark,
+        })
+    }
+}
+
 /// A link, as the kernel described it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Link {
@@ -70,6 +167,8 @@ pub struct Link {
     pub running: bool,
     /// The bridge that it is a port of.
     pub master: Option<LinkIndex>,
+    /// Its settings for IPv4.
+    pub ipv4: Ipv4Settings,
 }
 
 impl Link {
@@ -78,6 +177,11 @@ impl Link {
     /// Bridges, VLANs and the like are not, though they may have the Ethernet address of a NIC that they use.
     pub fn can_be_nic(&self) -> bool {
         self.mac.is_some() && matches!(self.kind, LinkKind::Device | LinkKind::Veth)
+    }
+
+    /// The number of the gateway of ours that it is, by its alias.
+    pub fn gateway(&self) -> Option<GatewayNumber> {
+        GatewayNumber::from_alias(self.alias.as_deref()?)
     }
 
     /// The mark in its alias, where that is one of ours.
@@ -97,6 +201,7 @@ impl Link {
             up: message.header.flags.contains(LinkFlags::Up),
             running: message.header.flags.contains(LinkFlags::Running | LinkFlags::LowerUp),
             master: None,
+            ipv4: Ipv4Settings::default(),
         };
         for attribute in message.attributes {
             match attribute {
@@ -108,6 +213,7 @@ impl Link {
                     link.mac = <[u8; 6]>::try_from(bytes).ok().and_then(|mac| MacAddr::new(mac).ok());
                 }
                 LinkAttribute::LinkInfo(infos) => link.kind = kind(&infos),
+                LinkAttribute::AfSpecUnspec(families) => link.ipv4 = Ipv4Settings::read(&families),
                 _ => {}
             }
         }
@@ -144,6 +250,7 @@ pub struct LinkChange<'a> {
     master: Option<Option<LinkIndex>>,
     up: Option<bool>,
     announce: bool,
+    ipv4: &'a [(Ipv4Setting, i32)],
 }
 
 impl<'a> LinkChange<'a> {
@@ -198,6 +305,11 @@ impl<'a> LinkChange<'a> {
         Self { announce: true, ..self }
     }
 
+    /// Changes settings for IPv4.
+    pub fn ipv4(self, settings: &'a [(Ipv4Setting, i32)]) -> Self {
+        Self { ipv4: settings, ..self }
+    }
+
     fn message(&self, index: LinkIndex) -> LinkMessage {
         let mut message = LinkMessage::default();
         message.header.index = index.0;
@@ -206,8 +318,8 @@ impl<'a> LinkChange<'a> {
             message.header.flags = if up { LinkFlags::Up } else { LinkFlags::empty() };
         }
         let alias = |alias: &str| DefaultNla::new(ALIAS, alias.as_bytes().to_vec());
-        let mut announce = InetDevConf::default();
-        announce.arp_notify = 1;
+        let announce = self.announce.then_some((Ipv4Setting::ArpNotify, 1));
+        let settings: Vec<_> = announce.iter().chain(self.ipv4).copied().collect();
         message.attributes.extend(
             [
                 self.netns.map(|netns| LinkAttribute::NetNsFd(netns.as_fd().as_raw_fd())),
@@ -216,9 +328,9 @@ impl<'a> LinkChange<'a> {
                 self.mac.map(|mac| LinkAttribute::Address(mac.octets().to_vec())),
                 self.mtu.map(LinkAttribute::Mtu),
                 self.master.map(|bridge| LinkAttribute::Controller(bridge.map_or(0, |index| index.0))),
-                self.announce.then(|| {
-                    let settings = vec![AfSpecInet::DevConfRequest(announce)];
-                    LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet(settings)])
+                (!settings.is_empty()).then(|| {
+                    let settings = AfSpecInet::Other(DefaultNla::new(INET_CONF, inet_conf(&settings)));
+                    LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet(vec![settings])])
                 }),
             ]
             .into_iter()
@@ -226,6 +338,18 @@ impl<'a> LinkChange<'a> {
         );
         message
     }
+}
+
+/// Settings as the kernel takes them. The typed attribute leaves out what is 0.
+fn inet_conf(settings: &[(Ipv4Setting, i32)]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (setting, value) in settings {
+        // Four bytes of header and four of value.
+        bytes.extend(8u16.to_ne_bytes());
+        bytes.extend(setting.number().to_ne_bytes());
+        bytes.extend(value.to_ne_bytes());
+    }
+    bytes
 }
 
 /// One end of a new pair of links.

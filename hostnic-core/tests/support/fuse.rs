@@ -11,7 +11,9 @@ use hostnic_core::cloud::{Instance, Job, Nic, NicFilter, Submitted, Subnet};
 use hostnic_core::id::{JobId, MacAddr, NicId, SubnetId};
 use hostnic_core::ledger::{State, Write};
 use hostnic_core::provider::{Capabilities, CreateNics};
-use hostnic_core::route::{Drift, HostLink, KernelView, NodePlan, PodLink, PodPlan, SilencedPod};
+use hostnic_core::route::{
+    Drift, GatewayPlan, HostLink, KernelView, NodePlan, PodLink, PodPlan, SilencedPod,
+};
 use hostnic_core::store::StateStore;
 use hostnic_core::{NicProvider, Result, RouteProgrammer};
 use tokio::sync::Notify;
@@ -140,6 +142,12 @@ impl RouteProgrammer for Fused<dyn RouteProgrammer> {
     }
     async fn teardown_marked(&self, mark: &AttachmentMark, netns: &NetnsPath) -> Result<Option<MacAddr>> {
         self.fuse.through(self.inner.teardown_marked(mark, netns)).await
+    }
+    async fn setup_gateways(&self, plans: &[GatewayPlan]) -> Result<()> {
+        self.fuse.through(self.inner.setup_gateways(plans)).await
+    }
+    async fn check_gateways(&self, plans: &[GatewayPlan]) -> Result<Vec<Drift>> {
+        self.fuse.through(self.inner.check_gateways(plans)).await
     }
     async fn observe(&self) -> Result<KernelView> {
         self.fuse.through(self.inner.observe()).await

@@ -9,7 +9,8 @@ use ipnet::Ipv4Net;
 
 use crate::netns::Netns;
 use crate::nft::{
-    BaseChain, Batch, Element, Family, Field, Hook, Nft, Policy, Rule, Set, SetType, Table, Verdict,
+    BaseChain, Batch, ChainKind, Element, Family, Field, Hook, Nft, Policy, Rule, Set, SetType, Table,
+    Verdict,
 };
 
 const TABLE: &str = "police";
@@ -107,7 +108,12 @@ impl Police {
     /// Makes a table in the VPC's namespace. It goes with the namespace.
     pub(super) async fn start(vpc: Netns) -> Result<Self> {
         let police = Self { nft: Nft::new(vpc), table: Table::new(Family::Bridge, TABLE) };
-        let base = BaseChain { hook: Hook::Prerouting, priority: FILTER, policy: Policy::Accept };
+        let base = BaseChain {
+            kind: ChainKind::Filter,
+            hook: Hook::Prerouting,
+            priority: FILTER,
+            policy: Policy::Accept,
+        };
         let mut batch = Batch::new();
         batch
             .add_table(&police.table)

@@ -28,6 +28,22 @@ pub(super) const BEGIN: u32 = 1;
 pub enum Hook {
     /// As soon as it comes in.
     Prerouting,
+    /// When the host itself sends it.
+    Output,
+    /// Before it goes out.
+    Postrouting,
+}
+
+/// What the rules of a base chain may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ChainKind {
+    /// Let packets pass or not.
+    Filter,
+    /// The same, and packets whose mark they change are routed anew; at [`Hook::Output`] only.
+    Route,
+    /// Rewrite addresses. Such a chain sees only the first packet of each flow.
+    Nat,
 }
 
 /// What becomes of a packet that no rule of a base chain decided about.
@@ -42,6 +58,8 @@ pub enum Policy {
 /// What makes a chain a base chain, which packets come to by themselves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BaseChain {
+    /// What its rules may do.
+    pub kind: ChainKind,
     /// Where packets come to it.
     pub hook: Hook,
     /// Its place among the chains of the same hook: the lowest is asked first.
@@ -222,6 +240,8 @@ impl BaseChain {
     fn attributes(self) -> [ChainAttribute; 3] {
         let hook = match self.hook {
             Hook::Prerouting => InetHookNumber::PreRouting,
+            Hook::Output => InetHookNumber::LocalOut,
+            Hook::Postrouting => InetHookNumber::PostRouting,
         };
         let policy = match self.policy {
             Policy::Drop => 0,
@@ -231,7 +251,12 @@ impl BaseChain {
             HookAttribute::Number(HookNumber::Inet(hook)),
             HookAttribute::Priority(self.priority.cast_unsigned()),
         ];
-        [ChainAttribute::Type("filter".into()), ChainAttribute::Hook(place), ChainAttribute::Policy(policy)]
+        let kind = match self.kind {
+            ChainKind::Filter => "filter",
+            ChainKind::Route => "route",
+            ChainKind::Nat => "nat",
+        };
+        [ChainAttribute::Type(kind.into()), ChainAttribute::Hook(place), ChainAttribute::Policy(policy)]
     }
 }
 

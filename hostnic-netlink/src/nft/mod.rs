@@ -13,7 +13,7 @@ use std::fmt;
 use hostnic_core::Result;
 use netlink_packet_netfilter::NetfilterProtoFamily;
 
-pub use batch::{BaseChain, Batch, Hook, Policy};
+pub use batch::{BaseChain, Batch, ChainKind, Hook, Policy};
 pub use rule::{Field, Rule, RuleCounter, Verdict};
 pub use set::{Element, Set, SetType};
 
@@ -25,12 +25,15 @@ use crate::netns::Netns;
 pub enum Family {
     /// Frames that cross a bridge.
     Bridge,
+    /// Packets of IPv4.
+    Ipv4,
 }
 
 impl Family {
     fn number(self) -> NetfilterProtoFamily {
         match self {
             Self::Bridge => NetfilterProtoFamily::Bridge,
+            Self::Ipv4 => NetfilterProtoFamily::IPv4,
         }
     }
 }
@@ -55,6 +58,7 @@ impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let family = match self.family {
             Family::Bridge => "bridge",
+            Family::Ipv4 => "ip",
         };
         write!(f, "{family} {}", self.name)
     }

@@ -10,6 +10,10 @@ use netlink_packet_netfilter::nftables::{
 const REGISTER: Register = Register::Reg1;
 /// The tag of a comment in a rule's user data, as `nft` writes it (NFTNL_UDATA_RULE_COMMENT).
 const COMMENT: u8 = 0;
+/// The attributes of an expression about connection tracking: NFTA_CT_DREG, NFTA_CT_KEY and NFTA_CT_SREG.
+const CT_DESTINATION: u16 = 1;
+const CT_KEY: u16 = 2;
+const CT_SOURCE: u16 = 4;
 const COUNTER_BYTES: u16 = 1;
 const COUNTER_PACKETS: u16 = 2;
 
@@ -47,6 +51,8 @@ pub struct Field(Source);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Source {
     Meta(MetaKey),
+    /// What connection tracking knows, by the kernel's number for it.
+    Tracked(u32),
     /// Bytes of the packet, counted from the start of one of its headers.
     Payload {
         base: u32,
@@ -58,6 +64,16 @@ enum Source {
 impl Field {
     /// The name of the interface that the packet came in by, filled up with zeros to 16 bytes.
     pub const IN_INTERFACE: Self = Self(Source::Meta(MetaKey::Iifname));
+    /// The name of the interface that the packet goes out by, filled up with zeros to 16 bytes.
+    pub const OUT_INTERFACE: Self = Self(Source::Meta(MetaKey::Oifname));
+    /// The packet's mark, which rules of routing may ask for.
+    pub const MARK: Self = Self(Source::Meta(MetaKey::Mark));
+    /// One byte: 0 for a packet in the direction of its flow's first, 1 for one that answers (NFT_CT_DIRECTION).
+    pub const FLOW_DIRECTION: Self = Self(Source::Tracked(1));
+    /// The bits of what was done to the packet's flow (NFT_CT_STATUS).
+    pub const FLOW_STATUS: Self = Self(Source::Tracked(2));
+    /// The mark of the packet's flow (NFT_CT_MARK).
+    pub const FLOW_MARK: Self = Self(Source::Tracked(3));
     /// The EtherType of what the frame carries, below any VLAN tag that the kernel has taken off.
     pub const PROTOCOL: Self = Self(Source::Meta(MetaKey::EtherTypeProtocol));
     /// The Ethernet destination.
@@ -80,6 +96,8 @@ impl Field {
     pub const ARP_SENDER_ETHER: Self = Self::network(8, 6);
     /// The sender's IPv4 address in an ARP packet.
     pub const ARP_SENDER_IPV4: Self = Self::network(14, 4);
+    /// The type of an ICMP message.
+    pub const ICMP_TYPE: Self = Self::transport(0, 1);
     /// Source and destination port of UDP or TCP.
     pub const PORTS: Self = Self::transport(0, 4);
 
@@ -98,6 +116,7 @@ impl Field {
     fn load(self) -> Expressions {
         match self.0 {
             Source::Meta(key) => Expressions::Meta(vec![Meta::DestinationRegister(REGISTER), Meta::Key(key)]),
+            Source::Tracked(key) => tracked(CT_DESTINATION, key),
             Source::Payload { base, offset, length } => Expressions::Payload(vec![
                 Payload::DestinationRegister(REGISTER),
                 Payload::Base(base),
@@ -172,6 +191,41 @@ impl Rule {
         ]))
     }
 
+    /// `field`, a number of the kernel's own such as a mark, must have all of these bits.
+    #[must_use]
+    pub fn has_bits(self, field: Field, bits: u32) -> Self {
+        let bits = bits.to_ne_bytes();
+        self.compare(field, Some(bits.into()), Operator::Equal, bits.into())
+    }
+
+    /// Sets bits of the packet's mark, or of its flow's ([`Field::MARK`], [`Field::FLOW_MARK`]), and leaves the others.
+    /// The kernel refuses it for any other field.
+    #[must_use]
+    pub fn set_bits(self, field: Field, bits: u32) -> Self {
+        let store = match field.0 {
+            Source::Tracked(key) => tracked(CT_SOURCE, key),
+            Source::Meta(key) => Expressions::Meta(vec![Meta::Key(key), Meta::SourceRegister(REGISTER)]),
+            // The kernel has no such expression for a packet's bytes, and says so.
+            Source::Payload { .. } => tracked(CT_SOURCE, u32::MAX),
+        };
+        self.then(field.load())
+            .then(Expressions::Bitwise(vec![
+                Bitwise::SourceRegister(REGISTER),
+                Bitwise::DestinationRegister(REGISTER),
+                Bitwise::Length(4),
+                Bitwise::Mask(DataAttribute::Value((!bits).to_ne_bytes().into())),
+                Bitwise::Xor(DataAttribute::Value(bits.to_ne_bytes().into())),
+            ]))
+            .then(store)
+    }
+
+    /// Gives the flow the address of the interface that it goes out by as its source; in a chain of
+    /// [`ChainKind::Nat`](super::ChainKind::Nat) at [`Hook::Postrouting`](super::Hook::Postrouting).
+    #[must_use]
+    pub fn masquerade(self) -> Self {
+        self.then(Expressions::Other { expression_type: "masq".into(), attributes: Vec::new() })
+    }
+
     /// Counts the packets that came this far.
     #[must_use]
     pub fn counter(self) -> Self {
@@ -234,6 +288,15 @@ impl Rule {
     fn then(mut self, expression: Expressions) -> Self {
         self.expressions.push(expression);
         self
+    }
+}
+
+/// What connection tracking knows, read or written through our register.
+fn tracked(register: u16, key: u32) -> Expressions {
+    let attribute = |kind, value: u32| DefaultNla::new(kind, value.to_be_bytes().to_vec());
+    Expressions::Other {
+        expression_type: "ct".into(),
+        attributes: vec![attribute(CT_KEY, key), attribute(register, u32::from(REGISTER))],
     }
 }
 

@@ -69,7 +69,7 @@ pub(super) fn is_silenced(link: &Link) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::link::{LinkIndex, LinkKind};
+    use crate::link::{Ipv4Settings, LinkIndex, LinkKind};
 
     fn link(alias: &str) -> Link {
         Link {
@@ -82,6 +82,7 @@ mod tests {
             up: true,
             running: true,
             master: None,
+            ipv4: Ipv4Settings::default(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Gives pods their interfaces by moving NICs into them.
 
 mod alias;
+mod gateway;
 mod node;
 mod plan;
 mod pod;
@@ -13,7 +14,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use hostnic_core::attachment::{AttachmentMark, NetnsPath, Sandbox};
 use hostnic_core::id::MacAddr;
-use hostnic_core::route::{Datapath, Drift, HostLink, KernelView, NodePlan, PodLink, PodPlan, SilencedPod};
+use hostnic_core::route::{
+    Datapath, Drift, GatewayPlan, HostLink, KernelView, NodePlan, PodLink, PodPlan, SilencedPod,
+};
 use hostnic_core::{Error, ErrorKind, Result, RouteProgrammer};
 
 use crate::link::LinkChange;
@@ -231,6 +234,14 @@ impl RouteProgrammer for NetlinkProgrammer {
             Some(netns) => self.tear_down(mark, None, netns).await,
             None => Ok(None),
         }
+    }
+
+    async fn setup_gateways(&self, plans: &[GatewayPlan]) -> Result<()> {
+        gateway::set_up(&self.node, plans).await
+    }
+
+    async fn check_gateways(&self, plans: &[GatewayPlan]) -> Result<Vec<Drift>> {
+        gateway::check(&self.node, plans).await
     }
 
     async fn observe(&self) -> Result<KernelView> {

@@ -11,9 +11,11 @@ use hostnic_core::{Error, ErrorKind, Result};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::survey::link_local;
 use crate::connection::Connection;
 use crate::link::{Link, LinkChange, LinkIndex};
 use crate::netns::Netns;
+use crate::route::{KernelRoute, MAIN_TABLE};
 use crate::watch::{LinkEvent, LinkEvents};
 
 /// How long to wait before listening again after the socket failed.
@@ -42,7 +44,7 @@ impl Node {
         &self.netns
     }
 
-    async fn connection(&self) -> Result<Arc<Connection>> {
+    pub(super) async fn connection(&self) -> Result<Arc<Connection>> {
         let present = self.connection.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if !present.is_closed() {
             return Ok(present);
@@ -91,10 +93,19 @@ impl Node {
     /// The links that can be NICs.
     pub(super) async fn host_links(&self) -> Result<Vec<HostLink>> {
         let connection = self.connection().await?;
-        let (links, addresses) = futures::try_join!(connection.links(), connection.addresses())?;
+        let (links, addresses, routes) =
+            futures::try_join!(connection.links(), connection.addresses(), connection.routes())?;
         let host = |link: Link| {
-            let in_use = link.up || addresses.iter().any(|address| address.link == link.index);
-            Some(HostLink { mac: link.mac?, name: link.name, in_use })
+            let of_link = addresses.iter().filter(|address| address.link == link.index);
+            let default = |r: &&KernelRoute| r.link == link.index && r.destination.prefix_len() == 0;
+            Some(HostLink {
+                mac: link.mac?,
+                in_use: link.up || of_link.clone().next().is_some(),
+                addresses: of_link.map(|a| a.address).filter(|a| !link_local(a)).collect(),
+                default_route: routes.iter().any(|r| default(&r) && r.table == MAIN_TABLE),
+                gateway: link.gateway(),
+                name: link.name,
+            })
         };
         Ok(links.into_iter().filter(Link::can_be_nic).filter_map(host).collect())
     }

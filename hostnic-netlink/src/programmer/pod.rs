@@ -15,7 +15,7 @@ use crate::netns::Netns;
 use crate::route::MAIN_TABLE;
 
 /// What a NIC is called when it is back in the node's namespace: the kernel puts the lowest free number in.
-const FREED_NAME: &str = "eth%d";
+pub(super) const FREED_NAME: &str = "eth%d";
 
 /// What the name of a silenced link begins with, before its number in the pod.
 const ASIDE: &str = "hnx";

@@ -76,6 +76,6 @@ async fn look(connection: &Connection, netns: &NetnsPath, sandbox: Sandbox) -> R
 }
 
 /// Addresses that the kernel gives to every link by itself.
-fn link_local(address: &IpNet) -> bool {
+pub(super) fn link_local(address: &IpNet) -> bool {
     matches!(address, IpNet::V6(net) if net.addr().is_unicast_link_local())
 }

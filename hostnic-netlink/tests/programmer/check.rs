@@ -79,8 +79,9 @@ async fn observe() {
 
     let mut view = programmer.observe().await.unwrap();
     view.host.sort_by_key(|link| link.mac);
-    let host = |mac, name: &str, in_use| HostLink { mac, name: name.to_owned(), in_use };
-    assert_eq!(view.host, [host(free, "eth2", false), host(used, "eth3", true)]);
+    let addresses = vec!["10.0.0.1/24".parse().unwrap()];
+    let used = HostLink { in_use: true, addresses, ..HostLink::unused(used, "eth3") };
+    assert_eq!(view.host, [HostLink::unused(free, "eth2"), used]);
     let marked = MarkedLink {
         mark: attached.mark,
         mac: attached.mac,

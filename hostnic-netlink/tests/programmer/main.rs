@@ -1,10 +1,11 @@
-//! What the programmer does to real links and namespaces, with `ip` as the witness.
+//! What the programmer does to real links and namespaces, with `ip` and `nft` as witnesses.
 //!
 //! Everything happens in a private network: nothing of the machine is touched, and no root is needed.
 #![expect(clippy::unwrap_used, reason = "an expectation that fails is how a trial fails")]
 
 mod arrival;
 mod check;
+mod gateway;
 mod setup;
 mod silence;
 mod speed;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         silence::trials(),
         teardown::trials(),
         check::trials(),
+        gateway::trials(),
         arrival::trials(),
         speed::trials(),
     ];
@@ -41,10 +43,11 @@ fn main() -> ExitCode {
 
 fn ready() -> Result<(), String> {
     enter_private_world().map_err(|e| e.chain().to_string())?;
-    for (tool, argument) in [("ip", "-V"), ("nsenter", "-V")] {
+    for (tool, argument) in [("ip", "-V"), ("nsenter", "-V"), ("nft", "-v")] {
         let found = Command::new(tool).arg(argument).output();
-        found
-            .map_err(|e| format!("`{tool}` is needed as the witness (packages iproute2, util-linux): {e}"))?;
+        found.map_err(|e| {
+            format!("`{tool}` is needed as the witness (packages iproute2, util-linux, nftables): {e}")
+        })?;
     }
     Ok(())
 }

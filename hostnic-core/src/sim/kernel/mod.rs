@@ -11,6 +11,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use tokio::sync::Notify;
 
 pub use self::plug::PlugByInstance;
@@ -20,6 +21,7 @@ use super::seed::Random;
 use crate::attachment::{IfName, NetnsPath, Sandbox};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{MacAddr, NicId};
+use crate::route::GatewayPlan;
 
 /// What the simulated kernel can be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -42,6 +44,10 @@ pub enum KernelOperation {
     TeardownPod,
     /// [`RouteProgrammer::teardown_marked`](crate::RouteProgrammer::teardown_marked)
     TeardownMarked,
+    /// [`RouteProgrammer::setup_gateways`](crate::RouteProgrammer::setup_gateways)
+    SetupGateways,
+    /// [`RouteProgrammer::check_gateways`](crate::RouteProgrammer::check_gateways)
+    CheckGateways,
     /// [`RouteProgrammer::observe`](crate::RouteProgrammer::observe)
     Observe,
     /// [`Plug::plug`](super::Plug::plug)
@@ -64,6 +70,8 @@ impl KernelOperation {
             Self::GiveBack => "give NIC back",
             Self::TeardownPod => "take down pod",
             Self::TeardownMarked => "take down mark",
+            Self::SetupGateways => "set up gateways",
+            Self::CheckGateways => "check gateways",
             Self::Observe => "observe kernel",
             Self::Plug => "plug NIC",
             Self::Unplug => "unplug NIC",
@@ -168,6 +176,20 @@ impl Kernel {
         link.up = in_use;
         self.lock().links.put_on_host(link);
         self.shared.arrived.notify_waiters();
+    }
+
+    /// Gives a link of the node an address and sets it up, as its operator does. Nothing happens where there is none.
+    pub fn configure_host_link(&self, mac: MacAddr, address: IpNet, default_route: bool) {
+        if let Some((_, link)) = self.lock().links.host.get_mut(&mac) {
+            link.up = true;
+            link.addresses.push(address);
+            link.default_route = default_route;
+        }
+    }
+
+    /// The gateways as they were last set up.
+    pub fn gateways(&self) -> Vec<GatewayPlan> {
+        self.lock().links.gateways.clone()
     }
 
     /// Takes a link away, wherever it is.

@@ -7,7 +7,9 @@ use super::{Kernel, KernelOperation};
 use crate::attachment::{AttachmentMark, NetnsPath, Sandbox};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::MacAddr;
-use crate::route::{Drift, HostLink, KernelView, NodePlan, PodLink, PodPlan, RouteProgrammer, SilencedPod};
+use crate::route::{
+    Drift, GatewayPlan, HostLink, KernelView, NodePlan, PodLink, PodPlan, RouteProgrammer, SilencedPod,
+};
 
 impl Kernel {
     /// The path of the node's own namespace, which is no pod's.
@@ -108,6 +110,18 @@ impl RouteProgrammer for Kernel {
         let freed = self.lock().links.move_out(mark, netns);
         self.shared.arrived.notify_waiters();
         course.end(freed)
+    }
+
+    async fn setup_gateways(&self, plans: &[GatewayPlan]) -> Result<()> {
+        let course = self.single(KernelOperation::SetupGateways, &"of the node").await?;
+        self.lock().links.set_gateways(plans)?;
+        course.end(())
+    }
+
+    async fn check_gateways(&self, plans: &[GatewayPlan]) -> Result<Vec<Drift>> {
+        let course = self.single(KernelOperation::CheckGateways, &"of the node").await?;
+        let drift = self.lock().links.gateway_drift(plans);
+        course.end(drift)
     }
 
     async fn observe(&self) -> Result<KernelView> {

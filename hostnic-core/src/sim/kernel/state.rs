@@ -6,8 +6,9 @@ use ipnet::IpNet;
 
 use crate::attachment::{AttachmentMark, IfName, NetnsPath, Sandbox};
 use crate::error::{Error, ErrorKind, Result};
+use crate::gateway::GatewayNumber;
 use crate::id::MacAddr;
-use crate::route::{Drift, HostLink, KernelView, MarkedLink, PodPlan, Route};
+use crate::route::{Drift, GatewayPlan, HostLink, KernelView, MarkedLink, PodPlan, Route};
 
 /// The MTU of a link that nobody has set.
 const USUAL_MTU: u32 = 1500;
@@ -21,6 +22,8 @@ pub(super) struct Link {
     pub(super) mark: Option<AttachmentMark>,
     silenced: bool,
     pub(super) addresses: Vec<IpNet>,
+    pub(super) default_route: bool,
+    gateway: Option<GatewayNumber>,
     routes: Vec<Route>,
 }
 
@@ -33,6 +36,8 @@ impl Link {
             mark: None,
             silenced: false,
             addresses: Vec::new(),
+            default_route: false,
+            gateway: None,
             routes: Vec::new(),
         }
     }
@@ -41,6 +46,7 @@ impl Link {
     pub(super) fn strip(&mut self) {
         self.up = false;
         self.addresses.clear();
+        self.default_route = false;
         self.routes.clear();
     }
 }
@@ -69,6 +75,8 @@ impl Namespace {
 pub(super) struct Links {
     pub(super) host: BTreeMap<MacAddr, (String, Link)>,
     namespaces: BTreeMap<Sandbox, Namespace>,
+    /// As they were last set up, those of the operator's NICs included.
+    pub(super) gateways: Vec<GatewayPlan>,
     named: u64,
     sandboxes: u64,
 }
@@ -289,11 +297,56 @@ impl Links {
         }
     }
 
+    /// The node's gateways become these, or nothing changes.
+    pub(super) fn set_gateways(&mut self, plans: &[GatewayPlan]) -> Result<()> {
+        let own = || plans.iter().filter_map(|plan| Some((plan, plan.own.as_ref()?)));
+        if let Some((absent, _)) = own().find(|(plan, _)| !self.host.contains_key(&plan.mac)) {
+            return Err(Error::new(ErrorKind::NotFound, "set up gateway", absent.mac)
+                .detail("no link of the node has this MAC address"));
+        }
+        for (name, link) in self.host.values_mut() {
+            if let Some((plan, own)) = own().find(|(plan, _)| plan.mac == link.mac) {
+                *name = own.ifname.to_string();
+                link.up = true;
+                link.addresses = vec![plan.address];
+                link.gateway = Some(own.number);
+            } else if link.gateway.take().is_some() {
+                link.strip();
+            }
+        }
+        self.gateways = plans.to_vec();
+        Ok(())
+    }
+
+    pub(super) fn gateway_drift(&self, plans: &[GatewayPlan]) -> Vec<Drift> {
+        let sound = |plan: &&GatewayPlan| {
+            let linked = plan.own.as_ref().is_none_or(|own| {
+                self.host.get(&plan.mac).is_some_and(|(name, link)| {
+                    *name == own.ifname.as_str()
+                        && link.up
+                        && link.addresses.contains(&plan.address)
+                        && link.gateway == Some(own.number)
+                })
+            });
+            linked && self.gateways.contains(plan)
+        };
+        let wrong = plans.iter().filter(|plan| !sound(plan));
+        wrong
+            .map(|plan| Drift {
+                object: format!("gateway {}", plan.address),
+                difference: "missing or changed".to_owned(),
+            })
+            .collect()
+    }
+
     pub(super) fn view(&self) -> KernelView {
         let host = self.host.values().map(|(name, link)| HostLink {
             mac: link.mac,
             name: name.clone(),
             in_use: link.up || !link.addresses.is_empty(),
+            addresses: link.addresses.clone(),
+            default_route: link.default_route,
+            gateway: link.gateway,
         });
         let pods = self.namespaces.iter().flat_map(|(sandbox, namespace)| {
             namespace.links.iter().filter_map(|(ifname, link)| {
