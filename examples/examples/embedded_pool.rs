@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hostnic_core::agent::{AddRequest, Agent, AgentConfig, AgentParts, DelRequest};
+use hostnic_core::agent::{AddRequest, Agent, AgentConfig, AgentParts, ByHost, DelRequest};
 use hostnic_core::attachment::{AttachmentKey, NetnsPath};
 use hostnic_core::clock::{Clock, SystemClock};
 use hostnic_core::pool::PoolConfig;
@@ -43,6 +43,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             netns: netns.clone(),
             pod: None,
             routes: Vec::new(),
+            by_host: ByHost::default(),
             mtu: None,
             started: SystemClock.now(),
             patience: Duration::from_secs(10),

@@ -16,7 +16,7 @@ use hostnic_core::cloud::{Nic, NicAttachment};
 use hostnic_core::id::{MacAddr, NicId};
 use hostnic_core::ipam::Lease;
 use hostnic_core::ledger::{
-    AddressRecord, AddressState, CreateIntent, LeaseRecord, LeaseState, NicRecord, NicState, State,
+    AddressRecord, AddressState, CreateIntent, LeaseRecord, LeaseState, NicRecord, NicRole, NicState, State,
     SubnetRange, Write,
 };
 use hostnic_core::route::{Datapath, HostLink, KernelView, MarkedLink, PodLink, PodPlan};
@@ -77,6 +77,7 @@ impl Scene {
             mac: mac(n),
             subnet: range(),
             token: None,
+            role: NicRole::Pods,
             state,
             since: at(1),
             addresses: vec![AddressRecord { address: address(n), state: address_state }],
@@ -289,7 +290,7 @@ fn the_recovery_table() {
     row("attaching and gone", &scene().record(2, attaching(job()), Claimed), 6, 60, &[]);
     let mut created = scene().available(2);
     let token = "token0000000001".parse().unwrap();
-    let intent = CreateIntent { token, subnet: range().id, count: 1, since: at(1) };
+    let intent = CreateIntent { token, subnet: range().id, count: 1, since: at(1), role: NicRole::Pods };
     created.state.apply(&[Write::PutIntent(intent)]);
     row("made by a create whose answer is awaited", &created, 6, 60, &[]);
 

@@ -52,6 +52,7 @@ fn empty(config: &PoolConfig) -> PoolView {
         waiting: 0,
         unmet_since: Some(at(NOW - 1)),
         subnets: config.subnets.iter().map(subnet).collect(),
+        gateways: Vec::new(),
         nic_limit: Some(63),
         hold: Hold::No,
         draining: false,
@@ -76,6 +77,7 @@ fn begun(view: &PoolView, plan: &Plan) -> PoolView {
                 view.creates.push(CreateView {
                     token: format!("token{number:08}").parse().unwrap(),
                     count: *count,
+                    gateway: false,
                     running: true,
                     since: view.now,
                 });
@@ -83,6 +85,19 @@ fn begun(view: &PoolView, plan: &Plan) -> PoolView {
                 let chosen = view.subnets.iter_mut().find(|s| s.id == *subnet).expect("a subnet of the pool");
                 chosen.room =
                     chosen.room.map(|room| room.checked_sub(*count).expect("no more than the room"));
+            }
+            Action::CreateGateway(subnet) => {
+                let number = view.creates.len();
+                view.creates.push(CreateView {
+                    token: format!("token{number:08}").parse().unwrap(),
+                    count: 1,
+                    gateway: true,
+                    running: true,
+                    since: view.now,
+                });
+                view.gateways.retain(|wanted| wanted != subnet);
+                let chosen = view.subnets.iter_mut().find(|s| s.id == *subnet).expect("a subnet of the pool");
+                chosen.room = chosen.room.map(|room| room.checked_sub(1).expect("no more than the room"));
             }
             Action::LookUp(token) => {
                 view.creates.iter_mut().filter(|c| c.token == *token).for_each(|c| c.running = true);
@@ -105,6 +120,7 @@ fn subjects(plan: &Plan) -> Vec<String> {
     for action in &plan.actions {
         match action {
             Action::Create { .. } => subjects.push("create".to_owned()),
+            Action::CreateGateway(subnet) => subjects.push(format!("gateway in {subnet}")),
             Action::LookUp(token) => subjects.push(token.to_string()),
             Action::Attach(nics) | Action::Detach(nics) | Action::Delete(nics) => {
                 subjects.extend(nics.iter().map(ToString::to_string));
@@ -123,6 +139,11 @@ fn created(plan: &Plan) -> BTreeMap<&SubnetId, u32> {
         }
     }
     created
+}
+
+fn gateways_made(plan: &Plan) -> Vec<SubnetId> {
+    let made = |a: &Action| if let Action::CreateGateway(id) = a { Some(id.clone()) } else { None };
+    plan.actions.iter().filter_map(made).collect()
 }
 
 fn detached(plan: &Plan) -> BTreeSet<&NicId> {
@@ -155,6 +176,7 @@ prop_compose! {
         let mut nic = NicView {
             id: nic_id(0),
             subnet: subnet_id(subnet),
+            gateway: false,
             since: at(NOW - age),
             busy,
             not_before: not_before.map(|n| at(NOW - 10 + n)),
@@ -195,6 +217,7 @@ prop_compose! {
         waiting in 0..40u32,
         unmet in prop::option::of(0..2u64),
         subnets in prop::collection::vec(any_subnet(), 3),
+        gateways in prop::collection::btree_set(1..=3usize, 0..3),
         nic_limit in prop::option::weighted(0.9, 1..64u32),
         hold in 0..6u8,
         draining in prop::bool::weighted(0.1),
@@ -210,6 +233,7 @@ prop_compose! {
                 .map(|(n, (count, running, age))| CreateView {
                     token: CreateToken::from_bits([u8::try_from(n).unwrap(); 10]),
                     count,
+                    gateway: false,
                     running,
                     since: at(NOW - age),
                 })
@@ -221,6 +245,7 @@ prop_compose! {
                 .enumerate()
                 .map(|(n, (room, set_aside))| SubnetView { id: subnet_id(n + 1), room, set_aside })
                 .collect(),
+            gateways: gateways.into_iter().map(subnet_id).collect(),
             nic_limit,
             hold: match hold {
                 0 => Hold::Unsettled,
@@ -279,14 +304,17 @@ proptest! {
     fn no_plan_exceeds_the_limits_or_touches_what_is_not_its_to_touch(view in any_view(), config in any_config()) {
         let plan = plan_of(&view, &config);
         let created = created(&plan);
-        let sum: u32 = created.values().sum();
+        let gateways = gateways_made(&plan);
+        let sum = created.values().sum::<u32>() + u32::try_from(gateways.len()).unwrap();
+        prop_assert!(gateways.iter().all(|id| view.gateways.contains(id)));
         if sum > 0 {
             let limit = config.max_nics.min(view.nic_limit.expect("nothing is made before the limit is known"));
             prop_assert!(total(&view) + sum <= limit);
             prop_assert_eq!(view.hold, Hold::No);
             prop_assert!(!view.draining);
         }
-        for (subnet, count) in created {
+        for subnet in created.keys().copied().chain(&gateways).collect::<BTreeSet<_>>() {
+            let count = plan_created_in(&plan, subnet);
             let subnet = view.subnets.iter().find(|s| s.id == *subnet).expect("configured");
             prop_assert!(subnet.usable());
             prop_assert!(subnet.room.is_none_or(|room| count <= room));
@@ -342,6 +370,7 @@ proptest! {
         };
         if may && had + created * per_nic < wanted {
             let limit = config.max_nics.min(view.nic_limit.unwrap());
+            let created = created + u32::try_from(gateways_made(&plan).len()).unwrap();
             prop_assert!(
                 total(&view) + created >= limit || view.subnets.iter().all(full),
                 "{} made, {} wanted, {} there", created, wanted, had
@@ -370,7 +399,40 @@ proptest! {
 }
 
 fn plan_created_in(plan: &Plan, subnet: &SubnetId) -> u32 {
-    created(plan).get(subnet).copied().unwrap_or_default()
+    let gateways = gateways_made(plan).into_iter().filter(|id| id == subnet).count();
+    created(plan).get(subnet).copied().unwrap_or_default() + u32::try_from(gateways).unwrap()
+}
+
+#[test]
+fn a_gateway_is_made_once_where_there_is_room_and_is_no_supply() {
+    let config = PoolConfig { low: 1, high: 1, max_nics: 2, ..config(2) };
+    let wanted = PoolView { gateways: vec![subnet_id(2)], ..empty(&config) };
+    let first = plan_of(&wanted, &config);
+    assert_eq!(gateways_made(&first), [subnet_id(2)]);
+    // It is one of the two NICs that the node may have, and the pod's is the other.
+    assert_eq!(created(&first), BTreeMap::from([(&subnet_id(1), 1)]));
+    assert_eq!(plan_of(&begun(&wanted, &first), &config).actions, []);
+
+    // One that is there is nothing that a pod could have, and is kept.
+    let gateway = NicView { gateway: true, state: NicState::Ready, ..made(0, 1, at(NOW)) };
+    let there = PoolView { nics: vec![gateway.clone()], ..empty(&config) };
+    let plan = plan_of(&there, &config);
+    assert_eq!((created(&plan).values().sum::<u32>(), detached(&plan).len()), (1, 0));
+    // A node that gives all back keeps it as long as pods are in its subnet.
+    for (held, left) in [(1, 0), (0, 1)] {
+        let nics = vec![NicView { held, ..gateway.clone() }];
+        let draining = PoolView { nics, draining: true, gateways: vec![subnet_id(2)], ..empty(&config) };
+        let plan = plan_of(&draining, &config);
+        assert_eq!((plan.actions.len(), detached(&plan).len()), (left, left));
+    }
+
+    for no_room in [
+        PoolView { nic_limit: Some(0), ..wanted.clone() },
+        PoolView { hold: Hold::Unsettled, ..wanted.clone() },
+        PoolView { subnets: vec![wanted.subnets[0].clone()], ..wanted.clone() },
+    ] {
+        assert_eq!(gateways_made(&plan_of(&no_room, &config)), []);
+    }
 }
 
 #[test]
@@ -389,8 +451,13 @@ fn nics_wait_a_little_for_others_that_are_being_made_and_no_longer() {
     let config = config(1);
     let mut view = PoolView { waiting: 2, ..empty(&config) };
     view.nics = (0..3).map(|n| made(n, 1, view.now)).collect();
-    view.creates =
-        vec![CreateView { token: CreateToken::from_bits([1; 10]), count: 2, running: true, since: view.now }];
+    view.creates = vec![CreateView {
+        token: CreateToken::from_bits([1; 10]),
+        count: 2,
+        gateway: false,
+        running: true,
+        since: view.now,
+    }];
     let waits = plan_of(&view, &config);
     assert_eq!(waits.actions, []);
     assert_eq!(waits.wake, Some(view.now.after(config.attach_gather)));
@@ -421,6 +488,7 @@ fn made(n: usize, subnet: usize, now: BootTime) -> NicView {
     NicView {
         id: nic_id(n),
         subnet: subnet_id(subnet),
+        gateway: false,
         state: NicState::Attaching { job: None, failures: 0 },
         since: now,
         busy: false,

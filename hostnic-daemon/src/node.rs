@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use hostnic_cni::contract;
 use hostnic_core::agent::{Agent, AgentConfig, AgentParts};
+use hostnic_core::ledger::NicRecord;
 use hostnic_core::{Error, ErrorKind, Result};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
@@ -186,7 +187,12 @@ impl Node {
         let begun = Instant::now();
         self.finish(patience).await;
         let left = self.facts.agent.drain(patience.saturating_sub(begun.elapsed())).await;
-        let of_pods = self.facts.agent.nics().iter().filter(|nic| nic.has_holder()).count();
+        let leases = self.facts.agent.leases();
+        let used = |nic: &NicRecord| {
+            nic.role.is_gateway() && leases.iter().any(|lease| lease.lease.subnet == nic.subnet.id)
+        };
+        let nics = self.facts.agent.nics();
+        let of_pods = nics.iter().filter(|nic| nic.has_holder() || used(nic)).count();
         self.let_go(patience).await;
         left.saturating_sub(of_pods)
     }

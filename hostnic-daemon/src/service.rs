@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use hostnic_cni::contract::{
-    Add, Check, Del, Freed, Gc, Interface, NextHop, NodeService, NodeStatus, NotReady, v1,
+    Add, Check, Del, Freed, Gc, Interface, NextHop, NodeService, NodeStatus, NotReady, WantedRoute, v1,
 };
 use hostnic_cni::environment::Command;
 use hostnic_cni::error::{CniError, Code};
-use hostnic_core::agent::{AddRequest, CheckRequest, DelRequest, GcRequest};
+use hostnic_core::agent::{AddRequest, ByHost, CheckRequest, DelRequest, GcRequest};
 use hostnic_core::ledger::LeaseRecord;
 use hostnic_core::route::Route;
 use hostnic_core::{Error, ErrorKind};
@@ -37,24 +37,23 @@ impl Service {
     }
 }
 
-/// The routes with their next hops decided; `None` stands for what the pod's gateway does.
-fn routes(request: &Add) -> Result<Vec<Route>, CniError> {
-    let decided = |route: &hostnic_cni::contract::WantedRoute| match route.next_hop {
-        NextHop::Address(address) => {
-            Ok(Some(Route { destination: route.destination, next_hop: Some(address) }))
-        }
-        // The default route goes there anyway.
-        NextHop::Gateway => Ok(None),
-        NextHop::Host => Err(CniError::new(
-            Code::UnsupportedField,
-            format_args!(
-                "route {} with gw 0.0.0.0: this release does not keep a NIC of the host's own in the pod's subnet yet; \
-                 name the host's address as gw",
-                route.destination
-            ),
-        )),
+/// The routes whose next hop is named. What goes by the pod's gateway has the default route.
+fn routes(request: &Add) -> Vec<Route> {
+    let named = |route: &WantedRoute| match route.next_hop {
+        NextHop::Address(address) => Some(Route { destination: route.destination, next_hop: Some(address) }),
+        NextHop::Gateway | NextHop::Host => None,
     };
-    request.routes.iter().map(decided).filter_map(Result::transpose).collect()
+    request.routes.iter().filter_map(named).collect()
+}
+
+/// What goes by the node itself: routes with gw 0.0.0.0, and everything where the configuration asks for both, as
+/// qingcloud-cni's does; hostnic-cni's asks for isGateway alone, and its pods' default route is the VPC router's.
+fn by_host(request: &Add) -> ByHost {
+    let routes = request.routes.iter().filter(|route| route.next_hop == NextHop::Host);
+    ByHost {
+        destinations: routes.map(|route| route.destination).collect(),
+        default_route: request.is_gateway && request.ip_masq,
+    }
 }
 
 fn recorded(record: LeaseRecord) -> Interface {
@@ -62,7 +61,7 @@ fn recorded(record: LeaseRecord) -> Interface {
         mac: record.lease.mac,
         mtu: record.link.as_ref().map_or(0, |link| link.mtu),
         address: record.lease.address,
-        gateway: record.lease.gateway,
+        gateway: record.plan.gateway,
         routes: record.plan.routes,
     }
 }
@@ -70,25 +69,31 @@ fn recorded(record: LeaseRecord) -> Interface {
 #[async_trait]
 impl NodeService for Service {
     async fn add(&self, request: Add) -> Result<Interface, CniError> {
-        let routes = routes(&request)?;
         let asked = AddRequest {
+            routes: routes(&request),
+            by_host: by_host(&request),
             key: request.key,
             netns: request.netns,
             pod: request.pod,
-            routes,
             mtu: request.mtu.map(hostnic_cni::contract::Mtu::get),
             started: request.call.started_at,
             patience: request.call.remaining.saturating_sub(RESERVE),
         };
+        let by_host = !asked.by_host.destinations.is_empty();
         let running = self.facts.observer.operations().begin(Operation::Add);
         let answer = self.facts.agent.add(asked).await;
         running.end(&answer);
-        let answer = answer.map_err(|e| self.failed(Command::Add, &e))?;
+        let answer = answer.map_err(|error| {
+            let failure = self.failed(Command::Add, &error);
+            // What this node does not offer is a field of the configuration.
+            let field = by_host && error.kind() == ErrorKind::Unsupported;
+            if field { CniError::new(Code::UnsupportedField, &error) } else { failure }
+        })?;
         Ok(Interface {
             mac: answer.link.mac,
             mtu: answer.link.mtu,
             address: answer.lease.address,
-            gateway: answer.lease.gateway,
+            gateway: answer.gateway,
             routes: answer.routes,
         })
     }

@@ -8,7 +8,7 @@ use hostnic_core::agent::Agent;
 use hostnic_core::attachment::{AttachmentKey, AttachmentMark};
 use hostnic_core::id::SubnetId;
 use hostnic_core::layer::Operation;
-use hostnic_core::ledger::{AddressState, LeaseRecord, LeaseState, NicRecord, NicState};
+use hostnic_core::ledger::{AddressState, LeaseRecord, LeaseState, NicRecord, NicRole, NicState};
 
 use crate::facts::Facts;
 use crate::observe::{CloudCalls, HOURLY_LIMIT, Seen};
@@ -33,7 +33,7 @@ fn nic(record: &NicRecord, holders: &BTreeMap<AttachmentMark, Option<AttachmentK
         subnet: record.subnet.id.to_string(),
         state: nic_state(&record.state).into(),
         addresses: record.addresses.iter().map(address).collect(),
-        note: note(&record.state),
+        note: note(record),
     }
 }
 
@@ -44,14 +44,17 @@ fn holder(state: &AddressState) -> Option<&AttachmentMark> {
     }
 }
 
-fn note(state: &NicState) -> String {
-    match state {
+fn note(record: &NicRecord) -> String {
+    match &record.state {
         NicState::Attaching { failures, .. } if *failures > 0 => format!("attach failed {failures} times"),
         NicState::Lost => "in another instance; not touched again".to_owned(),
         NicState::Quarantined => {
             "ours, but nobody knows whose; see that no pod uses it, then detach it in the cloud".to_owned()
         }
-        _ => String::new(),
+        _ => match record.role {
+            NicRole::Gateway(number) => format!("the node's own, gateway {number} for pods in the subnet"),
+            NicRole::Pods => String::new(),
+        },
     }
 }
 

@@ -44,7 +44,10 @@ impl Stock {
         for address in &nic.addresses {
             match (&address.state, &nic.state) {
                 (AddressState::Leased { .. }, _) => self.leased += 1,
-                (AddressState::Claimed, NicState::Attaching { .. }) => self.coming += 1,
+                // A gateway's address is for no pod.
+                (AddressState::Claimed, NicState::Attaching { .. }) if !nic.role.is_gateway() => {
+                    self.coming += 1
+                }
                 (AddressState::Free { .. }, NicState::Ready) => self.free += 1,
                 (AddressState::Cooling { .. }, NicState::Ready) => self.cooling += 1,
                 // Nobody can have it, and nobody has.
@@ -88,7 +91,8 @@ mod tests {
     use std::net::IpAddr;
 
     use hostnic_core::clock::BootTime;
-    use hostnic_core::ledger::{AddressRecord, SubnetRange};
+    use hostnic_core::gateway::GatewayNumber;
+    use hostnic_core::ledger::{AddressRecord, NicRole, SubnetRange};
 
     use super::*;
 
@@ -102,6 +106,7 @@ mod tests {
                 gateway: IpAddr::from([192, 168, 1, 1]),
             },
             token: None,
+            role: NicRole::Pods,
             state,
             since: BootTime::default(),
             addresses: vec![AddressRecord { address: IpAddr::from([192, 168, 1, number]), state: address }],
@@ -111,16 +116,19 @@ mod tests {
     #[test]
     fn configured_subnets_come_first_and_only_a_ready_nic_has_a_free_address() {
         let since = BootTime::default();
+        let coming = nic(5, "vxnet-b", NicState::Attaching { job: None, failures: 0 }, AddressState::Claimed);
+        let gateway = NicRecord { role: NicRole::Gateway(GatewayNumber(0)), ..coming.clone() };
         let nics = [
             nic(2, "vxnet-left", NicState::Ready, AddressState::Cooling { since }),
             nic(3, "vxnet-b", NicState::Ready, AddressState::Free { since }),
             nic(4, "vxnet-b", NicState::Quarantined, AddressState::Free { since }),
-            nic(5, "vxnet-b", NicState::Attaching { job: None, failures: 0 }, AddressState::Claimed),
+            coming,
+            gateway,
         ];
         let stocks = stock(&["vxnet-b".parse().unwrap(), "vxnet-a".parse().unwrap()], &nics);
         let names: Vec<_> = stocks.iter().map(|(id, _)| id.as_str()).collect();
         assert_eq!(names, ["vxnet-b", "vxnet-a", "vxnet-left"]);
-        let b = Stock { ready: 1, quarantined: 1, attaching: 1, free: 1, coming: 1, ..Stock::default() };
+        let b = Stock { ready: 1, quarantined: 1, attaching: 2, free: 1, coming: 1, ..Stock::default() };
         assert_eq!(stocks[0].1, b);
         assert_eq!(stocks[1].1, Stock::default());
         assert_eq!(stocks[2].1, Stock { ready: 1, cooling: 1, ..Stock::default() });

@@ -12,7 +12,7 @@ use crate::ledger::{LeaseRecord, LeaseState};
 use crate::route::{PodLink, PodPlan};
 
 use super::request::{AddAnswer, AddRequest};
-use super::{Inner, step, undo};
+use super::{Inner, gateway, step, undo};
 
 /// Serves the request. `cancel` is heeded at each step that lasts.
 pub(super) async fn add(
@@ -24,21 +24,28 @@ pub(super) async fn add(
     let begun = tokio::time::Instant::now();
     let _pass = inner.gates.enter_add(&mark, request.started, &cancel).await;
     refuse_overtaken(&inner, &request, &mark)?;
+    gateway::offered(&inner, &request)?;
     inner.until_recovered(&cancel, &request).await?;
-    request.patience = request.patience.saturating_sub(begun.elapsed());
+    let patience = request.patience;
+    request.patience = patience.saturating_sub(begun.elapsed());
     let sandbox = sandbox(&inner, &request).await?;
     if let Some(record) = inner.ledger.read(|state| state.leases.get(&mark).cloned()) {
         match record.state {
-            LeaseState::Active => return again(&inner, &request, record, sandbox).await,
+            LeaseState::Active => return again(&inner, &request, record, sandbox, &cancel).await,
             // Left by an operation that failed half-way: nobody was answered, or its DEL is owed.
             LeaseState::Preparing | LeaseState::Releasing => undo::undo(&inner, &record).await?,
         }
     }
     let lease = allocate(&inner, &request, &cancel).await?;
-    let plan = plan(&inner, &request, &mark, sandbox, &lease);
-    let done = give(&inner, &request, &plan, lease.clone(), &cancel).await;
-    match done {
-        Ok(link) => Ok(AddAnswer { lease, link, routes: plan.routes }),
+    request.patience = patience.saturating_sub(begun.elapsed());
+    let done = async {
+        let mut plan = plan(&inner, &request, &mark, sandbox, &lease);
+        gateway::resolve(&inner, &request, &mut plan, &lease.subnet, &cancel).await?;
+        let link = give(&inner, &request, &plan, lease.clone(), &cancel).await?;
+        Ok(AddAnswer { lease: lease.clone(), link, gateway: plan.gateway, routes: plan.routes })
+    };
+    match done.await {
+        Ok(answer) => Ok(answer),
         Err(error) => {
             take_back(&inner, &mark, &error).await;
             Err(error)
@@ -62,7 +69,7 @@ fn refuse_overtaken(inner: &Inner, request: &AddRequest, mark: &AttachmentMark) 
     if overtaken { Err(called_off(request)) } else { Ok(()) }
 }
 
-fn called_off(request: &AddRequest) -> Error {
+pub(super) fn called_off(request: &AddRequest) -> Error {
     Error::new(ErrorKind::Cancelled, "add", &request.key)
         .detail("a later DEL of the same attachment, or the caller's hanging up, called it off")
 }
@@ -73,6 +80,7 @@ async fn again(
     request: &AddRequest,
     mut record: LeaseRecord,
     sandbox: Sandbox,
+    cancel: &CancellationToken,
 ) -> Result<AddAnswer> {
     if record.plan.sandbox != sandbox {
         return Err(Error::new(ErrorKind::Conflict, "add", &request.key)
@@ -85,10 +93,15 @@ async fn again(
         record.started = request.started;
         record.plan.routes.clone_from(&request.routes);
         record.plan.mtu = request.mtu;
+        gateway::resolve(inner, request, &mut record.plan, &record.lease.subnet, cancel).await?;
     }
     let link = inner.kernel(inner.programmer.setup_pod(&record.plan)).await?;
-    let answer =
-        AddAnswer { lease: record.lease.clone(), link: link.clone(), routes: record.plan.routes.clone() };
+    let answer = AddAnswer {
+        lease: record.lease.clone(),
+        link: link.clone(),
+        gateway: record.plan.gateway,
+        routes: record.plan.routes.clone(),
+    };
     if rebuilt {
         record.link = Some(link);
         inner.ledger.transact(|state| Ok((step::complete(state, record), ()))).await?;
@@ -152,6 +165,7 @@ async fn give(
         since: inner.now(),
     };
     inner.ledger.transact(|state| Ok((step::prepare(state, record)?, ()))).await?;
+    gateway::masquerading(inner, request, plan, cancel).await?;
     stop_if(cancel, request)?;
     let link = set_up(inner, request, plan, cancel).await?;
     stop_if(cancel, request)?;

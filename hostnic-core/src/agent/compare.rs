@@ -6,10 +6,11 @@ use std::time::Duration;
 use crate::attachment::AttachmentMark;
 use crate::clock::BootTime;
 use crate::cloud::{Nic, NicAttachment, NicName};
+use crate::gateway::GatewayNumber;
 use crate::id::{InstanceId, NicId, SubnetId};
 use crate::ipam::Lease;
 use crate::ledger::{
-    AddressRecord, AddressState, LeaseRecord, LeaseState, NicRecord, NicState, State, SubnetRange,
+    AddressRecord, AddressState, LeaseRecord, LeaseState, NicRecord, NicRole, NicState, State, SubnetRange,
 };
 use crate::route::{Datapath, HostLink, KernelView, MarkedLink, PodLink, PodPlan};
 
@@ -46,7 +47,7 @@ pub struct Evidence {
 pub enum Finding {
     /// The cloud has no such NIC any more: forget it.
     Forget(NicId),
-    /// Our NIC is here, unused and unrecorded: record it, free after its cooling.
+    /// Our NIC is here, unused and unrecorded: record it, free after its cooling; or it is a gateway: record it as that.
     Adopt(Box<NicRecord>),
     /// Our NIC is in a pod, unrecorded: record it and what the pod holds. A pod that was silenced holds it no more: its
     /// lease is `releasing`, and is finished.
@@ -204,6 +205,11 @@ fn unrecorded(
         return Some(Finding::Rebuild(Box::new(record), Box::new(lease)));
     }
     match seen.kernel.host.iter().find(|link| link.mac == nic.mac) {
+        Some(HostLink { gateway: Some(number), .. }) if !has_gateway(seen.state, *number) => {
+            let record = record(nic, name, range, NicState::Ready, AddressState::Claimed, seen.now);
+            let role = NicRole::Gateway(*number);
+            Some(Finding::Adopt(Box::new(NicRecord { role, ..record })))
+        }
         Some(HostLink { in_use: false, .. }) => {
             let cooling = AddressState::Cooling { since: seen.now };
             Some(Finding::Adopt(Box::new(record(nic, name, range, NicState::Ready, cooling, seen.now))))
@@ -221,6 +227,10 @@ fn unrecorded(
     }
 }
 
+fn has_gateway(state: &State, number: GatewayNumber) -> bool {
+    state.nics.values().any(|nic| nic.role == NicRole::Gateway(number))
+}
+
 fn record(
     nic: &Nic,
     name: &NicName,
@@ -234,6 +244,7 @@ fn record(
         mac: nic.mac,
         subnet: range.clone(),
         token: name.token.clone(),
+        role: NicRole::Pods,
         state,
         since: now,
         addresses: nic

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::gateway::GatewayConfig;
 use crate::pool::PoolConfig;
 use crate::route::Datapath;
 
@@ -12,6 +13,9 @@ pub struct AgentConfig {
     pub pool: PoolConfig,
     /// How pods are joined to their NICs.
     pub datapath: Datapath,
+    /// Whether, and how, the node keeps NICs in the subnets of its pods for them to send by. Default `None`: a request
+    /// that asks for such a NIC is refused.
+    pub gateways: Option<GatewayConfig>,
     /// How long one operation on the kernel may take. Default 10 s.
     pub kernel_deadline: Duration,
     /// The time between two comparisons with the kernel. Default 60 s.
@@ -31,6 +35,7 @@ impl AgentConfig {
         Self {
             pool,
             datapath: Datapath::Passthrough,
+            gateways: None,
             kernel_deadline: Duration::from_secs(10),
             node_sync: Duration::from_secs(60),
             cloud_sync: Duration::from_secs(30 * 60),

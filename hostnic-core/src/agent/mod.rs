@@ -11,6 +11,7 @@ mod counts;
 mod del;
 mod ending;
 mod gate;
+mod gateway;
 mod owned;
 mod reconcile;
 mod request;
@@ -38,11 +39,12 @@ pub use compare::{Evidence, Finding, Observation, Patience, Suspicions, compare}
 pub use config::AgentConfig;
 pub use counts::{Counts, Repair};
 pub use ending::EndingCounts;
-pub use request::{AddAnswer, AddRequest, CheckRequest, DelRequest, GcReport, GcRequest};
+pub use request::{AddAnswer, AddRequest, ByHost, CheckRequest, DelRequest, GcReport, GcRequest};
 
 use counts::Tally;
 use ending::Endings;
 use gate::Gates;
+use gateway::Gateways;
 use owned::Owned;
 
 /// What an agent is made of.
@@ -83,6 +85,8 @@ struct Inner {
     ipam: Arc<dyn Ipam>,
     gates: Gates,
     endings: Endings,
+    /// `None` where the node keeps none.
+    gateways: Option<Gateways>,
     seed: u64,
     tally: Tally,
     /// Whether the records are known to agree with the kernel, so that ADDs may be served.
@@ -107,6 +111,7 @@ impl Agent {
     /// # Errors
     /// `Invalid` for a configuration that makes no sense, and those of the store and of the kernel.
     pub async fn start(parts: AgentParts, config: AgentConfig) -> Result<Self> {
+        let gateways = config.gateways.clone().map(Gateways::new).transpose()?;
         let ledger = Arc::new(Ledger::open(parts.store).await?);
         let pool = Arc::new(Pool::start(
             PoolParts {
@@ -128,6 +133,7 @@ impl Agent {
             ledger,
             gates: Gates::default(),
             endings: Endings::default(),
+            gateways,
             seed: parts.seed,
             tally: Tally::default(),
             recovered: watch::channel(false).0,
@@ -143,7 +149,12 @@ impl Agent {
         });
         inner.ipam.restore(&leases).await?;
         let (requests, asked) = mpsc::channel(1);
-        let reconciler = tokio::spawn(reconcile::run(inner.clone(), asked));
+        let reconciler = tokio::spawn({
+            let inner = inner.clone();
+            async move {
+                tokio::join!(reconcile::run(inner.clone(), asked), gateway::run(&inner));
+            }
+        });
         Ok(Self { inner, tasks: Owned::default(), reconciler: reconciler.into(), requests })
     }
 
@@ -224,11 +235,16 @@ impl Agent {
     }
 
     /// Gives back every NIC that no pod has, and makes no more; see [`Pool::drain`]. Answers how many NICs are left.
+    ///
+    /// A gateway goes with the last pod of its subnet; what was set up for it in the node goes, too.
     pub async fn drain(&self, patience: Duration) -> usize {
         let end = Instant::now() + patience;
+        let rest = || end.saturating_duration_since(Instant::now());
         // What is not back in time is counted with what is left.
         let _ = timeout(patience, self.dels_ended()).await;
-        self.inner.pool.drain(end.saturating_duration_since(Instant::now())).await
+        let left = self.inner.pool.drain(rest()).await;
+        gateway::settled(&self.inner, rest()).await;
+        left
     }
 
     /// Gives back every NIC that is in and that no pod has, and makes new ones; see [`Pool::clean`].

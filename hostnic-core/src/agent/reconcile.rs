@@ -16,7 +16,7 @@ use crate::random::split_mix;
 
 use super::compare::{Evidence, Finding, Observation, Patience, Suspicions, compare};
 use super::counts::Repair;
-use super::{Inner, step, undo};
+use super::{Inner, gateway, step, undo};
 
 /// The time after which a comparison that failed is tried again; doubled from then on, unless ADDs wait for it.
 const RETRY: Duration = Duration::from_secs(5);
@@ -140,10 +140,13 @@ async fn compare_once(
     let looked = inner.now();
     let kernel = inner.kernel(inner.programmer.observe()).await?;
     let busy_nics: BTreeSet<NicId> = inner.pool.busy().into_iter().collect();
-    let (cloud, failed) = match evidence {
+    let (mut cloud, failed) = match evidence {
         Ok(cloud) => (cloud, None),
         Err(error) => (None, Some(error)),
     };
+    if let Some(cloud) = &mut cloud {
+        gateway::look(inner, &kernel, cloud);
+    }
     let findings = inner.ledger.read(|state| {
         // What has changed since we looked at the kernel is not what we saw.
         let moved = state.leases.values().filter(|l| l.since >= looked || !inner.gates.is_open(&l.mark));
@@ -170,6 +173,7 @@ async fn compare_once(
         }
     }
     repair_pods(inner).await;
+    gateway::recheck(inner);
     inner.pool.look();
     // Without the cloud, records that survived are enough to serve from; without both, whose the NICs are is not known.
     let known = inner.ledger.read(|state| !state.nics.is_empty());
@@ -337,7 +341,10 @@ async fn unplugged(inner: &Inner, nic: &NicId) -> Result<()> {
             let still = state.nics.get(nic).filter(|record| record.state == NicState::Ready);
             let Some(record) = still else { return Ok((Vec::new(), ())) };
             let mut next = record.clone();
-            if record.has_holder() {
+            if record.role.is_gateway() {
+                tracing::error!(%nic, "a gateway of the node was detached behind our back; it is attached again");
+                next = next.in_state(NicState::Attaching { job: None, failures: 0 }, now);
+            } else if record.has_holder() {
                 tracing::error!(%nic, "a pod's NIC was detached behind our back; it is attached again");
                 next = next.in_state(NicState::Attaching { job: None, failures: 0 }, now);
             } else {

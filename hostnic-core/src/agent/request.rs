@@ -1,7 +1,10 @@
 //! What a runtime asks of the agent, and what it is answered.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::time::Duration;
+
+use ipnet::IpNet;
 
 use crate::attachment::{AttachmentKey, ContainerId, IfName, NetnsPath, NetworkName, PodRef};
 use crate::clock::BootTime;
@@ -20,12 +23,24 @@ pub struct AddRequest {
     pub pod: Option<PodRef>,
     /// Routes beside the default one.
     pub routes: Vec<Route>,
+    /// What goes by the node itself.
+    pub by_host: ByHost,
     /// The MTU; `None` leaves the NIC's own.
     pub mtu: Option<u32>,
     /// When the runtime started it: a DEL that was started later wins, whichever arrives first.
     pub started: BootTime,
     /// How long to wait for an address that is on its way.
     pub patience: Duration,
+}
+
+/// What a pod sends by its node: by a NIC of the node's own in the pod's subnet, which is made where there is none.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ByHost {
+    /// Destinations of routes that go there, in that order, after those whose next hop is named.
+    pub destinations: Vec<IpNet>,
+    /// Whether the default route does, too. The node then sends everything on in its own name. Where the node keeps no
+    /// such NICs, the default route goes by the VPC router.
+    pub default_route: bool,
 }
 
 /// What a pod got.
@@ -35,6 +50,8 @@ pub struct AddAnswer {
     pub lease: Lease,
     /// Its interface.
     pub link: PodLink,
+    /// Whom its default route goes by.
+    pub gateway: IpAddr,
     /// The routes that were set beside the default one.
     pub routes: Vec<Route>,
 }

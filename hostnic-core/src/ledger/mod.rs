@@ -15,7 +15,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::store::StateStore;
 
 pub use record::{
-    AddressRecord, AddressState, CreateIntent, LeaseRecord, LeaseState, NicRecord, NicState, SubnetRange,
+    AddressRecord, AddressState, CreateIntent, LeaseRecord, LeaseState, NicRecord, NicRole, NicState,
+    SubnetRange,
 };
 pub use state::{State, Write};
 

@@ -7,9 +7,27 @@ use serde::{Deserialize, Serialize};
 
 use crate::attachment::{AttachmentKey, AttachmentMark, PodRef};
 use crate::clock::BootTime;
+use crate::gateway::GatewayNumber;
 use crate::id::{CreateToken, JobId, MacAddr, NicId, SubnetId};
 use crate::ipam::Lease;
 use crate::route::{PodLink, PodPlan};
+
+/// What a NIC is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum NicRole {
+    /// Its addresses are leased to pods.
+    #[default]
+    Pods,
+    /// It stays in the node's own namespace as the gateway of that number; its addresses are leased to nobody.
+    Gateway(GatewayNumber),
+}
+
+impl NicRole {
+    /// Whether it is a gateway.
+    pub fn is_gateway(self) -> bool {
+        matches!(self, Self::Gateway(_))
+    }
+}
 
 /// A create call that was decided, and whose answer is not recorded yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +40,9 @@ pub struct CreateIntent {
     pub count: u32,
     /// When it was decided.
     pub since: BootTime,
+    /// What the NICs are for.
+    #[serde(default)]
+    pub role: NicRole,
 }
 
 /// What pods on a NIC must know of its subnet; kept, so that ADD needs no cloud.
@@ -46,6 +67,9 @@ pub struct NicRecord {
     pub subnet: SubnetRange,
     /// The create call that made it, where it is known.
     pub token: Option<CreateToken>,
+    /// What it is for; does not change.
+    #[serde(default)]
+    pub role: NicRole,
     /// Where it is in its life.
     pub state: NicState,
     /// When it came into that state.

@@ -1,6 +1,6 @@
 //! All records of a node, and the writes that change them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -10,7 +10,9 @@ use crate::clock::BootTime;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{CreateToken, NicId};
 
-use super::record::{AddressState, CreateIntent, LeaseRecord, LeaseState, NicRecord, NicState};
+use crate::gateway::GatewayNumber;
+
+use super::record::{AddressState, CreateIntent, LeaseRecord, LeaseState, NicRecord, NicRole, NicState};
 
 /// Everything that a node remembers. What the store holds, and what is in memory, in one type.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -108,7 +110,15 @@ impl State {
         {
             return Err(illegal("change NIC", &next.id, "an address is still leased or cooling"));
         }
+        let given =
+            |a: &AddressState| matches!(a, AddressState::Leased { .. } | AddressState::Cooling { .. });
+        if next.role.is_gateway() && next.addresses.iter().any(|a| given(&a.state)) {
+            return Err(illegal("change NIC", &next.id, "the address of a gateway is leased to nobody"));
+        }
         let Some(now) = self.nics.get(&next.id) else { return Ok(()) };
+        if now.role != next.role {
+            return Err(illegal("change NIC", &next.id, "what it is for cannot change"));
+        }
         if !now.state.may_become(&next.state) {
             let step = format!("{} cannot become {}", now.state.word(), next.state.word());
             return Err(illegal("change NIC", &next.id, &step));
@@ -129,10 +139,33 @@ impl State {
         Ok(())
     }
 
-    /// Whether a lease has one of the NIC's addresses that is not being released.
+    /// Whether anybody needs the NIC: a lease has one of its addresses or, for a gateway, pods are in its subnet.
+    pub fn is_held(&self, nic: &NicRecord) -> bool {
+        nic.has_holder()
+            || nic.role.is_gateway() && self.leases.values().any(|lease| lease.lease.subnet == nic.subnet.id)
+    }
+
+    /// Whether anybody will go on needing the NIC: leases that are being released do not count.
     pub fn is_kept(&self, nic: &NicRecord) -> bool {
-        let ends = |mark| self.leases.get(mark).is_some_and(|lease| lease.state == LeaseState::Releasing);
-        nic.addresses.iter().any(|a| matches!(&a.state, AddressState::Leased { mark } if !ends(mark)))
+        let stays = |lease: &LeaseRecord| lease.state != LeaseState::Releasing;
+        let leased = nic.addresses.iter().any(|address| match &address.state {
+            AddressState::Leased { mark } => self.leases.get(mark).is_none_or(stays),
+            _ => false,
+        });
+        let mut here = self.leases.values().filter(|lease| lease.lease.subnet == nic.subnet.id);
+        leased || nic.role.is_gateway() && here.any(stays)
+    }
+
+    /// The lowest number that no gateway has, nor one that is being made.
+    pub fn next_gateway(&self) -> GatewayNumber {
+        let roles = self.nics.values().map(|nic| nic.role).chain(self.intents.values().map(|i| i.role));
+        let taken: BTreeSet<u32> = roles
+            .filter_map(|role| match role {
+                NicRole::Gateway(number) => Some(number.0),
+                NicRole::Pods => None,
+            })
+            .collect();
+        GatewayNumber((0..).find(|n| !taken.contains(n)).unwrap_or_default())
     }
 
     /// The NIC whose link address is `mac`.

@@ -113,7 +113,7 @@ async fn make_ready(shared: &Shared, nic: &NicId) -> Result<()> {
         }
         let mut record = record.clone().in_state(NicState::Ready, now);
         for address in &mut record.addresses {
-            if address.state == AddressState::Claimed {
+            if address.state == AddressState::Claimed && !record.role.is_gateway() {
                 address.state = AddressState::Free { since: now };
             }
         }

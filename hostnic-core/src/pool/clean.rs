@@ -15,7 +15,7 @@ pub struct Cleaned {
     pub given_back: usize,
     /// NICs that are on their way out, or still free because the cloud did not answer; the pool goes on with the former.
     pub left: usize,
-    /// NICs that pods hold; they were not touched.
+    /// NICs that pods hold, or need as their gateway; they were not touched.
     pub held: usize,
 }
 
@@ -42,9 +42,9 @@ impl Drop for Cleaning<'_> {
     }
 }
 
-/// Whether the NIC could be given to a pod, now or when it has rested.
-fn is_free(nic: &NicRecord) -> bool {
-    nic.state == NicState::Ready && !nic.has_holder()
+/// Whether the NIC is in and of no use to a pod by now.
+fn is_free(state: &State, nic: &NicRecord) -> bool {
+    nic.state == NicState::Ready && !state.is_held(nic)
 }
 
 impl Pool {
@@ -54,10 +54,14 @@ impl Pool {
     /// Dropping the future ends the waiting; NICs that are on their way out by then go on.
     pub async fn clean(&self, patience: Duration) -> Cleaned {
         let ledger = &self.shared.parts.ledger;
-        let free: BTreeSet<NicId> =
-            ledger.read(|state| state.nics.values().filter(|n| is_free(n)).map(|n| n.id.clone()).collect());
-        let some = |holds: fn(&NicRecord) -> bool| {
-            ledger.read(|state| free.iter().filter_map(|id| state.nics.get(id)).any(holds))
+        let free: BTreeSet<NicId> = ledger.read(|state| {
+            state.nics.values().filter(|nic| is_free(state, nic)).map(|nic| nic.id.clone()).collect()
+        });
+        let some = |holds: fn(&State, &NicRecord) -> bool| {
+            ledger.read(|state| {
+                let mut there = free.iter().filter_map(|id| state.nics.get(id));
+                there.any(|nic| holds(state, nic))
+            })
         };
         let mut changes = ledger.changes();
         let gone = async {
@@ -66,7 +70,7 @@ impl Pool {
             while some(is_free) && changes.changed().await.is_ok() {}
             // Out they go by themselves from here on, and pods need not wait for that.
             drop(cleaning);
-            while some(|nic| !nic.has_holder()) && changes.changed().await.is_ok() {}
+            while some(|state, nic| !state.is_held(nic)) && changes.changed().await.is_ok() {}
         };
         // What is left says whether the patience was enough.
         let _ = tokio::time::timeout(patience, gone).await;
@@ -78,7 +82,7 @@ fn outcome(free: &BTreeSet<NicId>, state: &State) -> Cleaned {
     let there = || free.iter().filter_map(|id| state.nics.get(id));
     Cleaned {
         given_back: free.len() - there().count(),
-        left: there().filter(|nic| !nic.has_holder()).count(),
-        held: state.nics.values().filter(|nic| nic.has_holder()).count(),
+        left: there().filter(|nic| !state.is_held(nic)).count(),
+        held: state.nics.values().filter(|nic| state.is_held(nic)).count(),
     }
 }

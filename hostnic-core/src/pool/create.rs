@@ -5,8 +5,11 @@ use std::time::Duration;
 use crate::clock::BootTime;
 use crate::cloud::{Nic, NicFilter, NicName, Subnet, Survey};
 use crate::error::{Effect, Error, ErrorKind, QuotaScope, Result};
+use crate::gateway::GatewayNumber;
 use crate::id::{CreateToken, SubnetId};
-use crate::ledger::{AddressRecord, AddressState, CreateIntent, NicRecord, NicState, SubnetRange, Write};
+use crate::ledger::{
+    AddressRecord, AddressState, CreateIntent, NicRecord, NicRole, NicState, State, SubnetRange, Write,
+};
 use crate::provider::{CreateNics, NicAddresses};
 use crate::random::split_mix;
 
@@ -122,14 +125,26 @@ pub(super) fn learn(shared: &Shared, subnets: Vec<Subnet>) {
 }
 
 /// Decides on a create: from here on it counts.
-pub(super) fn intend(shared: &Shared, subnet: SubnetId, count: u32) -> CreateIntent {
-    let intent = CreateIntent { token: next_token(shared), subnet, count, since: shared.now() };
+pub(super) fn intend(shared: &Shared, subnet: SubnetId, count: u32, role: NicRole) -> CreateIntent {
+    let intent = CreateIntent { token: next_token(shared), subnet, count, since: shared.now(), role };
     let mut inflight = shared.inflight();
     if let Some(room) = inflight.subnets.get_mut(&intent.subnet).and_then(|s| s.room.as_mut()) {
         *room = room.saturating_sub(count);
     }
     inflight.creates.insert(intent.token.clone(), intent.clone());
     intent
+}
+
+/// The number of the next gateway.
+pub(super) fn next_gateway(shared: &Shared) -> GatewayNumber {
+    let inflight = shared.inflight();
+    shared.parts.ledger.read(|state| {
+        // Those whose intent is not recorded yet are taken as well.
+        let mut state =
+            State { intents: state.intents.clone(), nics: state.nics.clone(), ..State::default() };
+        state.intents.extend(inflight.creates.clone());
+        state.next_gateway()
+    })
 }
 
 fn next_token(shared: &Shared) -> CreateToken {
@@ -207,6 +222,7 @@ async fn record(shared: &Shared, intent: &CreateIntent, subnet: &Subnet, nics: &
             mac: nic.mac,
             subnet: range.clone(),
             token: Some(intent.token.clone()),
+            role: intent.role,
             state: NicState::Attaching { job: None, failures: 0 },
             since: now,
             addresses: nic.addresses.iter().map(claimed).collect(),

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::BootTime;
 use crate::error::{ErrorKind, Result};
 use crate::id::NicId;
-use crate::ledger::{AddressRecord, AddressState, NicRecord};
+use crate::ledger::{AddressRecord, AddressState, NicRecord, NicRole};
 
 use super::create::Surveys;
 use super::jobs::JobPoll;
@@ -142,7 +142,12 @@ impl Driver {
     fn begin(&mut self, action: Action) {
         match action {
             Action::Create { subnet, count } => {
-                let intent = create::intend(&self.shared, subnet, count);
+                let intent = create::intend(&self.shared, subnet, count, NicRole::Pods);
+                self.spawn(move |shared| async move { create::create(&shared, &intent).await });
+            }
+            Action::CreateGateway(subnet) => {
+                let number = create::next_gateway(&self.shared);
+                let intent = create::intend(&self.shared, subnet, 1, NicRole::Gateway(number));
                 self.spawn(move |shared| async move { create::create(&shared, &intent).await });
             }
             Action::LookUp(token) => {

@@ -36,6 +36,8 @@ pub(super) struct Inflight {
     pub(super) reserved: BTreeMap<AttachmentMark, Lease>,
     /// Subnets in trouble.
     troubles: BTreeMap<SubnetId, Trouble>,
+    /// Subnets in which the node is to have a gateway.
+    pub(super) gateways: BTreeSet<SubnetId>,
     /// Whether NICs may be made.
     pub(super) hold: Hold,
     /// Whether everything that nobody holds is to be given back.
@@ -93,6 +95,7 @@ impl Inflight {
             unmet_since: None,
             reserved: BTreeMap::new(),
             troubles: BTreeMap::new(),
+            gateways: BTreeSet::new(),
             hold: Hold::Unsettled,
             draining: false,
             cleaning: 0,
@@ -182,7 +185,7 @@ impl Inflight {
                 Action::Create { subnet, count } => {
                     *self.choices.entry(subnet.clone()).or_default() += u64::from(*count);
                 }
-                Action::LookUp(_) | Action::Thaw(..) => {}
+                Action::CreateGateway(_) | Action::LookUp(_) | Action::Thaw(..) => {}
             }
         }
     }
@@ -245,6 +248,7 @@ impl Inflight {
         let view = |intent: &CreateIntent, running| CreateView {
             token: intent.token.clone(),
             count: intent.count,
+            gateway: intent.role.is_gateway(),
             running,
             since: intent.since,
         };
@@ -253,11 +257,12 @@ impl Inflight {
             state.intents.values().filter(|i| !self.creates.contains_key(&i.token)).map(|i| view(i, false));
         PoolView {
             now,
-            nics: state.nics.values().map(|nic| self.nic_view(nic)).collect(),
+            nics: state.nics.values().map(|nic| self.nic_view(state, nic)).collect(),
             creates: running.chain(lost).collect(),
             waiting: u32::try_from(self.waiting.len()).unwrap_or(u32::MAX),
             unmet_since: self.unmet_since,
             subnets: config.subnets.iter().map(|id| self.subnet_view(id, now)).collect(),
+            gateways: self.gateways.iter().filter(|id| self.lacks_gateway(state, id)).cloned().collect(),
             nic_limit: self.instance.as_ref().map(|i| i.nic_limit),
             hold: self.hold,
             draining: self.draining || self.cleaning > 0,
@@ -274,17 +279,33 @@ impl Inflight {
         }
     }
 
-    fn nic_view(&self, nic: &NicRecord) -> NicView {
+    /// Whether a subnet has no gateway, nor one on its way.
+    fn lacks_gateway(&self, state: &State, subnet: &SubnetId) -> bool {
+        let serves = |nic: &&NicRecord| matches!(nic.state, NicState::Attaching { .. } | NicState::Ready);
+        let there = state.nics.values().filter(serves).filter(|nic| nic.role.is_gateway());
+        let intended = state.intents.values().chain(self.creates.values()).filter(|i| i.role.is_gateway());
+        let mut subnets = there.map(|nic| &nic.subnet.id).chain(intended.map(|intent| &intent.subnet));
+        !subnets.any(|id| id == subnet)
+    }
+
+    /// How many pods are, or will be, in a subnet.
+    fn pods_in(&self, state: &State, subnet: &SubnetId) -> u32 {
+        let recorded = state.leases.values().map(|lease| &lease.lease).chain(self.reserved.values());
+        u32::try_from(recorded.filter(|lease| lease.subnet == *subnet).count()).unwrap_or(u32::MAX)
+    }
+
+    fn nic_view(&self, state: &State, nic: &NicRecord) -> NicView {
         let mut view = NicView {
             id: nic.id.clone(),
             subnet: nic.subnet.id.clone(),
+            gateway: nic.role.is_gateway(),
             state: nic.state.clone(),
             since: nic.since,
             busy: self.busy.contains(&nic.id) || self.plugged.contains_key(&nic.id),
             not_before: self.setbacks.get(&nic.id).map(|setback| setback.until),
             free: 0,
             free_since: BootTime::default(),
-            held: 0,
+            held: if nic.role.is_gateway() { self.pods_in(state, &nic.subnet.id) } else { 0 },
             addresses: u32::try_from(nic.addresses.len()).unwrap_or(u32::MAX),
             cooling: Vec::new(),
         };

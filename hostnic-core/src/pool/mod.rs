@@ -106,8 +106,17 @@ impl Pool {
         self.shared.wake.notify_one();
     }
 
-    /// Gives back every NIC that no pod is to keep and makes no more, until `patience` is over or nothing is left to give
-    /// back. Leases that are being released are waited for. Answers how many NICs are left. Dropping the future does not call it off; [`Pool::refill`] does.
+    /// Says that the node is to have a gateway in this subnet. It is made as soon as there is room for it, and made again
+    /// should it get lost.
+    pub fn want_gateway(&self, subnet: &SubnetId) {
+        if self.shared.inflight().gateways.insert(subnet.clone()) {
+            self.shared.wake.notify_one();
+        }
+    }
+
+    /// Gives back every NIC that nobody is to keep and makes no more, until `patience` is over or nothing is left to give
+    /// back. Leases that are being released are waited for. Answers how many NICs are left. Dropping the future does not
+    /// call it off; [`Pool::refill`] does.
     pub async fn drain(&self, patience: Duration) -> usize {
         self.shared.inflight().draining = true;
         self.shared.wake.notify_one();

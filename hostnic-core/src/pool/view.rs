@@ -23,6 +23,8 @@ pub struct PoolView {
     pub unmet_since: Option<BootTime>,
     /// The subnets in the order of configuration.
     pub subnets: Vec<SubnetView>,
+    /// Subnets in which a gateway is wanted, and none is there or on its way.
+    pub gateways: Vec<SubnetId>,
     /// How many NICs of ours the instance may carry; `None` while the cloud has not told.
     pub nic_limit: Option<u32>,
     /// Nothing is made before this: the cloud refused us, or what exists is not known yet.
@@ -51,6 +53,8 @@ pub struct NicView {
     pub id: NicId,
     /// Its subnet.
     pub subnet: SubnetId,
+    /// Whether it is a gateway, which no pod gets.
+    pub gateway: bool,
     /// Its state.
     pub state: NicState,
     /// Since when.
@@ -63,7 +67,7 @@ pub struct NicView {
     pub free: u32,
     /// Since when the one that was freed last is free.
     pub free_since: BootTime,
-    /// How many are leased or reserved.
+    /// How many are leased or reserved; of a gateway, how many pods are in its subnet.
     pub held: u32,
     /// How many it carries in all.
     pub addresses: u32,
@@ -78,6 +82,8 @@ pub struct CreateView {
     pub token: CreateToken,
     /// How many NICs.
     pub count: u32,
+    /// Whether they are to be gateways.
+    pub gateway: bool,
     /// Whether its answer is still awaited by us; otherwise it was lost, and the NICs must be looked up.
     pub running: bool,
     /// When it was decided.

@@ -10,7 +10,7 @@ use hostnic_core::attachment::{AttachmentKey, NetnsPath, PodRef, Sandbox};
 use hostnic_core::clock::BootTime;
 use hostnic_core::ipam::Lease;
 use hostnic_core::ledger::{
-    AddressRecord, AddressState, CreateIntent, LeaseRecord, LeaseState, NicRecord, NicState, State,
+    AddressRecord, AddressState, CreateIntent, LeaseRecord, LeaseState, NicRecord, NicRole, NicState, State,
     SubnetRange, Write,
 };
 use hostnic_core::route::{Datapath, PodLink, PodPlan, Route};
@@ -45,6 +45,7 @@ pub(crate) fn intent(n: u32) -> CreateIntent {
         subnet: "vxnet-1".parse().unwrap(),
         count: n,
         since: at(n.into()),
+        role: NicRole::Pods,
     }
 }
 
@@ -71,6 +72,7 @@ pub(crate) fn nic(n: u32, state: AddressState) -> NicRecord {
             gateway: "192.168.255.254".parse().unwrap(),
         },
         token: Some(intent(n).token),
+        role: NicRole::Pods,
         state: NicState::Ready,
         since: at(n.into()),
         addresses: vec![AddressRecord { address: address(n).into(), state }],

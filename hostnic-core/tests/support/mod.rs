@@ -13,7 +13,9 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hostnic_core::agent::{AddAnswer, AddRequest, Agent, AgentConfig, AgentParts, CheckRequest, DelRequest};
+use hostnic_core::agent::{
+    AddAnswer, AddRequest, Agent, AgentConfig, AgentParts, ByHost, CheckRequest, DelRequest,
+};
 use hostnic_core::attachment::{AttachmentKey, NetnsPath};
 use hostnic_core::clock::{BootTime, Clock, TokioClock};
 use hostnic_core::cloud::{Nic, NicAttachment, NicName};
@@ -186,6 +188,7 @@ impl World {
             netns: pod.netns.clone(),
             pod: None,
             routes: Vec::new(),
+            by_host: ByHost::default(),
             mtu: None,
             started: self.clock.now(),
             patience: secs(60),

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use hostnic_core::NicProvider;
-use hostnic_core::agent::{AddRequest, Agent, AgentConfig, AgentParts};
+use hostnic_core::agent::{AddRequest, Agent, AgentConfig, AgentParts, ByHost};
 use hostnic_core::attachment::{AttachmentKey, NetnsPath};
 use hostnic_core::clock::{Clock, TokioClock};
 use hostnic_core::layer::{Concurrency, Deadline, Rate, RateLimit, RetryConfig, Stack};
@@ -91,7 +91,19 @@ impl Node {
         };
         let started = self.clock.now();
         let (routes, patience) = (Vec::new(), secs(60));
-        agent.add(AddRequest { key, netns, pod: None, routes, mtu: None, started, patience }).await.unwrap();
+        agent
+            .add(AddRequest {
+                key,
+                netns,
+                pod: None,
+                routes,
+                by_host: ByHost::default(),
+                mtu: None,
+                started,
+                patience,
+            })
+            .await
+            .unwrap();
     }
 
     /// So many pods, all at once.

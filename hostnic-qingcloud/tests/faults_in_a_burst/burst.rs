@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::future::join_all;
-use hostnic_core::agent::{AddAnswer, AddRequest, DelRequest};
+use hostnic_core::agent::{AddAnswer, AddRequest, ByHost, DelRequest};
 use hostnic_core::attachment::{AttachmentKey, NetnsPath};
 use hostnic_core::clock::Clock;
 use hostnic_core::{ErrorKind, QuotaScope, Result};
@@ -50,6 +50,7 @@ pub(crate) async fn add(node: &Node, name: &str) -> Pod {
         netns: netns.clone(),
         pod: None,
         routes: Vec::new(),
+        by_host: ByHost::default(),
         mtu: None,
         started: node.clock.now(),
         patience: PATIENCE,

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use hostnic_core::agent::{AddRequest, Agent, AgentConfig, AgentParts, DelRequest};
+use hostnic_core::agent::{AddRequest, Agent, AgentConfig, AgentParts, ByHost, DelRequest};
 use hostnic_core::attachment::{AttachmentKey, NetnsPath};
 use hostnic_core::clock::{Clock, SystemClock};
 use hostnic_core::cloud::NicFilter;
@@ -140,6 +140,7 @@ async fn node(provider: Arc<QingCloudProvider>, shown: &Shown) {
         netns: netns.clone(),
         pod: None,
         routes,
+        by_host: ByHost::default(),
         mtu: None,
         started,
         patience,

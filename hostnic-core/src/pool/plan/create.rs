@@ -3,11 +3,21 @@
 use std::collections::BTreeMap;
 
 use crate::ledger::NicState;
-use crate::policy::PoolPolicy;
+use crate::policy::{PoolPolicy, SubnetView};
 
 use super::super::config::PoolConfig;
 use super::super::view::{Hold, NicView, PoolView};
 use super::{Action, Plan, Shortage, Unserved, given_up};
+
+/// Gateways come first: pods wait for them that have an address already.
+pub(super) fn gateways(plan: &mut Plan, view: &PoolView, config: &PoolConfig) {
+    for subnet in &view.gateways {
+        let takes = |s: &SubnetView| s.id == *subnet && !s.set_aside && s.room != Some(0);
+        if view.subnets.iter().any(takes) && room(plan, view, config).is_ok() {
+            plan.actions.push(Action::CreateGateway(subnet.clone()));
+        }
+    }
+}
 
 pub(super) fn create(
     plan: &mut Plan,
@@ -50,7 +60,7 @@ fn supply(view: &PoolView, per_nic: u32) -> u32 {
     let there: u32 = view
         .nics
         .iter()
-        .filter(|nic| view.subnets.iter().any(|s| s.id == nic.subnet))
+        .filter(|nic| !nic.gateway && view.subnets.iter().any(|s| s.id == nic.subnet))
         .map(|nic| match nic.state {
             NicState::Ready if !nic.busy => nic.free,
             // One that is plugged in again brings with it who holds its addresses.
@@ -61,7 +71,7 @@ fn supply(view: &PoolView, per_nic: u32) -> u32 {
             _ => 0,
         })
         .sum();
-    there + view.creates.iter().map(|c| c.count).sum::<u32>() * per_nic
+    there + view.creates.iter().filter(|c| !c.gateway).map(|c| c.count).sum::<u32>() * per_nic
 }
 
 /// Whether requests had time to come together, so that one call serves many.
@@ -88,7 +98,9 @@ fn room(plan: &mut Plan, view: &PoolView, config: &PoolConfig) -> Result<u32, Sh
         return Err(Shortage::OnHold);
     }
     let there = u32::try_from(view.nics.len()).unwrap_or(u32::MAX);
-    let being_made: u32 = view.creates.iter().map(|c| c.count).sum();
+    let planned = plan.actions.iter().filter(|action| matches!(action, Action::CreateGateway(_))).count();
+    let being_made =
+        view.creates.iter().map(|c| c.count).sum::<u32>() + u32::try_from(planned).unwrap_or(u32::MAX);
     match limit(view, config).saturating_sub(there.saturating_add(being_made)) {
         0 => Err(Shortage::NodeFull { limit: limit(view, config) }),
         room => Ok(room),
@@ -98,6 +110,13 @@ fn room(plan: &mut Plan, view: &PoolView, config: &PoolConfig) -> Result<u32, Sh
 /// Asks the policy once per NIC and groups its choices: one create per subnet.
 fn choose(plan: &mut Plan, view: &PoolView, policy: &dyn PoolPolicy, wanted: u32, create_batch: u32) -> u32 {
     let mut subnets = view.subnets.clone();
+    for action in &plan.actions {
+        if let Action::CreateGateway(id) = action
+            && let Some(room) = subnets.iter_mut().find(|s| s.id == *id).and_then(|s| s.room.as_mut())
+        {
+            *room = room.saturating_sub(1);
+        }
+    }
     let mut chosen: BTreeMap<usize, u32> = BTreeMap::new();
     let mut made = 0;
     while made < wanted {

@@ -23,6 +23,8 @@ pub enum Action {
         /// How many.
         count: u32,
     },
+    /// Make a gateway in one subnet.
+    CreateGateway(SubnetId),
     /// Find out what became of a create whose answer was lost.
     LookUp(CreateToken),
     /// Plug NICs in.
@@ -90,6 +92,7 @@ pub fn plan(
     let mut plan = Plan { policy: view.policy.clone(), ..Plan::default() };
     thaw(&mut plan, view, config);
     look_up(&mut plan, view, config);
+    create::gateways(&mut plan, view, config);
     create::create(&mut plan, view, config, policy, create_batch);
     attach(&mut plan, view, config, batch);
     detach(&mut plan, view, config, batch);
@@ -171,7 +174,7 @@ fn attach(plan: &mut Plan, view: &PoolView, config: &PoolConfig, batch: u32) {
     }
     let Some(oldest) = oldest else { return };
     let others_come = view.creates.iter().any(|c| c.running)
-        || plan.actions.iter().any(|a| matches!(a, Action::Create { .. }));
+        || plan.actions.iter().any(|a| matches!(a, Action::Create { .. } | Action::CreateGateway(_)));
     if others_come && !plan.due(oldest.after(config.attach_gather), view.now) {
         return;
     }
@@ -191,7 +194,7 @@ fn detach(plan: &mut Plan, view: &PoolView, config: &PoolConfig, batch: u32) {
 }
 
 /// Idle NICs that nobody will need: those of subnets no longer configured, and those above the high watermark, the one
-/// freed last first, so that what is kept has rested longest.
+/// freed last first, so that what is kept has rested longest. A gateway is kept while it may be of use.
 fn surplus<'a>(view: &'a PoolView, config: &PoolConfig) -> Vec<&'a NicView> {
     let configured = |nic: &NicView| view.subnets.iter().any(|s| s.id == nic.subnet);
     let idle = |nic: &&NicView| {
@@ -199,7 +202,7 @@ fn surplus<'a>(view: &'a PoolView, config: &PoolConfig) -> Vec<&'a NicView> {
             && !nic.busy
             && nic.held == 0
             && nic.cooling.is_empty()
-            && nic.free == nic.addresses
+            && (nic.free == nic.addresses || nic.gateway)
     };
     if view.hold == Hold::Unsettled {
         return Vec::new();
@@ -216,7 +219,11 @@ fn surplus<'a>(view: &'a PoolView, config: &PoolConfig) -> Vec<&'a NicView> {
     // A ready NIC that a call is about is on its way out: it must not be counted among those that stay.
     let stays = |nic: &&NicView| nic.state == NicState::Ready && !nic.busy && configured(nic);
     let mut free: u32 = view.nics.iter().filter(stays).map(|n| n.free).sum();
-    let mut candidates: Vec<&NicView> = view.nics.iter().filter(idle).filter(|n| configured(n)).collect();
+    let (gateways, mut candidates): (Vec<_>, Vec<_>) =
+        view.nics.iter().filter(idle).filter(|n| configured(n)).partition(|nic| nic.gateway);
+    if view.draining {
+        surplus.extend(gateways);
+    }
     candidates.sort_by(|a, b| b.free_since.cmp(&a.free_since).then_with(|| b.id.cmp(&a.id)));
     for nic in candidates {
         if free <= high || free - nic.free < low {

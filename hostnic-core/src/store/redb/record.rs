@@ -138,7 +138,7 @@ mod tests {
 
     use super::*;
     use crate::clock::BootTime;
-    use crate::ledger::CreateIntent;
+    use crate::ledger::{CreateIntent, NicRole};
 
     fn intent(token: &str) -> CreateIntent {
         CreateIntent {
@@ -146,6 +146,7 @@ mod tests {
             subnet: "vxnet-1".parse().unwrap(),
             count: 3,
             since: BootTime::new(Duration::from_millis(1)),
+            role: NicRole::Pods,
         }
     }
 
