@@ -84,6 +84,10 @@ impl Host {
         self.netns.as_path()
     }
 
+    pub(crate) fn instance(&self) -> &InstanceId {
+        &self.instance
+    }
+
     pub(crate) fn agent(&self) -> &Agent {
         self.node.as_ref().unwrap().agent()
     }

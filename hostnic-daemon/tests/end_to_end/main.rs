@@ -1,6 +1,6 @@
 //! What the project promises its users, from the plugin's own process to packets: each trial has nodes with real daemons
 //! in a simulated cloud whose NICs are real links, calls the plugin as a runtime does, and looks at the outcome with
-//! `ip`. Each ends with nothing left over and no frame that a cloud would have dropped.
+//! `ip` and `nft`. Each ends with nothing left over and no frame that a cloud would have dropped.
 //!
 //! Everything happens in a private network: nothing of the machine is touched, and no root is needed.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails should panic")]
@@ -27,6 +27,7 @@ mod qingcloud;
 mod races;
 mod routes;
 mod secrets;
+mod services;
 mod vanished;
 mod witness;
 mod world;
@@ -63,6 +64,7 @@ fn main() -> ExitCode {
         races::trials(),
         collection::trials(),
         routes::trials(),
+        services::trials(),
         burst::trials(),
         process::trials(),
         qingcloud::trials(),

@@ -63,6 +63,8 @@ pub(crate) fn everything(netns: &Path) -> BTreeSet<String> {
     note("route", &all_routes, &["dst", "gateway", "dev", "table", "prefsrc", "scope"]);
     note("rule", &["-4", "rule", "show"], &["priority", "src", "dst", "iif", "fwmark", "table"]);
     note("proxy", &["-4", "neighbour", "show", "proxy"], &["dst", "dev"]);
+    let listed = run(netns, &["nft", "--stateless", "list", "ruleset"]).stdout;
+    things.extend(String::from_utf8(listed).unwrap().lines().map(|line| format!("nft: {line}")));
     things
 }
 

@@ -66,10 +66,15 @@ impl World {
 
     /// All nodes with their daemons, whose pools are filled.
     pub(crate) async fn hosts(&mut self, config: &AgentConfig) -> Vec<Host> {
+        self.hosts_with(|_| config.clone()).await
+    }
+
+    /// The same, each node with its own settings.
+    pub(crate) async fn hosts_with(&mut self, config: impl Fn(usize) -> AgentConfig) -> Vec<Host> {
         let mut hosts = Vec::new();
-        for instance in self.instances.clone() {
+        for (number, instance) in self.instances.clone().into_iter().enumerate() {
             let netns = self.cloud.add_node(instance.clone()).await.unwrap();
-            hosts.push(self.host(instance, netns, config.clone()));
+            hosts.push(self.host(instance, netns, config(number)));
         }
         self.remember(&hosts);
         for host in &mut hosts {
