@@ -45,6 +45,15 @@ pub trait SecurityRules: Send + Sync + Debug {
     async fn allow_from(&self, group: &str, source: IpNet) -> Result<()>;
 }
 
+/// Clouds that drop what a NIC sends from addresses that are not its own, and can be told of NICs that route.
+///
+/// A node answers its pods in the name of services, whose addresses are no NIC's; so its gateway is such a NIC.
+#[async_trait]
+pub trait NicForwarding: Send + Sync + Debug {
+    /// Lets the NICs send packets from any address. Idempotent. Lasts until the NIC is deleted.
+    async fn allow_forwarding(&self, nics: &[NicId]) -> Result<()>;
+}
+
 /// Clouds whose NICs can carry a tag.
 #[async_trait]
 pub trait Tagging: Send + Sync + Debug {

@@ -157,3 +157,134 @@ pub fn plans(config: &GatewayConfig, state: &State, candidates: &Candidates) -> 
 pub fn gateway_for(plans: &[GatewayPlan], pod: IpNet) -> Option<&GatewayPlan> {
     plans.iter().find(|plan| plan.address.trunc() == pod.trunc() && plan.address.addr() != pod.addr())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::BootTime;
+    use crate::cloud::NicAttachment;
+    use crate::ledger::{AddressRecord, AddressState, NicRecord, SubnetRange, Write};
+
+    fn mac(n: u8) -> MacAddr {
+        MacAddr::new([0x52, 0x54, 0, 0, 0, n]).unwrap()
+    }
+
+    fn address(n: u8) -> IpNet {
+        IpNet::new([192, 168, 1, n].into(), 24).unwrap()
+    }
+
+    fn range() -> SubnetRange {
+        SubnetRange { id: "vxnet-1".parse().unwrap(), prefix: address(0), gateway: address(1).addr() }
+    }
+
+    fn nic(n: u8, attachment: NicAttachment) -> Nic {
+        Nic {
+            id: format!("nic-{n}").parse().unwrap(),
+            mac: mac(n),
+            name: "theirs".to_owned(),
+            subnet: range().id,
+            addresses: vec![address(n).addr()],
+            attachment,
+        }
+    }
+
+    fn here() -> NicAttachment {
+        NicAttachment::Attached { instance: "i-1".parse().unwrap(), primary: false }
+    }
+
+    fn evidence(nics: Vec<Nic>) -> Evidence {
+        Evidence { instance: "i-1".parse().unwrap(), nics, subnets: [(range().id, range())].into() }
+    }
+
+    fn link(n: u8) -> HostLink {
+        HostLink { in_use: true, addresses: vec![address(n)], ..HostLink::unused(mac(n), format!("eth{n}")) }
+    }
+
+    fn record(n: u8, role: NicRole, state: NicState) -> NicRecord {
+        NicRecord {
+            id: format!("nic-{n}").parse().unwrap(),
+            mac: mac(n),
+            subnet: range(),
+            token: None,
+            role,
+            state,
+            since: BootTime::default(),
+            addresses: vec![AddressRecord { address: address(n).addr(), state: AddressState::Claimed }],
+        }
+    }
+
+    #[test]
+    fn the_number_is_read_back_from_the_alias_and_from_no_other() {
+        assert_eq!(GatewayNumber::from_alias(&GatewayNumber(7).alias()), Some(GatewayNumber(7)));
+        for other in ["", "hostnic-gateway:", "hostnic-gateway:x", "hostnic-gateway:-1", "hostnic:7", "7"] {
+            assert_eq!(GatewayNumber::from_alias(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn settings_that_make_no_sense_are_refused_by_name() {
+        GatewayConfig::new().validate().unwrap();
+        let named = |name: &str| GatewayConfig { name: name.to_owned(), ..GatewayConfig::new() };
+        named("thirteenbytes").validate().unwrap();
+        for wrong in ["", "fourteen_bytes", "a/b", "a b"] {
+            assert!(named(wrong).validate().is_err(), "{wrong:?}");
+        }
+        for wrong in [0, 254, 255, u32::MAX] {
+            let config = GatewayConfig { first_table: wrong, ..GatewayConfig::new() };
+            assert!(config.validate().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_candidate_is_up_attached_here_and_has_the_address_that_the_cloud_gave_it() {
+        let found = |link: HostLink, nic: Nic, state: &State| {
+            let kernel = KernelView { host: vec![link], ..KernelView::default() };
+            candidates(state, &kernel, &evidence(vec![nic])).remove(&range().id)
+        };
+        let empty = State::default();
+        let candidate = Candidate { mac: mac(5), address: address(5) };
+        assert_eq!(found(link(5), nic(5, here()), &empty), Some(candidate));
+        let elsewhere = NicAttachment::Attached { instance: "i-2".parse().unwrap(), primary: false };
+        assert_eq!(found(link(5), nic(5, elsewhere), &empty), None);
+        assert_eq!(found(HostLink { addresses: vec![address(9)], ..link(5) }, nic(5, here()), &empty), None);
+        assert_eq!(found(HostLink { in_use: false, ..link(5) }, nic(5, here()), &empty), None);
+        assert_eq!(
+            found(HostLink { gateway: Some(GatewayNumber(0)), ..link(5) }, nic(5, here()), &empty),
+            None
+        );
+        assert_eq!(
+            found(link(5), Nic { subnet: "vxnet-2".parse().unwrap(), ..nic(5, here()) }, &empty),
+            None
+        );
+        let mut ours = State::default();
+        ours.apply(&[Write::PutNic(record(5, NicRole::Pods, NicState::Ready))]);
+        assert_eq!(found(link(5), nic(5, here()), &ours), None);
+    }
+
+    #[test]
+    fn of_several_candidates_in_a_subnet_the_kernels_first_serves() {
+        let kernel = KernelView { host: vec![link(6), link(5)], ..KernelView::default() };
+        let found = candidates(&State::default(), &kernel, &evidence(vec![nic(5, here()), nic(6, here())]));
+        assert_eq!(found[&range().id].mac, mac(6));
+    }
+
+    #[test]
+    fn ours_come_before_theirs_and_only_what_is_ready_is_planned() {
+        let mut state = State::default();
+        let gateway = |n, state| record(n, NicRole::Gateway(GatewayNumber(n.into())), state);
+        state.apply(&[
+            Write::PutNic(record(2, NicRole::Pods, NicState::Ready)),
+            Write::PutNic(gateway(3, NicState::Ready)),
+            Write::PutNic(gateway(4, NicState::Attaching { job: None, failures: 0 })),
+            Write::PutNic(gateway(5, NicState::Detaching { job: None })),
+        ]);
+        let theirs = Candidates::from([(range().id, Candidate { mac: mac(9), address: address(9) })]);
+        let planned = plans(&GatewayConfig::new(), &state, &theirs);
+        assert_eq!(planned.iter().map(|plan| plan.address).collect::<Vec<_>>(), [address(3), address(9)]);
+        assert_eq!(gateway_for(&planned, address(77)).unwrap().address, address(3));
+        assert_eq!(gateway_for(&planned, "192.168.2.7/24".parse().unwrap()), None);
+        let own = planned[0].own.as_ref().unwrap();
+        assert_eq!((own.ifname.as_str(), own.table), ("hostnic3", 25603));
+        assert_eq!(state.next_gateway(), GatewayNumber(0));
+    }
+}

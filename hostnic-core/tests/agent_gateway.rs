@@ -1,6 +1,6 @@
 //! Gateways: made when a pod first needs one, kept, found again, and given back with the last pod.
 
-#![allow(clippy::unwrap_used, reason = "a test that fails should panic")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails should panic")]
 
 mod support;
 
@@ -82,6 +82,8 @@ async fn the_first_pod_that_needs_a_gateway_has_one_made_and_the_next_ones_use_i
         world.check_kernel(pod, &answer).await;
     }
     assert_eq!(gateways(&agent).len(), 1);
+    assert_eq!(world.count(Operation::AllowForwarding), 1, "the cloud is told once");
+    assert!(world.kernel.sources(&gateway.id).unwrap().contains(&"0.0.0.0".parse().unwrap()));
     assert!(world.count(Operation::CreateNics) > creates);
     world.quiet(&agent).await;
     world.agree().await;
@@ -291,4 +293,15 @@ async fn what_keeps_a_pod_from_a_gateway_is_told() {
     assert!(error.to_string().contains("not supported"), "{error}");
     world.kernel.clear_faults();
     add(&world, &agent, &world.pod("p1"), services()).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cloud_that_is_late_or_does_not_know_of_forwarding_keeps_no_pod_from_its_gateway() {
+    for (kind, told) in [(ErrorKind::Transient, 3), (ErrorKind::Unsupported, 1)] {
+        let world = world();
+        let agent = world.warm_agent().await;
+        world.cloud.inject(Operation::AllowForwarding, When::Next(2), Fault::Refuse(kind));
+        add(&world, &agent, &world.pod("p1"), services()).await.unwrap();
+        assert_eq!(world.count(Operation::AllowForwarding), told, "{kind}");
+    }
 }

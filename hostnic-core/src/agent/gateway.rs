@@ -1,5 +1,6 @@
 //! The node's gateways: which there can be, what the kernel has of them, and the wait for one.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::gateway::{Candidates, GatewayConfig, candidates, gateway_for, plans};
-use crate::id::SubnetId;
+use crate::id::{NicId, SubnetId};
+use crate::ledger::{NicRecord, NicState};
 use crate::route::{GatewayPlan, KernelView, Masquerade, PodPlan, Route};
 
 use super::compare::Evidence;
@@ -17,6 +19,9 @@ use super::{Inner, add};
 
 /// The time after which gateways that could not be set up are tried again.
 const RETRY: Duration = Duration::from_secs(5);
+
+/// How long the cloud may take to let a NIC forward.
+const CLOUD_DEADLINE: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]
 pub(super) struct Gateways {
@@ -82,12 +87,13 @@ pub(super) fn recheck(inner: &Inner) {
 pub(super) async fn run(inner: &Inner) {
     let Some(gateways) = &inner.gateways else { return };
     let (mut changes, mut known) = (inner.ledger.changes(), gateways.candidates.subscribe());
+    let mut forwarding = BTreeSet::new();
     resume(inner, gateways).await;
     loop {
         changes.borrow_and_update();
         known.borrow_and_update();
         let failed = match wanted(inner, gateways) {
-            Some(wanted) => !program(inner, gateways, wanted).await,
+            Some(wanted) => !follow(inner, gateways, wanted, &mut forwarding).await,
             None => false,
         };
         tokio::select! {
@@ -118,12 +124,21 @@ async fn resume(inner: &Inner, gateways: &Gateways) {
     }
 }
 
-/// Answers whether the kernel has what is wanted.
-async fn program(inner: &Inner, gateways: &Gateways, wanted: Vec<GatewayPlan>) -> bool {
-    if gateways.programmed.borrow().plans.as_ref() == Some(&wanted) {
+/// Has cloud and kernel follow, and answers whether they have. `forwarding` holds the NICs that the cloud was told of.
+async fn follow(
+    inner: &Inner,
+    gateways: &Gateways,
+    wanted: Vec<GatewayPlan>,
+    forwarding: &mut BTreeSet<NicId>,
+) -> bool {
+    let told = let_forward(inner, forwarding).await;
+    if told.is_ok() && gateways.programmed.borrow().plans.as_ref() == Some(&wanted) {
         return true;
     }
-    let done = inner.kernel(inner.programmer.setup_gateways(&wanted)).await;
+    let done = match told {
+        Ok(()) => inner.kernel(inner.programmer.setup_gateways(&wanted)).await,
+        Err(error) => Err(error),
+    };
     let trouble = done.err().map(Arc::new);
     if let Some(error) = &trouble {
         tracing::warn!(error = %error.chain(), "the gateways of the node could not be set up; it is tried again");
@@ -135,6 +150,38 @@ async fn program(inner: &Inner, gateways: &Gateways, wanted: Vec<GatewayPlan>) -
         programmed.trouble = trouble;
     });
     set_up
+}
+
+/// Tells the cloud of gateways that it does not know yet. What it refuses for good may not matter: not every cloud looks
+/// at senders.
+async fn let_forward(inner: &Inner, told: &mut BTreeSet<NicId>) -> Result<()> {
+    let Some(cloud) = &inner.forwarding else { return Ok(()) };
+    let new: Vec<NicId> = inner.ledger.read(|state| {
+        let serves = |nic: &&NicRecord| nic.role.is_gateway() && nic.state == NicState::Ready;
+        let ids = state.nics.values().filter(serves).map(|nic| nic.id.clone());
+        ids.filter(|id| !told.contains(id)).collect()
+    });
+    if new.is_empty() {
+        return Ok(());
+    }
+    let late = |_| {
+        Err(Error::new(ErrorKind::Transient, "let forward", "the gateways of the node")
+            .detail(format!("the cloud did not answer within {CLOUD_DEADLINE:?}")))
+    };
+    let answer = tokio::time::timeout(CLOUD_DEADLINE, cloud.allow_forwarding(&new)).await;
+    match answer.unwrap_or_else(late) {
+        Err(error) if matches!(error.kind(), ErrorKind::Transient | ErrorKind::Throttled { .. }) => {
+            return Err(error);
+        }
+        Err(error) => tracing::warn!(
+            error = %error.chain(),
+            "the cloud does not let the gateways of the node forward; if pods get no answers from services, switch off its \
+            look at senders (anti-spoofing) for these NICs"
+        ),
+        Ok(()) => {}
+    }
+    told.extend(new);
+    Ok(())
 }
 
 /// What differs is set up again by the next round.

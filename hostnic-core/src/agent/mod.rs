@@ -26,6 +26,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::capability::NicForwarding;
 use crate::clock::{BootTime, Clock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ipam::Ipam;
@@ -52,6 +53,8 @@ use owned::Owned;
 pub struct AgentParts {
     /// The cloud, with its wrappers.
     pub provider: Arc<dyn NicProvider>,
+    /// Where the cloud looks at senders' addresses and can be told of NICs that route: how. Only gateways need it.
+    pub forwarding: Option<Arc<dyn NicForwarding>>,
     /// The kernel.
     pub programmer: Arc<dyn RouteProgrammer>,
     /// Where records survive.
@@ -79,6 +82,7 @@ struct Inner {
     config: AgentConfig,
     clock: Arc<dyn Clock>,
     provider: Arc<dyn NicProvider>,
+    forwarding: Option<Arc<dyn NicForwarding>>,
     programmer: Arc<dyn RouteProgrammer>,
     ledger: Arc<Ledger>,
     pool: Arc<Pool>,
@@ -127,6 +131,7 @@ impl Agent {
             config,
             clock: parts.clock,
             provider: parts.provider,
+            forwarding: parts.forwarding,
             programmer: parts.programmer,
             ipam: pool.clone(),
             pool,

@@ -131,6 +131,14 @@ impl ControlPlane {
         self.with(|state, now| state.modify(nic, name, address, now))
     }
 
+    /// Lets a NIC send from any address, or forbids it again.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn set_forwarding(&self, nic: &NicId, forwards: bool) -> Result<()> {
+        self.with(|state, _| state.set_forwarding(nic, forwards))
+    }
+
     /// Every NIC, as it is.
     pub fn nics(&self) -> Vec<NicRecord> {
         self.with(|state, _| state.nics.values().map(|port| record(port.nic.clone(), Some(port))).collect())

@@ -37,6 +37,8 @@ pub enum Operation {
     TagNics,
     /// [`InstanceDirectory::existing`](crate::capability::InstanceDirectory::existing)
     Existing,
+    /// [`NicForwarding::allow_forwarding`](crate::capability::NicForwarding::allow_forwarding)
+    AllowForwarding,
 }
 
 impl Operation {
@@ -57,6 +59,7 @@ impl Operation {
             Self::AllowFrom => "allow a range in",
             Self::TagNics => "tag NICs",
             Self::Existing => "look for instances",
+            Self::AllowForwarding => "let NICs forward",
         }
     }
 }

@@ -11,7 +11,9 @@ use super::cloud::Cloud;
 use super::create::NewNics;
 use super::history::Operation;
 use super::service::Caller;
-use crate::capability::{AddressReservation, InstanceDirectory, ReservedAddress, SecurityRules, Tagging};
+use crate::capability::{
+    AddressReservation, InstanceDirectory, NicForwarding, ReservedAddress, SecurityRules, Tagging,
+};
 use crate::cloud::{Instance, Job, Nic, NicFilter, Submitted, Subnet};
 use crate::error::Result;
 use crate::id::{InstanceId, JobId, NicId, SubnetId};
@@ -150,6 +152,15 @@ impl InstanceDirectory for SimProvider {
                 Ok(ids.iter().filter(|id| state.instance(id).is_ok()).cloned().collect())
             })
             .await
+    }
+}
+
+#[async_trait]
+impl NicForwarding for SimProvider {
+    async fn allow_forwarding(&self, nics: &[NicId]) -> Result<()> {
+        let subject = Named(nics);
+        let caller = self.caller(Operation::AllowForwarding, &subject, nics.len());
+        self.cloud.call(caller, |state, _, _| state.allow_forwarding(nics)).await
     }
 }
 

@@ -1,6 +1,6 @@
 //! The abilities that not every cloud has: reserved addresses, firewall rules and tags.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -30,6 +30,9 @@ pub(super) struct Reservation {
 impl State {
     /// The addresses that may be sent from a NIC.
     pub(super) fn sources(&self, nic: &Nic) -> Vec<IpAddr> {
+        if self.nics.get(&nic.id).is_some_and(|port| port.forwards) {
+            return nic.addresses.iter().copied().chain([IpAddr::V4(Ipv4Addr::UNSPECIFIED)]).collect();
+        }
         if !nic.addresses.is_empty() {
             return nic.addresses.clone();
         }
@@ -168,6 +171,26 @@ impl State {
             rules.ok_or_else(|| Error::new(ErrorKind::NotFound, Operation::AllowFrom.verb(), group))?;
         rules.insert(source);
         Ok(())
+    }
+
+    /// Lets NICs send from any address, or forbids it again.
+    pub(super) fn set_forwarding(&mut self, id: &NicId, forwards: bool) -> Result<()> {
+        let verb = Operation::AllowForwarding.verb();
+        let port = self.nics.get_mut(id).ok_or_else(|| Error::new(ErrorKind::NotFound, verb, id))?;
+        port.forwards = forwards;
+        // A link can be seen before the job ends that plugs it in.
+        let plugged = port.nic.attachment != NicAttachment::Available || port.job.is_some();
+        let nic = port.nic.clone();
+        if self.has_plug && plugged {
+            let sources = self.sources(&nic);
+            self.work.push(Work::Sources { nic: nic.id, sources });
+        }
+        Ok(())
+    }
+
+    pub(super) fn allow_forwarding(&mut self, nics: &[NicId]) -> Result<()> {
+        self.check_batch(Operation::AllowForwarding, nics.len())?;
+        nics.iter().try_for_each(|nic| self.set_forwarding(nic, true))
     }
 
     pub(super) fn tag(&mut self, tag: &str, nics: &[NicId]) -> Result<()> {

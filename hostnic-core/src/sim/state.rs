@@ -27,6 +27,9 @@ pub(super) struct Port {
     /// The attach or detach job that has not ended.
     pub(super) job: Option<JobId>,
     pub(super) tags: BTreeSet<String>,
+    /// Whether it may send from any address.
+    #[serde(default)]
+    pub(super) forwards: bool,
     pub(super) made: Duration,
     /// When it was last attached or detached.
     pub(super) changed: Duration,
@@ -36,7 +39,7 @@ pub(super) struct Port {
 
 impl Port {
     fn new(nic: Nic, now: Duration) -> Self {
-        Self { nic, job: None, tags: BTreeSet::new(), made: now, changed: now, sequence: 0 }
+        Self { nic, job: None, tags: BTreeSet::new(), forwards: false, made: now, changed: now, sequence: 0 }
     }
 }
 

@@ -134,6 +134,7 @@ impl World {
         self.agents.set(self.agents.get() + 1);
         AgentParts {
             provider: self.provider(),
+            forwarding: Some(Arc::new(self.cloud.node(&Self::instance()))),
             programmer: Arc::new(self.kernel.clone()),
             store: Arc::new(self.store.clone()),
             clock: Arc::new(self.clock),

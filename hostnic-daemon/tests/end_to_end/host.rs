@@ -59,6 +59,7 @@ impl Host {
         let (store, _) = RedbStore::open(self.store(), identity, SystemClock.now()).await.unwrap();
         let parts = AgentParts {
             provider: cloud.provider(&self.instance),
+            forwarding: Some(cloud.forwarding(&self.instance)),
             programmer: Arc::new(self.programmer().await),
             store: Arc::new(store),
             clock: Arc::new(SystemClock),

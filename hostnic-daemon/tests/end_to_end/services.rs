@@ -12,9 +12,7 @@ use std::time::Duration;
 use hostnic_core::agent::AgentConfig;
 use hostnic_core::cloud::{Nic, NicName};
 use hostnic_core::gateway::GatewayConfig;
-use hostnic_core::id::NicId;
 use hostnic_core::provider::{CreateNics, NicAddresses};
-use hostnic_core::sim::Plug;
 use hostnic_netlink::Netns;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
@@ -163,12 +161,6 @@ fn serve_no_more(host: &Host) {
     run(host.netns(), &["nft", "delete table ip standin"]);
 }
 
-/// What an operator, or the cloud's own setting for routers, allows: a NIC may send what others have sent.
-async fn may_forward(world: &World, nic: &NicId, own: Ipv4Addr, others: &[Ipv4Addr]) {
-    let sources: Vec<IpAddr> = std::iter::once(&own).chain(others).copied().map(IpAddr::V4).collect();
-    world.cloud.fabric().set_sources(nic, &sources).await.unwrap();
-}
-
 /// Adds a pod with a route for services by its node; answers the pod, its address and that route's next hop.
 async fn add(host: &Host, id: &str, extra: &[(&str, Value)]) -> (Pod, Ipv4Addr, Ipv4Addr) {
     let pod = host.pod(id).await;
@@ -186,14 +178,6 @@ fn call(host: &Host, command: &str, pod: &Pod, extra: &[(&str, Value)]) -> crate
     extra.iter().fold(call, |call, (key, value)| call.with(key, value.clone()))
 }
 
-/// The gateway NIC of ours on a node.
-fn gateway(host: &Host) -> NicId {
-    let gateways = host.agent().nics().into_iter().filter(|nic| nic.role.is_gateway());
-    let ids: Vec<NicId> = gateways.map(|nic| nic.id).collect();
-    let [id] = ids.as_slice() else { panic!("{ids:?}") };
-    id.clone()
-}
-
 async fn every_back_end() {
     let mut world = World::new(2).await;
     let configs = [config(&world, "vxnet-a"), config(&world, "vxnet-b")];
@@ -207,7 +191,6 @@ async fn every_back_end() {
     let far_pod = two.pod("c3").await;
     let far = far_pod.agrees_with(&two.call("ADD", &far_pod).succeeds().await).address;
     let services = [1, 2, 3, 4].map(service);
-    may_forward(&world, &gateway(&one), next_hop, &services).await;
     let back_ends = [near, far, primary.address, address];
     serve(&one, &services.into_iter().zip(back_ends).collect::<Vec<_>>());
 
@@ -249,7 +232,9 @@ async fn by_the_operators_nic() {
     assert_eq!(next_hop, primary.address);
     assert!(host.agent().nics().iter().all(|nic| !nic.role.is_gateway()));
     let (neighbour, near, _) = add(&host, "c2", &[]).await;
-    may_forward(&world, &primary.nic.id, primary.address, &[service(1)]).await;
+    // The operator's NIC is the operator's to speak for, in the cloud as well.
+    let forwarding = world.cloud.forwarding(host.instance());
+    forwarding.allow_forwarding(std::slice::from_ref(&primary.nic.id)).await.unwrap();
     serve(&host, &[(service(1), near)]);
     let server = Server::start(neighbour.path()).await;
     let seen = connect(pod.path(), (service(1), 80).into(), CONNECTIONS).await;
@@ -283,7 +268,6 @@ async fn everything_by_the_node() {
     assert_ne!(next_hop, crate::lifecycle::gateway(address));
     let far_pod = two.pod("c2").await;
     let far = far_pod.agrees_with(&two.call("ADD", &far_pod).succeeds().await).address;
-    may_forward(&world, &gateway(&one), next_hop, &[far]).await;
     let server = Server::start(far_pod.path()).await;
     let seen = connect(pod.path(), (far, PORT).into(), CONNECTIONS).await;
     assert_eq!(seen, BTreeSet::from([primary.address.to_string()]));

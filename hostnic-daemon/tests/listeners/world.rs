@@ -73,6 +73,7 @@ impl World {
         let provider: Arc<dyn NicProvider> = Arc::new(self.cloud.node(&instance));
         let parts = AgentParts {
             provider: Stack::new().metrics(observer.recorder()).around(provider),
+            forwarding: None,
             programmer: Arc::new(self.kernel.clone()),
             store: Arc::new(MemoryStore::default()),
             clock: Arc::new(SystemClock),

@@ -7,7 +7,8 @@
 //!
 //! Each port is policed as clouds do it. A frame must come from the NIC's own MAC address; an IPv4 packet, and the
 //! sender in an ARP packet, from one of the NIC's addresses (a DHCP client's first request may come from none). The
-//! router takes packets only from addresses of the subnet that they come from. What breaks a rule is dropped and
+//! router takes packets only from addresses of the subnet that they come from. A NIC that the cloud lets forward (0.0.0.0 among
+//! its sources) may send packets from any address. What breaks a rule is dropped and
 //! counted: [`Fabric::police_drops`]. IPv6 is carried link-local only, so that the noise that kernels make by
 //! themselves is no offence; other IPv6, and anything that is neither IP nor ARP, is dropped without being counted.
 //!

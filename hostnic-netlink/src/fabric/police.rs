@@ -132,8 +132,10 @@ impl Police {
         batch
             .add_set(table, &Set::new(set.as_str(), SetType::Ipv4Addresses))
             .add_elements(table, &set, &elements(sources))
+            .add_chain(table, &forwarded(port))
             .add_chain(table, port);
-        for rule in rules(owner, &set) {
+        allow_forwarding(&mut batch, table, port, sources);
+        for rule in rules(owner, &set, &forwarded(port)) {
             batch.add_rule(table, port, &rule);
         }
         let jump = Element::interface(port, Some(Verdict::Jump(port.to_owned())));
@@ -177,6 +179,8 @@ impl Police {
         let set = source_set(port);
         let mut batch = Batch::new();
         batch.flush_set(&self.table, &set).add_elements(&self.table, &set, &elements(sources));
+        batch.flush_chain(&self.table, &forwarded(port));
+        allow_forwarding(&mut batch, &self.table, port, sources);
         self.nft.apply(batch).await
     }
 
@@ -187,6 +191,7 @@ impl Police {
         batch
             .delete_elements(&self.table, PORTS, &[Element::interface(port, None)])
             .delete_chain(&self.table, port)
+            .delete_chain(&self.table, &forwarded(port))
             .delete_set(&self.table, &source_set(port));
         self.nft.apply(batch).await?;
         Ok(dropped.remove(port).unwrap_or_default())
@@ -212,7 +217,7 @@ impl Police {
 
 /// The rules of one port, in order. A packet cut short matches no rule that looks at what it lacks, so each protocol
 /// ends with a rule that drops what no rule before found good.
-fn rules(owner: PortOwner, sources: &str) -> Vec<Rule> {
+fn rules(owner: PortOwner, sources: &str, forwarded: &str) -> Vec<Rule> {
     let drop_because =
         |rule: Rule, reason: DropReason| rule.counter().verdict(Verdict::Drop).comment(reason.as_str());
     let from_sources = Rule::new().is(Field::PROTOCOL, IPV4).in_set(Field::IPV4_SOURCE, sources);
@@ -234,6 +239,7 @@ fn rules(owner: PortOwner, sources: &str) -> Vec<Rule> {
             DropReason::ForeignSource,
         ),
         from_sources.verdict(Verdict::Accept),
+        Rule::new().is(Field::PROTOCOL, IPV4).verdict(Verdict::Jump(forwarded.to_owned())),
         drop_because(Rule::new().is(Field::PROTOCOL, IPV4), DropReason::Ipv4Source),
         Rule::new()
             .is(Field::PROTOCOL, ARP)
@@ -251,10 +257,23 @@ fn rules(owner: PortOwner, sources: &str) -> Vec<Rule> {
     ]
 }
 
+/// The chain of packets from other addresses than the port's own.
+fn forwarded(port: &str) -> String {
+    format!("{port}-forwarded")
+}
+
+/// Lets a port send packets from any address where 0.0.0.0 is among its sources; ARP speaks for its own ones only.
+fn allow_forwarding(batch: &mut Batch, table: &Table, port: &str, sources: &[Ipv4Addr]) {
+    if sources.contains(&Ipv4Addr::UNSPECIFIED) {
+        batch.add_rule(table, &forwarded(port), &Rule::new().verdict(Verdict::Accept));
+    }
+}
+
 fn source_set(port: &str) -> String {
     format!("{port}-sources")
 }
 
 fn elements(sources: &[Ipv4Addr]) -> Vec<Element> {
-    sources.iter().copied().map(Element::address).collect()
+    let own = sources.iter().copied().filter(|source| !source.is_unspecified());
+    own.map(Element::address).collect()
 }

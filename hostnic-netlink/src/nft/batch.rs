@@ -117,15 +117,19 @@ impl Batch {
         self.step("add nftables chain", format!("{table} {chain}"), table, NLM_F_CREATE, message)
     }
 
-    /// Deletes a chain with its rules. Nothing may jump to it any more.
-    pub fn delete_chain(&mut self, table: &Table, chain: &str) -> &mut Self {
+    /// Deletes the rules of a chain.
+    pub fn flush_chain(&mut self, table: &Table, chain: &str) -> &mut Self {
         let attributes = vec![RuleAttribute::Table(table.name.clone()), RuleAttribute::Chain(chain.into())];
         let flush = NfTablesMessage::DeleteRule(RuleMessage { attributes });
+        self.step("delete rules of nftables chain", format!("{table} {chain}"), table, 0, flush)
+    }
+
+    /// Deletes a chain with its rules. Nothing may jump to it any more.
+    pub fn delete_chain(&mut self, table: &Table, chain: &str) -> &mut Self {
         let delete =
             NfTablesMessage::DeleteChain(ChainMessage { attributes: chain_attributes(table, chain) });
-        let subject = format!("{table} {chain}");
-        self.step("delete rules of nftables chain", subject.clone(), table, 0, flush);
-        self.step("delete nftables chain", subject, table, 0, delete)
+        self.flush_chain(table, chain);
+        self.step("delete nftables chain", format!("{table} {chain}"), table, 0, delete)
     }
 
     /// Makes a set or map, unless just that exists.

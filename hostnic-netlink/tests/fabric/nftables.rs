@@ -71,11 +71,14 @@ table bridge police {
         type filter hook prerouting priority filter; policy accept;
         iifname vmap @ports
     }
+    chain p0-forwarded {
+    }
     chain p0 {
         ether saddr != 52:54:00:00:01:0b counter drop comment "source-mac"
         ip saddr 0.0.0.0 ip daddr 255.255.255.255 ip protocol udp udp sport 68 udp dport 67 accept
         ip saddr @p0-sources ether daddr 02:fa:b1:1c:00:00 ip saddr != 10.1.0.0/24 counter drop comment "foreign-source"
         ip saddr @p0-sources accept
+        meta protocol ip jump p0-forwarded
         meta protocol ip counter drop comment "ipv4-source"
         arp ptype ip arp hlen 6 arp plen 4 arp saddr ether 52:54:00:00:01:0b arp saddr ip @p0-sources accept
         meta protocol arp counter drop comment "arp-sender"

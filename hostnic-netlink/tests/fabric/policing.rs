@@ -22,6 +22,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("the_router_takes_nothing_from_outside_the_subnet", foreign_source),
         trial("new_sources_hold_at_once_and_what_was_counted_stays", new_sources),
         trial("what_was_counted_stays_when_the_nic_is_unplugged_and_plugged_in_again", history),
+        trial("a_nic_that_may_forward_sends_from_any_address_until_it_may_no_more", forwarding),
         trial("a_source_of_ipv6_is_refused", ipv6_source),
     ]
 }
@@ -108,6 +109,23 @@ async fn another_address() {
     }
     pair.only_truth_is_heard().await;
     pair.dropped(DropReason::Ipv4Source, 3).await;
+}
+
+async fn forwarding() {
+    let pair = Pair::new().await;
+    pair.liar.knows("10.1.0.12", nic("a", 12).mac).await;
+    pair.liar.add_address("10.96.0.1/32").await;
+    let mouth = pair.liar.sender("10.96.0.1").await;
+    let own = "10.1.0.11".parse().unwrap();
+    pair.world.fabric.set_sources(&nic("a", 11).id, &[own, "0.0.0.0".parse().unwrap()]).await.unwrap();
+    mouth.send_to(b"another's", pair.to()).await.unwrap();
+    assert_eq!(next_heard(&pair.ear).await, b"another's");
+    pair.honest_talk().await;
+    assert_eq!(pair.world.drops().await, []);
+    pair.world.fabric.set_sources(&nic("a", 11).id, &[own]).await.unwrap();
+    mouth.send_to(b"lie", pair.to()).await.unwrap();
+    pair.only_truth_is_heard().await;
+    pair.dropped(DropReason::Ipv4Source, 1).await;
 }
 
 async fn another_sender() {

@@ -8,6 +8,7 @@ mod attach;
 mod create;
 mod describe;
 mod directory;
+mod forwarding;
 mod jobs;
 mod remove;
 mod reservation;

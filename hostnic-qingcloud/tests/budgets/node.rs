@@ -44,6 +44,7 @@ impl Node {
         self.seed += 1;
         let parts = AgentParts {
             provider: self.provider.clone(),
+            forwarding: None,
             programmer: Arc::new(self.kernel.clone()),
             store: Arc::new(self.store.clone()),
             clock: Arc::new(self.clock),

@@ -52,6 +52,7 @@ impl Node {
         let (store, clock) = (Arc::new(Witness::default()), TokioClock::new());
         let parts = AgentParts {
             provider: stack().around(Arc::new(provider)),
+            forwarding: None,
             programmer: Arc::new(kernel.clone()),
             store: store.clone(),
             clock: Arc::new(clock),

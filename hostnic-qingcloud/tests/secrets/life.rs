@@ -118,6 +118,7 @@ async fn node(provider: Arc<QingCloudProvider>, shown: &Shown) {
     let kernel = Kernel::new();
     let parts = AgentParts {
         provider: stack,
+        forwarding: None,
         programmer: Arc::new(kernel.clone()),
         store: Arc::new(MemoryStore::default()),
         clock: Arc::new(SystemClock),

@@ -61,6 +61,7 @@ pub(super) async fn serve(
     let folders = POD_FOLDERS.map(PathBuf::from).to_vec();
     let parts = AgentParts {
         provider: cloud.provider(),
+        forwarding: Some(cloud.forwarding()),
         programmer: Arc::new(NetlinkProgrammer::new(Netns::current()?, folders).await?),
         store: Arc::new(open_store(store, cloud.instance()).await?),
         clock: Arc::new(SystemClock),

@@ -171,15 +171,22 @@ pub(in super::super) fn delete(call: &mut Call<'_>) -> Answer {
     Ok(body([]))
 }
 
-pub(in super::super) const MODIFY: &[Parameter] =
-    &[required("nic", Form::Text), optional("nic_name", Form::Text), optional("private_ip", Form::Address)];
+pub(in super::super) const MODIFY: &[Parameter] = &[
+    required("nic", Form::Text),
+    optional("nic_name", Form::Text),
+    optional("private_ip", Form::Address),
+    optional("enable_aspoof", FLAG),
+];
 
-/// The address can be changed while the NIC is available. Moving to another vxnet, IPv6 and the anti-spoof switch are
-/// not simulated.
+/// The address can be changed while the NIC is available, the anti-spoof switch at any time. Moving to another vxnet and IPv6
+/// are not simulated.
 pub(in super::super) fn modify(call: &mut Call<'_>) -> Answer {
     let id = call.arguments.needed("nic");
     let parsed = id.parse().map_err(|_| Refusal::not_found("nic", id))?;
     let (name, address) = (call.arguments.raw("nic_name"), call.arguments.parsed("private_ip"));
     call.control.modify_nic(&parsed, name, address)?;
+    if let Some(anti_spoofing) = call.arguments.integer("enable_aspoof") {
+        call.control.set_forwarding(&parsed, anti_spoofing == 0)?;
+    }
     Ok(body([]))
 }

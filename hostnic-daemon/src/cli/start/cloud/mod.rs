@@ -7,6 +7,7 @@ mod sim;
 
 use std::sync::Arc;
 
+use hostnic_core::capability::NicForwarding;
 use hostnic_core::id::{InstanceId, InvalidValue, SubnetId};
 use hostnic_core::layer::Recorder;
 use hostnic_core::{NicProvider, Result};
@@ -80,6 +81,14 @@ impl Cloud {
         match self {
             Self::QingCloud(node) => node.provider.clone(),
             Self::Sim(simulated) => simulated.provider(),
+        }
+    }
+
+    /// How the cloud is told of NICs of this node that route.
+    pub(super) fn forwarding(&self) -> Arc<dyn NicForwarding> {
+        match self {
+            Self::QingCloud(node) => node.forwarding.clone(),
+            Self::Sim(simulated) => simulated.forwarding(),
         }
     }
 

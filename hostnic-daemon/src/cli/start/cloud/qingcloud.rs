@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use hostnic_core::capability::NicForwarding;
 use hostnic_core::id::{InstanceId, SubnetId};
 use hostnic_core::layer::{Concurrency, Deadline, Layered, Rate, RateLimit, Recorder, RetryConfig, Stack};
 use hostnic_core::store::{BootId, RedbStore};
@@ -75,7 +76,7 @@ impl QingCloudPlan {
             },
         };
         let reach = Reach::new(self.config.endpoint.to_string());
-        let provider = self.connect().await?;
+        let provider = Arc::new(self.connect().await?);
         let instance = provider.instance_id().clone();
         tracing::info!(
             %instance,
@@ -84,7 +85,8 @@ impl QingCloudPlan {
             access_file = %blame.file.display(),
             "the cloud is QingCloud"
         );
-        Ok(QingCloudNode { provider: layers(Arc::new(provider), blame, reach, recorder)?, instance })
+        let forwarding = provider.clone();
+        Ok(QingCloudNode { provider: layers(provider, blame, reach, recorder)?, forwarding, instance })
     }
 
     async fn connect(self) -> Result<QingCloudProvider> {
@@ -112,6 +114,7 @@ impl QingCloudPlan {
 #[derive(Debug)]
 pub(in super::super) struct QingCloudNode {
     pub(super) provider: Arc<dyn NicProvider>,
+    pub(super) forwarding: Arc<dyn NicForwarding>,
     pub(super) instance: InstanceId,
 }
 

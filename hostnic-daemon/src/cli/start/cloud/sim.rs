@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use hostnic_core::capability::NicForwarding;
 use hostnic_core::id::{InstanceId, InvalidValue};
 use hostnic_core::layer::Recorder;
 use hostnic_core::{NicProvider, Result};
@@ -58,6 +59,10 @@ impl SimPlan {
 impl Simulated {
     pub(super) fn provider(&self) -> Arc<dyn NicProvider> {
         self.cloud.recorded_provider(&self.instance, self.recorder.clone())
+    }
+
+    pub(super) fn forwarding(&self) -> Arc<dyn NicForwarding> {
+        self.cloud.forwarding(&self.instance)
     }
 
     /// Takes the NICs away and removes the namespaces.
