@@ -169,6 +169,8 @@ pub struct MarkedLink {
     pub addresses: Vec<IpNet>,
     /// Whether it was [silenced](RouteProgrammer::silence_pod): its DEL was answered, and only its NIC's way back is left.
     pub silenced: bool,
+    /// Whom the pod's default route by it goes to, where there is one.
+    pub gateway: Option<IpAddr>,
 }
 
 /// All that a comparison needs to know about a node's kernel.

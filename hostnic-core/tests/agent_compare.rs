@@ -137,6 +137,7 @@ impl Scene {
                     .unwrap(),
             ],
             silenced: false,
+            gateway: None,
         });
         self
     }

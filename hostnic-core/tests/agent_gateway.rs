@@ -305,3 +305,25 @@ async fn a_cloud_that_is_late_or_does_not_know_of_forwarding_keeps_no_pod_from_i
         assert_eq!(world.count(Operation::AllowForwarding), told, "{kind}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_default_route_by_the_node_outlives_the_records() {
+    let mut world = world();
+    let agent = world.warm_agent().await;
+    let pod = world.pod("p1");
+    let by_host = ByHost { default_route: true, ..ByHost::default() };
+    let answer = add(&world, &agent, &pod, by_host.clone()).await.unwrap();
+    world.quiet(&agent).await;
+    let before = programmed(&world);
+    assert_eq!(before.masquerade, Masquerade::Everything);
+    agent.stop().await;
+    world.store = MemoryStore::default();
+    let again = world.agent().await;
+    again.ready().await;
+    again.compare_now().await.unwrap();
+    assert_eq!(programmed(&world), before);
+    assert_eq!(again.leases()[0].plan.gateway, answer.gateway);
+    world.quiet(&again).await;
+    world.agree().await;
+    assert_eq!(add(&world, &again, &pod, by_host).await.unwrap().gateway, answer.gateway);
+}

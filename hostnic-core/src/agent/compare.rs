@@ -281,7 +281,8 @@ fn rebuilt(nic: &Nic, range: &SubnetRange, link: &MarkedLink, now: BootTime) -> 
             ifname: link.ifname.clone(),
             mac: nic.mac,
             address,
-            gateway: range.gateway,
+            // It may be the node's own.
+            gateway: link.gateway.unwrap_or(range.gateway),
             routes: Vec::new(),
             mtu: None,
         },

@@ -1,6 +1,7 @@
 //! Looks into the namespaces of a node for links that carry a mark.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use futures::StreamExt;
@@ -13,6 +14,7 @@ use super::alias::is_silenced;
 use crate::connection::Connection;
 use crate::link::Link;
 use crate::netns::Netns;
+use crate::route::{KernelRoute, MAIN_TABLE};
 
 /// How many namespaces are looked into at the same time: each takes a thread while it is.
 const AT_ONCE: usize = 8;
@@ -58,7 +60,7 @@ async fn look(connection: &Connection, netns: &NetnsPath, sandbox: Sandbox) -> R
     if links.is_empty() {
         return Ok(Vec::new());
     }
-    let addresses = connection.addresses().await?;
+    let (addresses, routes) = futures::try_join!(connection.addresses(), connection.routes())?;
     let marked = |link: Link| {
         let of_link = addresses.iter().filter(|address| address.link == link.index);
         let routable = of_link.map(|address| address.address).filter(|address| !link_local(address));
@@ -70,9 +72,14 @@ async fn look(connection: &Connection, netns: &NetnsPath, sandbox: Sandbox) -> R
             sandbox,
             addresses: routable.collect(),
             silenced: is_silenced(&link),
+            gateway: routes.iter().filter(|route| route.link == link.index).find_map(default_next_hop),
         })
     };
     Ok(links.into_iter().filter_map(marked).collect())
+}
+
+fn default_next_hop(route: &KernelRoute) -> Option<IpAddr> {
+    route.next_hop.filter(|_| route.destination.prefix_len() == 0 && route.table == MAIN_TABLE)
 }
 
 /// Addresses that the kernel gives to every link by itself.

@@ -90,6 +90,7 @@ async fn observe() {
         sandbox: attached.sandbox,
         addresses: vec![attached.address],
         silenced: false,
+        gateway: Some(attached.gateway),
     };
     assert_eq!(view.pods, [marked]);
 }

@@ -358,6 +358,11 @@ impl Links {
                     sandbox: *sandbox,
                     addresses: link.addresses.clone(),
                     silenced: link.silenced,
+                    gateway: link
+                        .routes
+                        .iter()
+                        .find(|route| route.destination.prefix_len() == 0)
+                        .and_then(|route| route.next_hop),
                 })
             })
         });
