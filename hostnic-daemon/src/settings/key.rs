@@ -151,7 +151,7 @@ pub(super) const SPECS: &[Spec] = &[
         takes: Takes::One("NAME"),
         earlier: &[only("gatewayns", QingAgent)],
         default: "hostnic",
-        help: "The name of NICs made to be the host's own in a pod's subnet",
+        help: "What the names of the host's own interfaces in pods' subnets begin with, where such are made; at most 13 bytes",
     },
     Spec {
         key: Key::Provider,

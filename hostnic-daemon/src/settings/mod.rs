@@ -99,7 +99,8 @@ pub struct Settings {
     pub cleanup_cache_on_exit: Setting<bool>,
     /// An interface that is never touched, beside that of the default route.
     pub iface: Setting<Option<IfName>>,
-    /// The name of NICs made to be the host's own in a pod's subnet; 1 to 64 printable characters.
+    /// What the names of interfaces begin with that are made to be the host's own in a pod's subnet; 1 to 13 bytes. A number
+    /// follows.
     pub gateway_name: Setting<String>,
     /// What is logged.
     pub log_level: Setting<LogLevel>,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use hostnic_cni::contract::DEFAULT_SOCKET;
+use hostnic_core::gateway::GatewayConfig;
 use hostnic_core::id::InvalidValue;
 use hostnic_core::pool::PoolConfig;
 
@@ -233,9 +234,9 @@ fn path(text: &str) -> Result<PathBuf, InvalidValue> {
 }
 
 fn gateway_name(text: &str) -> Result<String, InvalidValue> {
-    let valid = (1..=64).contains(&text.chars().count()) && !text.chars().any(char::is_control);
-    let invalid = || InvalidValue::new("gateway name", text, "1 to 64 printable characters");
-    valid.then(|| text.to_owned()).ok_or_else(invalid)
+    let config = GatewayConfig { name: text.to_owned(), ..GatewayConfig::new() };
+    config.validate()?;
+    Ok(config.name)
 }
 
 fn log_format(text: &str) -> Result<LogFormat, InvalidValue> {

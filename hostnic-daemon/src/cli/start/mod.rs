@@ -3,11 +3,11 @@
 mod cloud;
 mod company;
 mod flags;
+mod gateways;
 mod listeners;
 mod node;
 mod pool;
 mod reload;
-mod unfinished;
 
 use std::ffi::OsStr;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ impl Start {
         let flags = self.settings.clone();
         let (settings, notices) = in_force(argv0, self.settings)?;
         let logs = telemetry::begin(settings.log_level.value.as_str(), settings.log_format.value)?;
-        tell(&settings, &notices);
+        tell(&notices);
         // Whatever is wrong with flags and files is said before anything is begun.
         let plan = Plan::new(&settings, &self.sim).map_err(|error| Chain(&error).to_string())?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -44,16 +44,13 @@ impl Start {
 }
 
 /// Logs what a person should hear about the settings.
-fn tell(settings: &Settings, notices: &[Notice]) {
+fn tell(notices: &[Notice]) {
     for notice in notices {
         if notice.is_warning() {
             tracing::warn!("{notice}");
         } else {
             tracing::info!("{notice}");
         }
-    }
-    for line in unfinished::unfinished(settings) {
-        tracing::warn!("{line}");
     }
 }
 

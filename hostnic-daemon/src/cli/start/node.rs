@@ -17,6 +17,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::cloud::Cloud;
 use super::company::Company;
+use super::gateways::gateways;
 use super::listeners::listeners;
 use crate::settings::Settings;
 use crate::{Node, Observer, seed};
@@ -67,8 +68,9 @@ pub(super) async fn serve(
         clock: Arc::new(SystemClock),
         seed: seed()?,
     };
+    let config = AgentConfig { gateways: Some(gateways(settings)), ..AgentConfig::new(pool) };
     let listeners = listeners(settings).await?;
-    let mut node = Node::start_with(parts, AgentConfig::new(pool), listeners, observer).await?;
+    let mut node = Node::start_with(parts, config, listeners, observer).await?;
     let [tcp, manage] = [node.tcp_address(), node.manage_address()].map(in_words);
     tracing::info!(socket = %socket.display(), tcp, manage, store = %store.display(), "serving");
     let facts = node.facts().clone();
