@@ -4,6 +4,7 @@
 
 pub mod cli;
 mod command;
+pub mod doctor;
 mod facts;
 mod identity;
 mod listen;
