@@ -65,6 +65,12 @@ impl Client {
         &self.zone
     }
 
+    /// By how many seconds the cloud's clock is ahead of this machine's, as the cloud told when it last refused a request
+    /// for its time; `None` where it never did. Requests are signed by the cloud's clock from then on.
+    pub fn clock_ahead(&self) -> Option<i64> {
+        self.skew.learned()
+    }
+
     /// Makes one request, and a second where the first was refused for its time or for a role's old key.
     async fn call<T: DeserializeOwned>(&self, request: &Request, ends: Instant) -> Result<T, CallError> {
         match self.attempt(request, ends).await {

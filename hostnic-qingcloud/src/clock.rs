@@ -21,13 +21,28 @@ impl WallClock for SystemTimeOfDay {
 }
 
 /// How many seconds the cloud's clock is ahead of ours, as far as we were told.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Skew(AtomicI64);
 
+/// Stands for what nobody told.
+const UNTOLD: i64 = i64::MIN;
+
+impl Default for Skew {
+    fn default() -> Self {
+        Self(AtomicI64::new(UNTOLD))
+    }
+}
+
 impl Skew {
+    /// What was learned; `None` where the cloud never told its time.
+    pub(crate) fn learned(&self) -> Option<i64> {
+        let seconds = self.0.load(Ordering::Relaxed);
+        (seconds != UNTOLD).then_some(seconds)
+    }
+
     /// `local` as the cloud's clock shows it.
     pub(crate) fn correct(&self, local: SystemTime) -> SystemTime {
-        let seconds = self.0.load(Ordering::Relaxed);
+        let seconds = self.learned().unwrap_or(0);
         let by = Duration::from_secs(seconds.unsigned_abs());
         let corrected = if seconds < 0 { local.checked_sub(by) } else { local.checked_add(by) };
         corrected.unwrap_or(local)
@@ -53,11 +68,11 @@ mod tests {
     fn what_was_learned_corrects_in_both_directions() {
         let local = SystemTime::UNIX_EPOCH + Duration::from_secs(10_000);
         let skew = Skew::default();
-        assert_eq!(skew.correct(local), local);
+        assert_eq!((skew.correct(local), skew.learned()), (local, None));
         for ahead in [90, -90] {
             let cloud = SystemTime::UNIX_EPOCH + Duration::from_secs(10_000u64.saturating_add_signed(ahead));
             assert_eq!(skew.learn(cloud, local), ahead);
-            assert_eq!(skew.correct(local), cloud);
+            assert_eq!((skew.correct(local), skew.learned()), (cloud, Some(ahead)));
         }
     }
 }

@@ -56,7 +56,9 @@ async fn what_may_have_been_carried_out_is_never_repeated() {
 #[tokio::test(start_paused = true)]
 async fn a_wrong_clock_is_corrected_by_the_clouds_and_stays_so() {
     let (provider, script) = provider([no_at(1300, 90), nics(&[]), nics(&[])]).await;
+    assert_eq!(provider.client().clock_ahead(), None);
     provider.list_nics(&all()).await.unwrap();
+    assert_eq!(provider.client().clock_ahead(), Some(90));
     provider.list_nics(&all()).await.unwrap();
     let asked = script.asked();
     let stamps: Vec<_> = asked.iter().map(|asked| asked.get("time_stamp")).collect();
@@ -69,6 +71,7 @@ async fn a_clock_that_cannot_be_corrected_is_told_in_seconds() {
     let error = provider.delete_nics(&[id(1)]).await.unwrap_err();
     assert_eq!((error.kind(), error.effect()), (ErrorKind::Unauthorised, Effect::None));
     assert!(error.chain().to_string().contains("300 s ahead of the cloud's"), "{}", error.chain());
+    assert_eq!(provider.client().clock_ahead(), Some(-300));
     assert_eq!(script.actions().len(), 2);
 }
 
