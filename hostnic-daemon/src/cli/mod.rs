@@ -1,5 +1,6 @@
 //! The command line of `hostnic-daemon`.
 
+mod access;
 mod ask;
 mod config;
 mod control;

@@ -13,9 +13,10 @@ use hostnic_core::layer::Recorder;
 use hostnic_core::{NicProvider, Result};
 
 use super::flags::{FlagError, SimFlags, refuse_qingcloud};
+use crate::cli::access::AccessError;
 use crate::settings::{Provider, Settings};
 
-use qingcloud::{AccessError, QingCloudNode, QingCloudPlan};
+use qingcloud::{QingCloudNode, QingCloudPlan};
 use sim::{SimPlan, Simulated};
 
 /// A cloud that is checked and not reached yet.

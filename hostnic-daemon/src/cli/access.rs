@@ -1,0 +1,100 @@
+//! QingCloud's API, as the access file and the settings describe it.
+
+use std::path::{Path, PathBuf};
+
+use hostnic_core::id::InstanceId;
+use hostnic_core::store::{BootId, RedbStore};
+use hostnic_core::{Chain, Error, ErrorKind, Result};
+use hostnic_qingcloud::{
+    Config, ConfigError, ConnectError, InstanceSource, Loaded, QingCloud, QingCloudProvider, Warning,
+};
+
+use crate::settings::{Setting, Settings};
+
+/// An access file that was read and checked, and who this machine is said to be.
+#[derive(Debug)]
+pub(super) struct Access {
+    pub(super) config: Config,
+    pub(super) file: PathBuf,
+    /// What is odd about the file.
+    pub(super) warnings: Vec<Warning>,
+    instance: Option<InstanceId>,
+    store: PathBuf,
+}
+
+/// An access file that is of no use.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum AccessError {
+    #[error("{line}: the file cannot be used; name one with an access key, in the form of QingCloud's SDKs")]
+    Given { line: String, source: ConfigError },
+    #[error("the access file cannot be used; correct it, or name another with --access-file")]
+    Found(#[source] ConfigError),
+    #[error("no zone is given; name it with --zone, such as --zone pek3a, or as `zone` in {}", file.display())]
+    NoZone { file: PathBuf },
+}
+
+impl Access {
+    /// Reads the access file; asks nobody.
+    pub(super) fn read(settings: &Settings) -> std::result::Result<Self, AccessError> {
+        let Loaded { mut config, file, warnings, .. } = load(&settings.access_file)?;
+        let file = file.unwrap_or_default();
+        let Some(zone) = settings.zone.value.choose(Some(&config.zone)).map(str::to_owned) else {
+            return Err(AccessError::NoZone { file });
+        };
+        config.zone = zone;
+        let (instance, store) = (settings.instance.value.clone(), settings.store.value.clone());
+        Ok(Self { config, file, warnings, instance, store })
+    }
+
+    /// Learns who this instance is, where no flag says it. The API itself is not asked.
+    ///
+    /// # Errors
+    /// `Invalid` where nobody tells, and where the API cannot be reached as configured.
+    pub(super) async fn connect(self) -> Result<QingCloudProvider> {
+        let cloud = QingCloud::from_config(self.config).instance(instance_source(self.instance));
+        let error = match cloud.clone().connect().await {
+            Ok(provider) => return Ok(provider),
+            Err(error) => error,
+        };
+        let known = match &error {
+            ConnectError::Instance(_) => recorded(&self.store).await?,
+            _ => None,
+        };
+        let failed = |error| {
+            Error::new(ErrorKind::Invalid, "connect to", "QingCloud")
+                .detail(format_args!("correct {}, or name this machine with --instance", self.file.display()))
+                .source(error)
+        };
+        let Some(instance) = known else { return Err(failed(error)) };
+        tracing::warn!(error = %Chain(&error), %instance, "the records tell which instance this is, as nobody else does");
+        cloud.instance(InstanceSource::Given(instance)).connect().await.map_err(failed)
+    }
+}
+
+fn load(given: &Setting<Option<PathBuf>>) -> std::result::Result<Loaded, AccessError> {
+    let home = std::env::home_dir();
+    match &given.value {
+        Some(path) => Config::load(path, home.as_deref()).map_err(|source| AccessError::Given {
+            line: given.source.line(&path.display().to_string()),
+            source,
+        }),
+        None => Config::load_default(home.as_deref()).map_err(AccessError::Found),
+    }
+}
+
+/// The flag, the file that the cloud puts into its instances, or the metadata service.
+fn instance_source(given: Option<InstanceId>) -> InstanceSource {
+    if let Some(id) = given {
+        return InstanceSource::Given(id);
+    }
+    match InstanceSource::system_file() {
+        InstanceSource::File(path) if !path.exists() => InstanceSource::metadata(),
+        file => file,
+    }
+}
+
+/// Who this machine was when the records of this boot were begun: its pods must not wait for the metadata service.
+async fn recorded(store: &Path) -> Result<Option<InstanceId>> {
+    let host = RedbStore::host(store, BootId::of_this_boot()?).await?;
+    Ok(host.map(|host| InstanceId::new(host.as_str())).transpose()?)
+}
