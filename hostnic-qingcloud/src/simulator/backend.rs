@@ -237,6 +237,10 @@ fn call(
 }
 
 impl Responder for Backend {
+    fn time(&self) -> Option<SystemTime> {
+        Some(self.clock.now())
+    }
+
     async fn respond(&self, request: Request) -> Reply {
         if !matches!(request.path.as_str(), "/iaas" | "/iaas/" | "/iam" | "/iam/") {
             return page(404);

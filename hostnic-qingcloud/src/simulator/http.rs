@@ -9,11 +9,11 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
-use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Response, StatusCode};
@@ -54,6 +54,11 @@ pub(super) enum Reply {
 /// Answers requests.
 pub(super) trait Responder: Send + Sync + 'static {
     fn respond(&self, request: Request) -> impl Future<Output = Reply> + Send;
+
+    /// The time that answers tell; `None` for the machine's own.
+    fn time(&self) -> Option<SystemTime> {
+        None
+    }
 }
 
 /// Listeners and their connections. They end with it.
@@ -304,8 +309,12 @@ async fn answer(
     let length = body.len();
     let mut response = Response::new(Payload::new(body, cut));
     *response.status_mut() = StatusCode::from_u16(status).map_err(|_| Broken)?;
-    response.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(content_type));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response.headers_mut().insert(CONTENT_LENGTH, length.into());
+    if let Some(time) = responder.time() {
+        let date = HeaderValue::from_str(&httpdate::fmt_http_date(time)).map_err(|_| Broken)?;
+        response.headers_mut().insert(DATE, date);
+    }
     Ok(response)
 }
 
