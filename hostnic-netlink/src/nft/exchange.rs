@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use hostnic_core::Result;
 use netlink_packet_core::{NLM_F_DUMP, NLM_F_DUMP_INTR, NetlinkBuffer, NetlinkMessage, NetlinkPayload};
-use netlink_packet_netfilter::nftables::{NfTablesMessage, RuleAttribute, RuleMessage};
-use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterMessageInner};
+use netlink_packet_netfilter::nftables::{ChainMessage, NfTablesMessage, RuleAttribute, RuleMessage};
+use netlink_packet_netfilter::{
+    NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily,
+};
 use netlink_sys::Socket;
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use nix::errno::Errno;
@@ -17,7 +19,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use nix::sys::time::TimeVal;
 
 use super::batch::{BEGIN, Batch, append};
-use super::{RuleCounter, Table};
+use super::{ForwardDrop, RuleCounter, Table};
 use crate::error::KernelError;
 
 const DEADLINE: Duration = Duration::from_secs(2);
@@ -53,41 +55,67 @@ pub(super) fn apply(batch: &Batch) -> Result<()> {
 
 /// Reads the counters of a table's rules, or of a chain's.
 pub(super) fn counters(table: &Table, chain: Option<&str>) -> Result<Vec<RuleCounter>> {
-    let failed = |error: KernelError| error.during("read nftables counters", table);
-    for _ in 0..DUMP_ATTEMPTS {
-        match dump(table, chain) {
-            Err(KernelError::Interrupted(_)) => {}
-            rules => return rules.map_err(failed),
-        }
-    }
-    Err(failed(KernelError::Interrupted(DUMP_ATTEMPTS)))
-}
-
-fn dump(table: &Table, chain: Option<&str>) -> Result<Vec<RuleCounter>, KernelError> {
     let mut attributes = vec![RuleAttribute::Table(table.name.clone())];
     attributes.extend(chain.map(|chain| RuleAttribute::Chain(chain.to_owned())));
     let request = NfTablesMessage::GetRule(RuleMessage { attributes });
+    let request = NetfilterMessage::new(NetfilterHeader::new(table.family.number(), 0, 0), request);
+    let counters = list(&request, |_, message| match message {
+        NfTablesMessage::NewRule(rule) => RuleCounter::read(&rule),
+        _ => None,
+    });
+    counters.map_err(|error| error.during("read nftables counters", table))
+}
+
+/// Reads which chains drop what is forwarded.
+pub(super) fn forward_drops() -> Result<Vec<ForwardDrop>> {
+    let request = NfTablesMessage::GetChain(ChainMessage { attributes: Vec::new() });
+    let header = NetfilterHeader::new(NetfilterProtoFamily::Unspec, 0, 0);
+    let chains = list(&NetfilterMessage::new(header, request), |family, message| match message {
+        NfTablesMessage::NewChain(chain) => ForwardDrop::read(family, &chain),
+        _ => None,
+    });
+    chains.map_err(|error| error.during("read nftables chains", "of all tables"))
+}
+
+/// All that `read` makes of a list, which is read again when it changed meanwhile.
+fn list<T>(
+    request: &NetfilterMessage,
+    read: impl Fn(NetfilterProtoFamily, NfTablesMessage) -> Option<T>,
+) -> Result<Vec<T>, KernelError> {
+    for _ in 0..DUMP_ATTEMPTS {
+        match dump(request, &read) {
+            Err(KernelError::Interrupted(_)) => {}
+            list => return list,
+        }
+    }
+    Err(KernelError::Interrupted(DUMP_ATTEMPTS))
+}
+
+fn dump<T>(
+    request: &NetfilterMessage,
+    read: impl Fn(NetfilterProtoFamily, NfTablesMessage) -> Option<T>,
+) -> Result<Vec<T>, KernelError> {
     let mut bytes = Vec::new();
-    let header = NetfilterHeader::new(table.family.number(), 0, 0);
-    append(&mut bytes, NetfilterMessage::new(header, request), NLM_F_DUMP, DUMP);
+    append(&mut bytes, request.clone(), NLM_F_DUMP, DUMP);
     let socket = open()?;
     send(&socket, &bytes)?;
-    let mut rules = Vec::new();
+    let mut found = Vec::new();
     let mut interrupted = false;
     loop {
         for message in receive(&socket)? {
             interrupted |= message.header.flags & NLM_F_DUMP_INTR != 0;
             match message.payload {
                 NetlinkPayload::InnerMessage(NetfilterMessage {
-                    inner: NetfilterMessageInner::NfTables(NfTablesMessage::NewRule(rule)),
+                    header,
+                    inner: NetfilterMessageInner::NfTables(message),
                     ..
-                }) => rules.extend(RuleCounter::read(&rule)),
+                }) => found.extend(read(header.family, message)),
                 NetlinkPayload::Error(error) => return Err(KernelError::refused(&error)),
                 NetlinkPayload::Done(done) if done.code < 0 => {
                     return Err(KernelError::refused_code(done.code));
                 }
                 NetlinkPayload::Done(_) if interrupted => return Err(KernelError::Interrupted(1)),
-                NetlinkPayload::Done(_) => return Ok(rules),
+                NetlinkPayload::Done(_) => return Ok(found),
                 _ => return Err(KernelError::Unexpected),
             }
         }

@@ -1,10 +1,11 @@
 //! nftables over netlink: transactions that make tables, chains, sets and rules, and the counters of the rules.
 //!
 //! A [`Batch`] is carried out whole or not at all. All that is made lives in a [`Table`] of our own: the rules of
-//! others are neither read nor changed. Nothing here needs the `nft` program; `nft list ruleset` shows what was made.
+//! others are not changed, and but for [`Nft::forward_drops`] not read. Nothing here needs the `nft` program; `nft list ruleset` shows what was made.
 
 mod batch;
 mod exchange;
+mod forward;
 mod rule;
 mod set;
 
@@ -14,6 +15,7 @@ use hostnic_core::Result;
 use netlink_packet_netfilter::NetfilterProtoFamily;
 
 pub use batch::{BaseChain, Batch, ChainKind, Hook, Policy};
+pub use forward::ForwardDrop;
 pub use rule::{Field, Rule, RuleCounter, Verdict};
 pub use set::{Element, Set, SetType};
 
@@ -101,5 +103,15 @@ impl Nft {
     pub async fn counters(&self, table: &Table, chain: Option<&str>) -> Result<Vec<RuleCounter>> {
         let (table, chain) = (table.clone(), chain.map(str::to_owned));
         self.netns.run(move || exchange::counters(&table, chain.as_deref())).await?
+    }
+
+    /// The base chains, whoever made them, that drop forwarded packets of IPv4 which no rule decided about.
+    ///
+    /// What the older `iptables` keeps beside nftables is not among them.
+    ///
+    /// # Errors
+    /// `Unauthorised` without the capability NET_ADMIN, `Transient` when the chains changed all the while.
+    pub async fn forward_drops(&self) -> Result<Vec<ForwardDrop>> {
+        self.netns.run(exchange::forward_drops).await?
     }
 }

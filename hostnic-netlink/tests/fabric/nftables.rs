@@ -31,6 +31,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ];
     if witnessed {
         trials.push(trial("the_rules_of_a_port_are_what_nft_says_they_are", rules));
+        trials.push(trial("chains_that_drop_what_is_forwarded_are_found", forward_drops));
         trials.push(trial("thousands_of_elements_fit_in_a_batch", many_elements));
     }
     trials
@@ -113,6 +114,42 @@ async fn namespace(name: &str) -> (NamedNetns, Nft) {
     let named = NamedNetns::create(format!("/run/nft-{name}")).await.unwrap();
     let nft = Nft::new(named.open().unwrap());
     (named, nft)
+}
+
+async fn forward_drops() {
+    let (named, nftables) = namespace("forward").await;
+    let netns = named.open().unwrap();
+    assert_eq!(nftables.forward_drops().await.unwrap(), []);
+    // Those that are not meant: another policy, another hook, other packets, no base chain.
+    let rules = "
+        table ip filter {
+            chain FORWARD { type filter hook forward priority 0; policy drop; }
+            chain INPUT { type filter hook input priority 0; policy drop; }
+            chain plain { drop; }
+        }
+        table ip other {
+            chain FORWARD { type filter hook forward priority 1; policy accept; }
+        }
+        table inet fw {
+            chain f { type filter hook forward priority 2; policy drop; }
+        }
+        table ip6 filter {
+            chain FORWARD { type filter hook forward priority 0; policy drop; }
+        }
+        table bridge b {
+            chain f { type filter hook forward priority 0; policy drop; }
+        }
+        table netdev n {
+            chain i { type filter hook ingress device lo priority 0; policy accept; }
+        }
+    ";
+    let file = Path::new("/run/nft-forward.nft");
+    std::fs::write(file, rules).unwrap();
+    nft(&netns, &["-f", file.to_str().unwrap()]).await;
+    let found = nftables.forward_drops().await.unwrap();
+    let mut found: Vec<_> = found.iter().map(ToString::to_string).collect();
+    found.sort();
+    assert_eq!(found, ["inet fw f", "ip filter FORWARD"]);
 }
 
 async fn many_elements() {
