@@ -4,6 +4,7 @@ mod access;
 mod ask;
 mod config;
 mod control;
+mod doctor;
 mod in_force;
 mod list;
 mod start;
@@ -37,6 +38,8 @@ enum Command {
     Nics(Ask),
     /// List the pods of this node and what they have.
     Pods(Ask),
+    /// Find what keeps pods of this machine from their NICs, and what to do about each; takes the flags of start.
+    Doctor(Box<doctor::Doctor>),
     /// Look into a store.
     #[command(subcommand)]
     Store(store::Store),
@@ -89,6 +92,7 @@ pub fn run() -> ExitCode {
         Command::Status(ask) => status::status(&ask),
         Command::Nics(ask) => list::nics(&ask),
         Command::Pods(ask) => list::pods(&ask),
+        Command::Doctor(doctor) => doctor.run(&argv0),
         Command::Store(store) => store.run(),
         Command::Version(ask) => list::version(&ask),
     };

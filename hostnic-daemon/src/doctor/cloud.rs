@@ -1,5 +1,6 @@
 //! The cloud: credentials, clock, instance and vxnets.
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 
 use hostnic_core::cloud::{Instance, Subnet};
@@ -20,6 +21,8 @@ pub struct CloudFacts {
     pub instance: Result<Instance, Error>,
     /// The vxnets that are configured, and those of them that the cloud described.
     pub subnets: (Vec<SubnetId>, Result<Vec<Subnet>, Error>),
+    /// Those that exist and are bound to no router, where the cloud tells them from those that do not exist.
+    pub unbound: BTreeSet<SubnetId>,
     /// By how many seconds the cloud's clock is ahead of this machine's; `None` where the cloud did not say.
     pub clock_ahead: Option<i64>,
 }
@@ -33,6 +36,7 @@ impl CloudFacts {
             credentials: credentials.to_string(),
             instance,
             subnets: (subnets, described),
+            unbound: BTreeSet::new(),
             clock_ahead: None,
         }
     }
@@ -46,7 +50,10 @@ pub fn cloud_findings(facts: &CloudFacts) -> Vec<Finding> {
         Ok(instance) => match &facts.subnets {
             (asked, Ok(subnets)) => findings.extend(asked.iter().flat_map(|id| {
                 let described = subnets.iter().find(|subnet| subnet.id == *id);
-                vxnet(id, described, instance)
+                match described {
+                    Some(subnet) => vxnet(subnet, instance),
+                    None => vec![undescribed(id, facts.unbound.contains(id))],
+                }
             })),
             (_, Err(error)) => findings.push(failed(error, &facts.credentials)),
         },
@@ -94,15 +101,23 @@ fn clock(ahead: i64) -> Option<Finding> {
     })
 }
 
-fn vxnet(id: &SubnetId, described: Option<&Subnet>, instance: &Instance) -> Vec<Finding> {
+fn undescribed(id: &SubnetId, unbound: bool) -> Finding {
     let object = format!("vxnet {id}");
+    if unbound {
+        return without_router(object);
+    }
+    let problem = "does not exist in this zone, or not for this access key";
+    Finding::error(object, problem, "correct its id, or the zone")
+}
+
+fn without_router(object: String) -> Finding {
+    let problem = "is bound to no VPC router: pods in it reach nothing";
+    Finding::error(object, problem, "bind it to the VPC of this instance")
+}
+
+fn vxnet(subnet: &Subnet, instance: &Instance) -> Vec<Finding> {
+    let object = format!("vxnet {}", subnet.id);
     let finding = |problem: String, remedy: &str| Finding::error(&object, problem, remedy);
-    let Some(subnet) = described else {
-        return vec![finding(
-            "does not exist in this zone, or not for this access key".to_owned(),
-            "correct its id, or the zone",
-        )];
-    };
     let mut findings = Vec::new();
     if !subnet.dhcp {
         findings.push(finding(
@@ -111,10 +126,7 @@ fn vxnet(id: &SubnetId, described: Option<&Subnet>, instance: &Instance) -> Vec<
         ));
     }
     match (&subnet.router, &instance.router) {
-        (None, _) => findings.push(finding(
-            "is bound to no VPC router: pods in it reach nothing".to_owned(),
-            "bind it to the VPC of this instance",
-        )),
+        (None, _) => findings.push(without_router(object.clone())),
         (Some(theirs), Some(ours)) if theirs != ours => findings.push(finding(
             format!("is bound to router {theirs}, and this instance's VPC is {ours}"),
             "use a vxnet of this instance's VPC",
@@ -148,6 +160,7 @@ mod tests {
             credentials: "/etc/qingcloud/client.yaml".to_owned(),
             instance: Ok(instance),
             subnets: (vec![subnet.id.clone()], Ok(vec![subnet])),
+            unbound: BTreeSet::new(),
             clock_ahead: Some(2),
         }
     }
@@ -198,6 +211,13 @@ mod tests {
             ("router rtr-2", only_in_vxnet(|subnet| subnet.router = "rtr-2".parse().ok())),
             ("is full", only_in_vxnet(|subnet| subnet.room = Some(0))),
             ("does not exist", only(|facts| facts.subnets.1 = Ok(Vec::new()))),
+            (
+                "no VPC router",
+                only(|facts| {
+                    facts.subnets.1 = Ok(Vec::new());
+                    facts.unbound = facts.subnets.0.iter().cloned().collect();
+                }),
+            ),
         ];
         for (words, finding) in findings {
             assert_eq!(finding.object, "vxnet vxnet-1");

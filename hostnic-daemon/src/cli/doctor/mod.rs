@@ -1,0 +1,106 @@
+//! `hostnic-daemon doctor`: what keeps pods of this machine from their NICs, and what to do.
+
+mod cloud;
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use hostnic_core::Result;
+use hostnic_netlink::Netns;
+use hostnic_netlink::nft::Nft;
+
+use super::Output;
+use super::in_force::{in_force, say};
+use super::list::print;
+use super::table::table;
+use crate::doctor::{
+    CniFolders, Finding, Severity, Sysctls, cni_findings, firewall_findings, host_findings,
+    interference_findings, managed_links,
+};
+use crate::settings::{Flags, Settings};
+
+/// The flags of `hostnic-daemon doctor`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Doctor {
+    /// How to print.
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    output: Output,
+    /// Where the container runtime finds network configurations.
+    #[arg(long, value_name = "PATH", default_value = "/etc/cni/net.d")]
+    cni_conf_dir: PathBuf,
+    /// Where the container runtime finds plugins.
+    #[arg(long, value_name = "PATH", default_value = "/opt/cni/bin")]
+    cni_bin_dir: PathBuf,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+impl Doctor {
+    pub(super) fn run(self, argv0: &OsStr) -> std::result::Result<(), String> {
+        let (settings, notices) = in_force(argv0, self.flags)?;
+        for notice in notices.iter().filter(|notice| notice.is_warning()) {
+            say(notice);
+        }
+        let folders = CniFolders { configurations: self.cni_conf_dir, binaries: self.cni_bin_dir };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| format!("no runtime could be started: {error}"))?;
+        let mut findings = runtime.block_on(examine(&settings, &folders));
+        findings.sort_by_key(|finding| finding.severity);
+        print(self.output, &findings, |findings| as_table(findings))?;
+        match findings.iter().filter(|finding| finding.severity == Severity::Error).count() {
+            0 => Ok(()),
+            1 => Err("1 error was found; its remedy is beside it".to_owned()),
+            errors => Err(format!("{errors} errors were found; their remedies are beside them")),
+        }
+    }
+}
+
+/// Everything that is wrong, in the order in which it was looked at.
+async fn examine(settings: &Settings, folders: &CniFolders) -> Vec<Finding> {
+    let (mut findings, ours) = cloud::examine(settings).await;
+    findings.extend(looked("/proc/sys", Sysctls::read(Path::new("/proc")), |read| host_findings(&read)));
+    let drops = forward_drops().await.map_err(|error| error.chain().to_string());
+    findings.extend(looked("nftables", drops, |drops| firewall_findings(&drops)));
+    let managed = managed_links(Path::new("/sys"), Path::new("/run"), &ours);
+    findings.extend(looked("/sys/class/net and /run", managed, |managed| interference_findings(&managed)));
+    let found = cni_findings(folders);
+    let of = format!("{} and {}", folders.configurations.display(), folders.binaries.display());
+    findings.extend(looked(&of, found, |found| found));
+    findings
+}
+
+async fn forward_drops() -> Result<Vec<hostnic_netlink::nft::ForwardDrop>> {
+    Nft::new(Netns::current()?).forward_drops().await
+}
+
+/// What was found, or that nobody could look.
+fn looked<T, E: ToString>(
+    at: &str,
+    facts: std::result::Result<T, E>,
+    judge: impl FnOnce(T) -> Vec<Finding>,
+) -> Vec<Finding> {
+    match facts {
+        Ok(facts) => judge(facts),
+        Err(error) => vec![Finding::warning(
+            at,
+            format_args!("could not be looked at: {}", error.to_string()),
+            "run doctor as root, in the network namespace of the daemon",
+        )],
+    }
+}
+
+fn as_table(findings: &[Finding]) -> String {
+    if findings.is_empty() {
+        return "no finding: nothing keeps pods from their NICs".to_owned();
+    }
+    let row = |finding: &Finding| {
+        let severity = match finding.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        };
+        [severity.to_owned(), finding.object.clone(), finding.problem.clone(), finding.remedy.clone()]
+    };
+    table(["SEVERITY", "OBJECT", "PROBLEM", "REMEDY"], &findings.iter().map(row).collect::<Vec<_>>())
+}

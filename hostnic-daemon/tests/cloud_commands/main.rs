@@ -1,0 +1,55 @@
+//! The commands that ask the cloud without a daemon, as programs, against the simulated API.
+//!
+//! Everything happens in a private network: nothing of the machine is looked at or touched, and no root is needed.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails should panic")]
+
+mod doctor;
+mod place;
+
+use std::future::Future;
+use std::process::{Command, ExitCode};
+
+use hostnic_netlink::isolation::enter_private_world;
+use libtest_mimic::{Arguments, Failed, Trial};
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    if !arguments.list
+        && let Err(reason) = ready()
+    {
+        // A skipped test must not look like a passed one where nobody reads the output.
+        let verdict = if std::env::var_os("CI").is_some() { "FAILED" } else { "SKIPPED" };
+        eprintln!("\n*** {verdict}: the tests of commands that ask the cloud did not run: {reason} ***\n");
+        return ExitCode::from(u8::from(verdict == "FAILED"));
+    }
+    // They change settings of the one kernel namespace that all of them look at.
+    arguments.test_threads = Some(1);
+    let trials = [doctor::trials()];
+    libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit_code()
+}
+
+fn ready() -> Result<(), String> {
+    enter_private_world().map_err(|error| error.chain().to_string())?;
+    let witness = Command::new("nft").arg("-v").output();
+    witness.map_err(|error| format!("`nft` is needed to set a firewall up (package nftables): {error}"))?;
+    for setting in doctor::SOUND {
+        doctor::set(setting).map_err(|error| format!("{}: {error}", setting.0))?;
+    }
+    Ok(())
+}
+
+fn trial<F, T>(name: &str, test: F) -> Trial
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Future<Output = ()>,
+{
+    Trial::test(name.to_owned(), move || {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .map_err(|error| Failed::from(format!("no runtime: {error}")))?;
+        runtime.block_on(test());
+        Ok(())
+    })
+}
