@@ -7,6 +7,7 @@ mod control;
 mod doctor;
 mod in_force;
 mod list;
+mod nic;
 mod start;
 mod status;
 mod store;
@@ -40,6 +41,9 @@ enum Command {
     Pods(Ask),
     /// Find what keeps pods of this machine from their NICs, and what to do about each; takes the flags of start.
     Doctor(Box<doctor::Doctor>),
+    /// Look for NICs in the whole account; takes the flags of start.
+    #[command(subcommand)]
+    Nic(nic::Nic),
     /// Look into a store.
     #[command(subcommand)]
     Store(store::Store),
@@ -93,6 +97,7 @@ pub fn run() -> ExitCode {
         Command::Nics(ask) => list::nics(&ask),
         Command::Pods(ask) => list::pods(&ask),
         Command::Doctor(doctor) => doctor.run(&argv0),
+        Command::Nic(nic) => nic.run(&argv0),
         Command::Store(store) => store.run(),
         Command::Version(ask) => list::version(&ask),
     };

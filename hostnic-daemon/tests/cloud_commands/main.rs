@@ -5,6 +5,7 @@
 
 mod doctor;
 mod place;
+mod sweep;
 
 use std::future::Future;
 use std::process::{Command, ExitCode};
@@ -24,7 +25,7 @@ fn main() -> ExitCode {
     }
     // They change settings of the one kernel namespace that all of them look at.
     arguments.test_threads = Some(1);
-    let trials = [doctor::trials()];
+    let trials = [doctor::trials(), sweep::trials()];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit_code()
 }
 
