@@ -59,7 +59,7 @@ pub fn cni_findings(folders: &CniFolders) -> io::Result<Vec<Finding>> {
         (None, _) => findings.push(Finding::error(
             folders.configurations.display(),
             "has no configuration of type hostnic or qingcni: the runtime never asks for a NIC",
-            "copy deploy/systemd/10-hostnic.conf there, or your own",
+            r#"write 10-hostnic.conf there, such as {"cniVersion":"1.0.0","name":"hostnic","type":"hostnic"}"#,
         )),
         (Some(entry), Some(first)) if entry.file != first => findings.push(Finding::error(
             first.display(),

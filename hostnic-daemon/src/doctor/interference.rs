@@ -70,11 +70,12 @@ impl Manager {
     fn remedy(self) -> &'static str {
         match self {
             Self::NetworkManager => {
-                "install deploy/systemd/90-hostnic-networkmanager.conf as /etc/NetworkManager/conf.d/90-hostnic.conf, then \
-                 systemctl reload NetworkManager"
+                "nmcli device set LINK managed no; for good, name it in unmanaged-devices= of a file in \
+                 /etc/NetworkManager/conf.d, then systemctl reload NetworkManager"
             }
             Self::Networkd => {
-                "install deploy/systemd/05-hostnic.network in /etc/systemd/network, then networkctl reload"
+                "put a file with [Match] Name=LINK and [Link] Unmanaged=yes first in /etc/systemd/network, then networkctl \
+                 reload"
             }
         }
     }
@@ -99,7 +100,8 @@ pub fn interference_findings(managed: &[ManagedLink]) -> Vec<Finding> {
             Manager::Networkd => "systemd-networkd",
         };
         let problem = format!("is managed by {program}, which gives it addresses and routes on the host");
-        Finding::error(format_args!("link {}", link.name), problem, link.by.remedy())
+        let remedy = link.by.remedy().replace("LINK", &link.name);
+        Finding::error(format_args!("link {}", link.name), problem, remedy)
     };
     managed.iter().map(finding).collect()
 }
@@ -150,6 +152,7 @@ mod tests {
         let findings = interference_findings(&managed(&machine));
         assert_eq!(findings[0].object, "link eth1");
         assert!(findings[0].problem.contains("NetworkManager"), "{findings:?}");
+        assert!(findings[0].remedy.contains("nmcli device set eth1 managed no"), "{findings:?}");
         assert!(findings[1].problem.contains("systemd-networkd"), "{findings:?}");
     }
 
