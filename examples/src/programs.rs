@@ -1,5 +1,6 @@
 //! The programs that the demo and the benchmark start: built beside this one, in the same profile.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -36,6 +37,9 @@ impl Program {
         if !cfg!(debug_assertions) {
             build.arg("--release");
         }
+        for (name, _) in std::env::vars_os().filter(|(name, _)| says_what_is_run(name)) {
+            build.env_remove(name);
+        }
         let status = build.status().map_err(|error| format!("cargo could not be run: {error}"))?;
         if status.success() {
             Ok(program)
@@ -56,4 +60,13 @@ impl Program {
             Err(format!("there is no {} at {}; build it, or name one", self.name, program.display()))
         }
     }
+}
+
+/// Whether `cargo run` set the variable to tell a program about its own package. Handed on, it would tell build scripts
+/// that they are out of date: ring's asks for them, and everything above ring would be built anew at each start.
+fn says_what_is_run(variable: &OsStr) -> bool {
+    let name = variable.to_string_lossy();
+    ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_NAME", "CARGO_CRATE_NAME", "CARGO_PRIMARY_PACKAGE"]
+        .iter()
+        .any(|prefix| name.starts_with(prefix))
 }
