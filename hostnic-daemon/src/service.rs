@@ -9,6 +9,7 @@ use hostnic_cni::contract::{
 use hostnic_cni::environment::Command;
 use hostnic_cni::error::{CniError, Code};
 use hostnic_core::agent::{AddRequest, ByHost, CheckRequest, DelRequest, GcRequest};
+use hostnic_core::attachment::AttachmentKey;
 use hostnic_core::ledger::LeaseRecord;
 use hostnic_core::route::Route;
 use hostnic_core::{Error, ErrorKind};
@@ -34,6 +35,14 @@ impl Service {
     fn failed(&self, command: Command, error: &Error) -> CniError {
         self.facts.observer.errors().note(error);
         CniError::from_core(command, error)
+    }
+}
+
+/// Logs what became of an operation.
+fn log<T>(command: Command, key: &AttachmentKey, answer: &Result<T, Error>) {
+    match answer {
+        Ok(_) => tracing::debug!(attachment = %key, "{command} done"),
+        Err(error) => tracing::warn!(attachment = %key, error = %error.chain(), "{command} failed"),
     }
 }
 
@@ -69,6 +78,7 @@ fn recorded(record: LeaseRecord) -> Interface {
 #[async_trait]
 impl NodeService for Service {
     async fn add(&self, request: Add) -> Result<Interface, CniError> {
+        let key = request.key.clone();
         let asked = AddRequest {
             routes: routes(&request),
             by_host: by_host(&request),
@@ -83,6 +93,7 @@ impl NodeService for Service {
         let running = self.facts.observer.operations().begin(Operation::Add);
         let answer = self.facts.agent.add(asked).await;
         running.end(&answer);
+        log(Command::Add, &key, &answer);
         let answer = answer.map_err(|error| {
             let failure = self.failed(Command::Add, &error);
             // What this node does not offer is a field of the configuration.
@@ -99,10 +110,12 @@ impl NodeService for Service {
     }
 
     async fn del(&self, request: Del) -> Result<(), CniError> {
+        let key = request.key.clone();
         let asked = DelRequest { key: request.key, netns: request.netns, started: request.call.started_at };
         let running = self.facts.observer.operations().begin(Operation::Del);
         let answer = self.facts.agent.del(asked).await;
         running.end(&answer);
+        log(Command::Del, &key, &answer);
         answer.map_err(|e| self.failed(Command::Del, &e))
     }
 

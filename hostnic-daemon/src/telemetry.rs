@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 
 use clap::ValueEnum;
+use tracing_subscriber::fmt::format::FmtSpan;
 use tracing_subscriber::{EnvFilter, reload};
 
 /// The form of a log line.
@@ -43,6 +44,8 @@ pub(crate) fn begin(level: &str, format: LogFormat) -> Result<Logs, String> {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter(level)?)
         .with_writer(std::io::stderr)
+        // A call to the cloud is told when it has ended, with its outcome.
+        .with_span_events(FmtSpan::CLOSE)
         .with_ansi(std::io::stderr().is_terminal());
     let failed = |error| format!("logging cannot begin: {error}");
     match format {

@@ -92,6 +92,7 @@ pub(super) async fn await_link(shared: &Shared, nic: &NicId, mac: MacAddr) {
     };
     match arrived {
         Ok(()) => {
+            tracing::debug!(%nic, %mac, "a NIC is ready");
             let mut inflight = shared.inflight();
             inflight.plugged.remove(nic);
             inflight.attach_trouble = None;
