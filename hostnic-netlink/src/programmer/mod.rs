@@ -26,6 +26,7 @@ use node::{Arrivals, Node};
 use plan::{Beginning, Difference, PodState};
 use pod::Pod;
 use silenced::Silenced;
+use survey::Places;
 
 /// Where runtimes keep the namespaces of pods: containerd, CRI-O and `ip netns` in the first, Docker in the second.
 pub const POD_FOLDERS: [&str; 2] = ["/run/netns", "/var/run/docker/netns"];
@@ -39,7 +40,7 @@ pub const POD_FOLDERS: [&str; 2] = ["/run/netns", "/var/run/docker/netns"];
 pub struct NetlinkProgrammer {
     node: Arc<Node>,
     arrivals: Arrivals,
-    folders: Vec<PathBuf>,
+    places: Places,
 }
 
 impl NetlinkProgrammer {
@@ -51,7 +52,14 @@ impl NetlinkProgrammer {
     pub async fn new(node: Netns, folders: Vec<PathBuf>) -> Result<Self> {
         let node = Arc::new(Node::open(node).await?);
         let arrivals = Arrivals::follow(node.clone()).await?;
-        Ok(Self { node, arrivals, folders })
+        Ok(Self { node, arrivals, places: Places { folders, mounted: false } })
+    }
+
+    /// Looks for pods also in every namespace that is bind-mounted anywhere where this process sees it: not every runtime
+    /// keeps them in the usual folders.
+    pub fn wherever_mounted(mut self) -> Self {
+        self.places.mounted = true;
+        self
     }
 
     /// Opens a pod's namespace, as planned and not the node's own.
@@ -245,7 +253,7 @@ impl RouteProgrammer for NetlinkProgrammer {
     }
 
     async fn observe(&self) -> Result<KernelView> {
-        let pods = survey::marked_links(self.folders.clone(), self.node.netns().sandbox());
+        let pods = survey::marked_links(self.places.clone(), self.node.netns().sandbox());
         let (host, pods) = futures::try_join!(self.node.host_links(), pods)?;
         Ok(KernelView { host, pods })
     }

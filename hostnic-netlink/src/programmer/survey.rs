@@ -19,10 +19,18 @@ use crate::route::{KernelRoute, MAIN_TABLE};
 /// How many namespaces are looked into at the same time: each takes a thread while it is.
 const AT_ONCE: usize = 8;
 
-/// The marked links in all namespaces that `folders` name, but for the node's own. What cannot be looked into is
+/// Where namespaces are looked for.
+#[derive(Debug, Clone)]
+pub(super) struct Places {
+    pub(super) folders: Vec<PathBuf>,
+    /// Wherever one is bind-mounted, too.
+    pub(super) mounted: bool,
+}
+
+/// The marked links in all namespaces in these places, but for the node's own. What cannot be looked into is
 /// left out: it may be going away, or be none of ours.
-pub(super) async fn marked_links(folders: Vec<PathBuf>, node: Sandbox) -> Result<Vec<MarkedLink>> {
-    let found = tokio::task::spawn_blocking(move || namespaces(&folders, node))
+pub(super) async fn marked_links(places: Places, node: Sandbox) -> Result<Vec<MarkedLink>> {
+    let found = tokio::task::spawn_blocking(move || namespaces(&places, node))
         .await
         .map_err(|e| Error::new(ErrorKind::Internal, "look for", "network namespaces").source(e))?;
     // Paths, not descriptors: a namespace is held only while it is looked into.
@@ -35,14 +43,31 @@ pub(super) async fn marked_links(folders: Vec<PathBuf>, node: Sandbox) -> Result
     Ok(futures::stream::iter(looks).buffer_unordered(AT_ONCE).concat().await)
 }
 
-/// The namespaces in the folders, each once, by one of its paths.
-fn namespaces(folders: &[PathBuf], node: Sandbox) -> BTreeMap<Sandbox, PathBuf> {
-    let entries = folders.iter().filter_map(|folder| std::fs::read_dir(folder).ok()).flatten().flatten();
-    let open = entries.filter_map(|entry| {
-        let path = entry.path();
-        Some((Netns::open(&path).ok()?.sandbox(), path))
-    });
+/// The namespaces in the places, each once, by one of its paths.
+fn namespaces(places: &Places, node: Sandbox) -> BTreeMap<Sandbox, PathBuf> {
+    let entries =
+        places.folders.iter().filter_map(|folder| std::fs::read_dir(folder).ok()).flatten().flatten();
+    let mounted = if places.mounted { mounted() } else { Vec::new() };
+    let open = mounted.into_iter().chain(entries.map(|entry| entry.path()));
+    let open = open.filter_map(|path| Some((Netns::open(&path).ok()?.sandbox(), path)));
     open.filter(|(sandbox, _)| *sandbox != node).collect()
+}
+
+/// Where network namespaces are mounted; nowhere where the kernel does not tell.
+fn mounted() -> Vec<PathBuf> {
+    let told = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_else(|error| {
+        tracing::debug!(%error, "the mounts could not be read");
+        String::new()
+    });
+    told.lines().filter_map(mounted_namespace).collect()
+}
+
+/// The mount point of a line of mountinfo that is about a network namespace.
+fn mounted_namespace(line: &str) -> Option<PathBuf> {
+    let mut fields = line.split(' ').skip(3);
+    let (root, point) = (fields.next()?, fields.next()?);
+    // What is escaped are blanks and backslashes, which are in no path that runtimes make.
+    (root.starts_with("net:[") && !point.contains('\\')).then(|| PathBuf::from(point))
 }
 
 async fn look_into(path: &Path, sandbox: Sandbox) -> Result<Vec<MarkedLink>> {
@@ -85,4 +110,28 @@ fn default_next_hop(route: &KernelRoute) -> Option<IpAddr> {
 /// Addresses that the kernel gives to every link by itself.
 pub(super) fn link_local(address: &IpNet) -> bool {
     matches!(address, IpNet::V6(net) if net.addr().is_unicast_link_local())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_all_mounts_those_of_network_namespaces_are_found() {
+        let line =
+            "633 561 0:4 net:[4026532301] /run/mesos/isolators/network/cni/c1/ns rw shared:5 - nsfs nsfs rw";
+        assert_eq!(
+            mounted_namespace(line).as_deref(),
+            Some(Path::new("/run/mesos/isolators/network/cni/c1/ns"))
+        );
+        for other in [
+            "634 561 0:4 uts:[4026532302] /run/utsns/a rw shared:5 - nsfs nsfs rw",
+            "28 1 0:25 / /run rw,nosuid - tmpfs tmpfs rw,mode=755",
+            "28 1 0:4 net:[4026532301] /run/odd\\040name rw - nsfs nsfs rw",
+            "28 1 0:4 net:[4026532301]",
+            "",
+        ] {
+            assert_eq!(mounted_namespace(other), None, "{other:?}");
+        }
+    }
 }

@@ -60,10 +60,11 @@ pub(super) async fn serve(
 ) -> Result<()> {
     let (socket, store) = (&settings.socket.value, &settings.store.value);
     let folders = POD_FOLDERS.map(PathBuf::from).to_vec();
+    let programmer = NetlinkProgrammer::new(Netns::current()?, folders).await?.wherever_mounted();
     let parts = AgentParts {
         provider: cloud.provider(),
         forwarding: Some(cloud.forwarding()),
-        programmer: Arc::new(NetlinkProgrammer::new(Netns::current()?, folders).await?),
+        programmer: Arc::new(programmer),
         store: Arc::new(open_store(store, cloud.instance()).await?),
         clock: Arc::new(SystemClock),
         seed: seed()?,
