@@ -6,7 +6,9 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 
+use hostnic_core::Result;
 use hostnic_netlink::NamedNetns;
+use hostnic_qingcloud::{Config, InstanceSource, QingCloud, QingCloudProvider};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
@@ -30,27 +32,41 @@ pub(crate) struct Api {
 }
 
 impl Api {
-    /// Two vxnets, and jobs that nobody should have to wait for.
+    /// Two vxnets.
     pub(crate) async fn start(machine: &Machine) -> Self {
+        let vxnets = ["--vxnet", "vxnet-a=192.168.50.0/24", "--vxnet", "vxnet-b=192.168.51.0/24"];
+        Self::of(machine, INSTANCE, &vxnets).await
+    }
+
+    /// A cloud of these flags in which the machine is this instance, and jobs that nobody should have to wait for.
+    pub(crate) async fn of(machine: &Machine, instance: &str, flags: &[&str]) -> Self {
         let netns = NamedNetns::create(machine.folder().join("cloud")).await.unwrap();
         witness::run(netns.path(), &["ip", "link", "set", "lo", "up"]);
         let mut command = machine.run(netns.path(), env!("CARGO_BIN_EXE_hostnic-sim"));
         command
             .args(["serve", "--fabric", "--listen", API, "--admin", ADMIN, "--access-key", ACCESS_KEY])
-            .args(["--vxnet", "vxnet-a=192.168.50.0/24", "--vxnet", "vxnet-b=192.168.51.0/24"])
+            .args(flags)
             .args(["--latency", "attach=50ms", "--latency", "detach=50ms", "--instance"])
-            .arg(format!("{INSTANCE}={}", machine.netns().display()))
+            .arg(format!("{instance}={}", machine.netns().display()))
+            // Clouds of different machines have different NICs, as in truth.
+            .arg("--seed")
+            .arg(machine.number().to_string())
             .env("HOSTNIC_SIM_SECRET_KEY", SECRET);
         let running = machine.spawn(command, "api-log");
         machine.until(&running, "the API listens", async || running.said().contains("serving")).await;
         let folder = machine.folder().to_owned();
         let mut api = Self { running, netns, folder, own_links: BTreeSet::new() };
         api.write_access_file("client.yaml", SECRET);
-        let primary = api.cloud().await["instances"][INSTANCE]["primary"].as_str().unwrap().to_owned();
+        let primary = api.primary(instance).await;
         let plugged = async || witness::link_by_mac(machine.netns(), &primary).is_some();
         machine.until(&api.running, "the machine's own NIC is plugged in", plugged).await;
         api.own_links = witness::macs(machine.netns());
         api
+    }
+
+    /// The MAC address of an instance's own NIC.
+    pub(crate) async fn primary(&self, instance: &str) -> String {
+        self.cloud().await["instances"][instance]["primary"].as_str().unwrap().to_owned()
     }
 
     /// The MAC addresses of the links that the machine had before any daemon.
@@ -99,6 +115,24 @@ impl Api {
     /// Whether connections to the API are taken.
     pub(crate) async fn listen(&self, listening: bool) {
         self.admin("POST", "/listening", json!({ "listening": listening })).await;
+    }
+
+    /// Does what somebody else does in the cloud in the name of an instance, as another program or by the console.
+    pub(crate) async fn elsewhere<T, F, W>(&self, instance: &str, act: F) -> T
+    where
+        T: Send + 'static,
+        F: FnOnce(QingCloudProvider) -> W + Send + 'static,
+        W: Future<Output = Result<T>>,
+    {
+        let (file, instance) = (self.access_file(), InstanceSource::Given(instance.parse().unwrap()));
+        let acts = move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let config = Config::load(&file, None).unwrap().config;
+                act(QingCloud::from_config(config).instance(instance).connect().await.unwrap()).await.unwrap()
+            })
+        };
+        self.netns.open().unwrap().run(acts).await.unwrap()
     }
 
     /// All that the cloud keeps about NICs and instances.

@@ -44,6 +44,11 @@ impl Machine {
         self.netns.path()
     }
 
+    /// Which machine of this process it is.
+    pub(crate) fn number(&self) -> u32 {
+        self.number
+    }
+
     pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }

@@ -11,6 +11,7 @@ mod api;
 mod build;
 mod burst;
 mod collection;
+mod documents;
 mod drift;
 mod foreign;
 mod host;
@@ -70,6 +71,7 @@ fn main() -> ExitCode {
         qingcloud::trials(),
         kills::trials(),
         secrets::trials(),
+        documents::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit_code()
 }

@@ -38,7 +38,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 const CONNECTIONS: usize = 100;
 /// How long one may take; each takes a small part of it.
 const PATIENCE: Duration = Duration::from_secs(10);
-const PORT: u16 = 8080;
+pub(crate) const PORT: u16 = 8080;
 
 /// Settings of a node with gateways whose pods are in this subnet.
 fn config(world: &World, subnet: &str) -> AgentConfig {
@@ -95,10 +95,10 @@ impl Primary {
 }
 
 /// Whoever connects is told the address that it came from.
-struct Server(JoinHandle<()>);
+pub(crate) struct Server(JoinHandle<()>);
 
 impl Server {
-    async fn start(netns: &Path) -> Self {
+    pub(crate) async fn start(netns: &Path) -> Self {
         let bind = || std::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, PORT));
         let listener = Netns::open(netns).unwrap().run(bind).await.unwrap().unwrap();
         listener.set_nonblocking(true).unwrap();
@@ -116,14 +116,14 @@ impl Server {
     }
 
     /// Ends it, so that nothing holds its namespace any more.
-    async fn end(self) {
+    pub(crate) async fn end(self) {
         self.0.abort();
         drop(self.0.await);
     }
 }
 
 /// Makes connections from a namespace, one after the other; answers who the servers took us for.
-async fn connect(from: &Path, to: SocketAddr, times: usize) -> BTreeSet<String> {
+pub(crate) async fn connect(from: &Path, to: SocketAddr, times: usize) -> BTreeSet<String> {
     let talk = move || -> std::io::Result<BTreeSet<String>> {
         let mut seen = BTreeSet::new();
         for _ in 0..times {
