@@ -1,9 +1,10 @@
 //! Addresses to listen at.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 use hostnic_core::id::InvalidValue;
+use nix::net::if_::if_nametoindex;
 
 const RULE: &str =
     "a host and a port, as in 127.0.0.1:31080, [::1]:31080 or localhost:31080, or a port alone, as in :31080";
@@ -65,12 +66,17 @@ impl ListenAddress {
     /// # Errors
     /// When the system knows no such name or interface.
     pub async fn resolve(&self) -> std::io::Result<Vec<SocketAddr>> {
-        let host = match &self.host {
-            ListenHost::Address(address) => return Ok(vec![SocketAddr::new(*address, self.port)]),
-            ListenHost::Scoped(address, scope) => format!("{address}%{scope}"),
-            ListenHost::Name(name) => name.clone(),
-        };
-        Ok(tokio::net::lookup_host((host, self.port)).await?.collect())
+        match &self.host {
+            ListenHost::Address(address) => Ok(vec![SocketAddr::new(*address, self.port)]),
+            // No name server is to be asked about an interface.
+            ListenHost::Scoped(address, scope) => {
+                let index = scope.parse().or_else(|_| if_nametoindex(scope.as_str()))?;
+                Ok(vec![SocketAddrV6::new(*address, self.port, 0, index).into()])
+            }
+            ListenHost::Name(name) => {
+                Ok(tokio::net::lookup_host((name.as_str(), self.port)).await?.collect())
+            }
+        }
     }
 }
 
@@ -209,5 +215,17 @@ mod tests {
     async fn an_address_needs_no_look_up() {
         let address = ListenAddress::loopback(31080);
         assert_eq!(address.resolve().await.unwrap(), ["127.0.0.1:31080".parse().unwrap()]);
+    }
+
+    #[tokio::test]
+    async fn an_interface_is_looked_for_among_those_of_this_machine() {
+        let resolved = async |text: &str| match Written::parse(text, 1).unwrap() {
+            Written::Bare(address) | Written::Spelled(address) => address.resolve().await,
+        };
+        for lo in ["[fe80::1%lo]:80", "[fe80::1%1]:80"] {
+            assert_eq!(resolved(lo).await.unwrap(), ["[fe80::1%1]:80".parse().unwrap()]);
+        }
+        let error = resolved("[fe80::1%no-such-one]:80").await.unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(nix::errno::Errno::ENODEV as i32));
     }
 }

@@ -22,8 +22,10 @@ pub(super) async fn listeners(settings: &Settings) -> Result<Listeners> {
 async fn found(setting: &Setting<Option<ListenAddress>>) -> Result<Option<SocketAddr>> {
     let Some(address) = &setting.value else { return Ok(None) };
     let failed = || {
-        Error::new(ErrorKind::Invalid, "listen on", address)
-            .detail(format!("{}: this machine knows no such host", setting.source.line(&address.to_string())))
+        Error::new(ErrorKind::Invalid, "listen on", address).detail(format!(
+            "{}: this machine knows no such host, or has no such interface",
+            setting.source.line(&address.to_string())
+        ))
     };
     let addresses = address.resolve().await.map_err(|error| failed().source(error))?;
     choose(&addresses).map(Some).ok_or_else(failed)
