@@ -10,12 +10,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use hostnic_cni::contract::{
     Add, Call, CallError, Check, Cleaned, Client, ControlService, Del, Endpoint, Freed, Gc, Interface,
-    NodeService, NodeStatus, serve, serve_owner, v1,
+    NodeService, NodeStatus, TcpLimits, serve, serve_owner, serve_tcp, v1,
 };
 use hostnic_cni::error::CniError;
 use hostnic_core::clock::BootTime;
-use tokio::net::UnixListener;
-use tokio::sync::oneshot;
+use tokio::io::AsyncReadExt;
+use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::sync::{Notify, oneshot};
 
 use support::{Answers, FakeDaemon};
 
@@ -140,6 +141,104 @@ fn commands_are_refused_to_who_comes_by_tcp_and_where_nobody_takes_them() {
             assert_eq!(client.version().await.unwrap(), "0.0.0-test");
         }
     });
+}
+
+/// Ends an ADD when it is told to.
+#[derive(Default)]
+struct Slow {
+    began: Notify,
+    end: Notify,
+}
+
+#[async_trait]
+impl NodeService for Slow {
+    async fn add(&self, _: Add) -> Result<Interface, CniError> {
+        self.began.notify_one();
+        self.end.notified().await;
+        Ok(support::interface())
+    }
+    async fn del(&self, _: Del) -> Result<(), CniError> {
+        Ok(())
+    }
+    async fn check(&self, _: Check) -> Result<Interface, CniError> {
+        Ok(support::interface())
+    }
+    async fn gc(&self, _: Gc) -> Result<Freed, CniError> {
+        Ok(Freed::default())
+    }
+    async fn status(&self) -> NodeStatus {
+        NodeStatus::default()
+    }
+    async fn nics(&self) -> Result<Vec<v1::Nic>, CniError> {
+        Ok(vec![])
+    }
+    async fn pods(&self) -> Result<Vec<v1::PodAttachment>, CniError> {
+        Ok(vec![])
+    }
+    fn version(&self) -> String {
+        "slow".to_owned()
+    }
+}
+
+/// What nobody should have to wait for, and what fails a test that would hang.
+const IDLE: Duration = Duration::from_millis(200);
+const PATIENCE: Duration = Duration::from_secs(30);
+
+async fn in_time<T>(work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, work).await.unwrap()
+}
+
+/// Waits until the server closes the connection, whatever it says before.
+async fn until_closed(mut silent: TcpStream) {
+    let mut said = Vec::new();
+    let _ = in_time(silent.read_to_end(&mut said)).await;
+}
+
+#[tokio::test]
+async fn who_comes_by_tcp_and_asks_nothing_is_cut_off_and_who_waits_for_an_answer_is_not() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let slow = Arc::new(Slow::default());
+    let limits = TcpLimits { idle: IDLE, ..TcpLimits::default() };
+    let server = tokio::spawn(serve_tcp(listener, slow.clone(), limits, std::future::pending()));
+    let endpoint = Endpoint::Tcp(address.to_string().parse().unwrap());
+    let mut client = Client::connect_to(&endpoint).await.unwrap();
+    let adding = tokio::spawn(async move { client.add(&add()).await.map(|interface| (client, interface)) });
+    in_time(slow.began.notified()).await;
+    // The second comes when the first is over: two times as long as a connection may be idle.
+    for _ in 0..2 {
+        until_closed(TcpStream::connect(address).await.unwrap()).await;
+    }
+    slow.end.notify_one();
+    let (client, interface) = in_time(adding).await.unwrap().unwrap();
+    assert_eq!(interface, support::interface());
+    drop(client);
+    server.abort();
+}
+
+#[tokio::test]
+async fn silent_connections_by_tcp_keep_others_waiting_no_longer_than_they_may_be_idle() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let limits = TcpLimits { connections: 2, idle: IDLE };
+    let node = Arc::new(Slow::default());
+    let server = tokio::spawn(serve_tcp(listener, node, limits, std::future::pending()));
+    let begun = tokio::time::Instant::now();
+    let mut silent = Vec::new();
+    for _ in 0..2 {
+        silent.push(TcpStream::connect(address).await.unwrap());
+    }
+    let endpoint = Endpoint::Tcp(address.to_string().parse().unwrap());
+    let served = async {
+        let mut client = Client::connect_to(&endpoint).await.unwrap();
+        client.version().await.unwrap()
+    };
+    assert_eq!(in_time(served).await, "slow");
+    assert!(begun.elapsed() >= IDLE, "there were places for two");
+    for silent in silent {
+        until_closed(silent).await;
+    }
+    server.abort();
 }
 
 /// Notes the commands that it was given.

@@ -124,7 +124,8 @@ impl Node {
         let mut servers = JoinSet::new();
         servers.spawn(contract::serve_owner(listener, service.clone(), commands, until(stopped.clone())));
         if let Some(listener) = tcp {
-            servers.spawn(contract::serve_tcp(listener, service, until(stopped)));
+            let limits = contract::TcpLimits::default();
+            servers.spawn(contract::serve_tcp(listener, service, limits, until(stopped)));
         }
         let manage = manage.map(|bound| bound.serve(facts.clone()));
         let servers = Servers(servers);

@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use tonic::body::Body;
 use tonic::codegen::{BoxFuture, Service, http};
 
+use super::tcp::Calls;
 use super::v1::control_server::{Control, ControlServer, SERVICE_NAME};
 use super::v1::node_server::{Node, NodeServer};
 
@@ -40,7 +41,18 @@ impl<N: Node, C: Control> Service<http::Request<Body>> for Both<N, C> {
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        // Of those who come by TCP.
+        let running = request.extensions().get::<Calls>().map(Calls::begin);
         let service = request.uri().path().split('/').nth(1);
-        if service == Some(SERVICE_NAME) { self.control.call(request) } else { self.node.call(request) }
+        let answer =
+            if service == Some(SERVICE_NAME) { self.control.call(request) } else { self.node.call(request) };
+        match running {
+            None => answer,
+            Some(running) => Box::pin(async move {
+                let answer = answer.await;
+                drop(running);
+                answer
+            }),
+        }
     }
 }

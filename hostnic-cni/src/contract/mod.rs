@@ -16,6 +16,7 @@ mod endpoint;
 mod reply;
 mod request;
 mod server;
+mod tcp;
 mod wire;
 
 pub use client::{CallError, Client};
@@ -23,6 +24,7 @@ pub use endpoint::{Endpoint, TcpAddress};
 pub use reply::{Cleaned, Freed, Interface, NodeStatus, NotReady};
 pub use request::{Add, Call, Check, Del, Gc, Mtu, NextHop, PreviousInterface, ValidAttachment, WantedRoute};
 pub use server::{ControlService, NodeService, serve, serve_owner, serve_tcp};
+pub use tcp::TcpLimits;
 pub use wire::pod_ref;
 
 /// The generated messages, client and server of `proto/hostnic.proto`.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use hostnic_core::id::InvalidValue;
 use tokio::net::{TcpListener, UnixListener};
-use tonic::codegen::tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
+use tonic::codegen::tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
@@ -17,6 +17,7 @@ use crate::error::{CniError, Code};
 use super::both::Both;
 use super::reply::{Cleaned, Freed, Interface, NodeStatus};
 use super::request::{Add, Check, Del, Gc};
+use super::tcp::{Incoming, TcpLimits};
 use super::v1;
 use super::v1::control_server::Control;
 use super::v1::node_server::Node;
@@ -104,23 +105,24 @@ pub async fn serve_owner<S: NodeService, C: ControlService>(
         .map_err(io::Error::other)
 }
 
-/// As [`serve`], for plugins whose configuration names an address. Whoever reaches the address commands the node's network.
+/// As [`serve`], for plugins whose configuration names an address, within `limits`. Whoever reaches the address commands the
+/// node's network.
 ///
 /// # Errors
 /// As [`serve`].
 pub async fn serve_tcp<S: NodeService>(
     listener: TcpListener,
     service: Arc<S>,
+    limits: TcpLimits,
     shutdown: impl Future<Output = ()> + Send,
 ) -> io::Result<()> {
     Server::builder()
         // A peer that vanished without a word is found out.
         .http2_keepalive_interval(Some(KEEPALIVE))
         .concurrency_limit_per_connection(CALLS_AT_ONCE)
-        .tcp_nodelay(true)
         .serve_with_incoming_shutdown(
             Both::new(Adapter(service), Adapter(Arc::new(Refusing))),
-            TcpListenerStream::new(listener),
+            Incoming::new(listener, limits),
             shutdown,
         )
         .await

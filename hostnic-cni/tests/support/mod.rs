@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use hostnic_cni::contract::{
-    Add, Check, Del, Freed, Gc, Interface, NodeService, NodeStatus, serve, serve_tcp, v1,
+    Add, Check, Del, Freed, Gc, Interface, NodeService, NodeStatus, TcpLimits, serve, serve_tcp, v1,
 };
 use hostnic_cni::error::{CniError, Code};
 use hostnic_cni::plugin::{Invocation, Outcome, run};
@@ -148,7 +148,7 @@ impl FakeDaemon {
         runtime.spawn(serve(listener, node.clone(), std::future::pending()));
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
         let tcp = listener.local_addr().unwrap();
-        runtime.spawn(serve_tcp(listener, node.clone(), std::future::pending()));
+        runtime.spawn(serve_tcp(listener, node.clone(), TcpLimits::default(), std::future::pending()));
         // Something that exists and is not the test's own namespace; only a daemon would enter it.
         std::fs::write(dir.path().join("netns"), "").unwrap();
         Self { node, dir, tcp, runtime: Some(runtime) }
