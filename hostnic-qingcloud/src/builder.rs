@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::client::Client;
+use crate::client::{Client, RequestRecorder};
 use crate::clock::{SystemTimeOfDay, WallClock};
 use crate::config::Config;
 use crate::instance_id::{InstanceIdError, InstanceSource};
@@ -32,6 +32,7 @@ pub struct QingCloud {
     config: Config,
     instance: InstanceSource,
     transport: Option<Arc<dyn Transport>>,
+    recorder: Option<Arc<dyn RequestRecorder>>,
     clock: Arc<dyn WallClock>,
 }
 
@@ -42,6 +43,7 @@ impl QingCloud {
             config,
             instance: InstanceSource::system_file(),
             transport: None,
+            recorder: None,
             clock: Arc::new(SystemTimeOfDay),
         }
     }
@@ -54,6 +56,11 @@ impl QingCloud {
     /// How requests are sent, in place of HTTP by reqwest.
     pub fn transport(self, transport: Arc<dyn Transport>) -> Self {
         Self { transport: Some(transport), ..self }
+    }
+
+    /// Who is told of each request; nobody otherwise.
+    pub fn recorder(self, recorder: Arc<dyn RequestRecorder>) -> Self {
+        Self { recorder: Some(recorder), ..self }
     }
 
     /// What time signatures bear, in place of the machine's own.
@@ -87,7 +94,8 @@ impl QingCloud {
         if self.config.zone.is_empty() {
             return Err(ConnectError::NoZone);
         }
-        Ok(Client::new(&self.config, transport, Arc::clone(&self.clock)))
+        let client = Client::new(&self.config, transport, Arc::clone(&self.clock));
+        Ok(client.recorded(self.recorder.clone()))
     }
 
     fn make_transport(&self) -> Result<Arc<dyn Transport>, ConnectError> {

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::action::Action;
 use crate::clock::{Skew, WallClock};
 use crate::config::{Config, Endpoint};
 use crate::credentials::KeySource;
@@ -28,6 +29,7 @@ const KEY_REFUSED: [i64; 2] = [1200, 2000];
 #[derive(Debug)]
 pub struct Client {
     transport: Arc<dyn Transport>,
+    recorder: Option<Arc<dyn RequestRecorder>>,
     clock: Arc<dyn WallClock>,
     keys: KeySource,
     skew: Skew,
@@ -43,6 +45,7 @@ impl Client {
     pub(crate) fn new(config: &Config, transport: Arc<dyn Transport>, clock: Arc<dyn WallClock>) -> Self {
         Self {
             transport,
+            recorder: None,
             clock,
             keys: KeySource::new(&config.credentials),
             skew: Skew::default(),
@@ -53,6 +56,11 @@ impl Client {
             call_timeout: config.call_timeout,
             operation_timeout: config.operation_timeout,
         }
+    }
+
+    /// Tells `recorder` of each request from now on.
+    pub(crate) fn recorded(self, recorder: Option<Arc<dyn RequestRecorder>>) -> Self {
+        Self { recorder, ..self }
     }
 
     /// Begins an operation: the calls made through it end, all together, within the configured time.
@@ -141,8 +149,32 @@ impl Client {
             return Err(Failure::OutOfTime);
         }
         let time = left.min(self.call_timeout);
+        let mut counted = Counted { client: self, action: request.action(), arrived: true };
         let sent = timeout(time, self.transport.send(request.sign(&signer, now()))).await;
+        counted.arrived = !matches!(sent, Ok(Err(TransportError::NotSent(_))));
         Ok(sent.map_err(|_| Failure::Late(time))??)
+    }
+}
+
+/// Told of each request that may have reached the API, whatever it answered: that is what an account's quota counts. One
+/// operation of a provider may be several: pages, a look before a detach, a second try by the cloud's clock.
+pub trait RequestRecorder: Send + Sync + std::fmt::Debug {
+    /// A request was sent. It must not block.
+    fn sent(&self, action: Action);
+}
+
+/// A request under way, which counts when it ends or is dropped, unless it never reached anybody.
+struct Counted<'a> {
+    client: &'a Client,
+    action: Action,
+    arrived: bool,
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        if let Some(recorder) = self.client.recorder.as_ref().filter(|_| self.arrived) {
+            recorder.sent(self.action);
+        }
     }
 }
 

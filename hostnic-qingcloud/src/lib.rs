@@ -57,7 +57,7 @@ mod wire;
 
 pub use action::Action;
 pub use builder::{ConnectError, QingCloud};
-pub use client::{Client, Operation};
+pub use client::{Client, Operation, RequestRecorder};
 pub use clock::{SystemTimeOfDay, WallClock};
 pub use config::{
     Config, ConfigError, Credentials, Endpoint, InvalidEndpoint, Loaded, LogLevel, Protocol, Warning,

@@ -1,14 +1,16 @@
 //! One call: signatures, time, deadlines, pages.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hostnic_core::cloud::NicFilter;
 use hostnic_core::{Effect, ErrorKind, NicProvider};
+use hostnic_qingcloud::{Action, RequestRecorder};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::script::{
-    Reply, SECRET, Script, config, id, nic, nics, no, no_at, ok, provider, provider_of, with_body,
+    Reply, SECRET, Script, builder, config, id, nic, nics, no, no_at, ok, provider, provider_of, with_body,
 };
 
 fn all() -> NicFilter {
@@ -33,6 +35,38 @@ async fn connecting_is_tried_as_often_as_configured_and_then_had_no_effect() {
     let error = provider_of(config, &script).await.delete_nics(&[id(1)]).await.unwrap_err();
     assert_eq!((error.kind(), error.effect()), (ErrorKind::Transient, Effect::None));
     assert_eq!(script.actions().len(), 2);
+}
+
+/// Notes the requests.
+#[derive(Debug, Default)]
+struct Noted(Mutex<Vec<&'static str>>);
+
+impl RequestRecorder for Noted {
+    fn sent(&self, action: Action) {
+        self.0.lock().unwrap().push(action.name());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_reached_the_api_is_told_request_by_request_whatever_became_of_it() {
+    let replies = [
+        // One operation: a connection that was refused, and a request for its time.
+        Reply::NotSent,
+        no_at(1300, 90),
+        nics(&[]),
+        // One that begins with a look.
+        nics(&[nic(1, "i-1", 0)]),
+        Reply::Lost,
+        Reply::Silence,
+    ];
+    let (script, noted) = (Script::new(replies), Arc::new(Noted::default()));
+    let provider = builder(config(), &script).recorder(noted.clone()).connect().await.unwrap();
+    provider.list_nics(&all()).await.unwrap();
+    provider.detach_nics(&[id(1)]).await.unwrap_err();
+    provider.delete_nics(&[id(1)]).await.unwrap_err();
+    assert_eq!(script.actions().len(), 6);
+    let expected = ["DescribeNics", "DescribeNics", "DescribeNics", "DetachNics", "DeleteNics"];
+    assert_eq!(*noted.0.lock().unwrap(), expected);
 }
 
 #[tokio::test(start_paused = true)]

@@ -175,15 +175,16 @@ pub(crate) fn config() -> Config {
     Config::with_key("KEY", SECRET, "pek3a")
 }
 
-pub(crate) async fn provider_of(config: Config, script: &Arc<Script>) -> QingCloudProvider {
+pub(crate) fn builder(config: Config, script: &Arc<Script>) -> QingCloud {
     since_start();
     QingCloud::from_config(config)
         .instance(InstanceSource::Given("i-1".parse().unwrap()))
         .transport(Arc::clone(script) as Arc<dyn Transport>)
         .clock(Arc::new(PausedDay))
-        .connect()
-        .await
-        .unwrap()
+}
+
+pub(crate) async fn provider_of(config: Config, script: &Arc<Script>) -> QingCloudProvider {
+    builder(config, script).connect().await.unwrap()
 }
 
 /// A provider that is answered by these replies.
