@@ -4,6 +4,8 @@
 //! A passthrough pod reaches the VPC without its node. What the node must see, such as the addresses of services, which
 //! nobody in the VPC knows, the pod sends to the node's gateway in its own subnet.
 
+mod status;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -17,6 +19,9 @@ use crate::id::{InvalidValue, MacAddr, SubnetId};
 use crate::ledger::{NicRole, NicState, State};
 use crate::pool::PoolConfig;
 use crate::route::{GatewayPlan, HostLink, KernelView, Masquerade, OwnGateway};
+
+pub(crate) use status::statuses;
+pub use status::{GatewayOwner, GatewayProgress, GatewayStatus};
 
 /// Which of a node's gateways it is. The number is in the alias, the name and the routing table of the gateway's link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -159,21 +164,21 @@ pub fn gateway_for(plans: &[GatewayPlan], pod: IpNet) -> Option<&GatewayPlan> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::clock::BootTime;
     use crate::cloud::NicAttachment;
     use crate::ledger::{AddressRecord, AddressState, NicRecord, SubnetRange, Write};
 
-    fn mac(n: u8) -> MacAddr {
+    pub(super) fn mac(n: u8) -> MacAddr {
         MacAddr::new([0x52, 0x54, 0, 0, 0, n]).unwrap()
     }
 
-    fn address(n: u8) -> IpNet {
+    pub(super) fn address(n: u8) -> IpNet {
         IpNet::new([192, 168, 1, n].into(), 24).unwrap()
     }
 
-    fn range() -> SubnetRange {
+    pub(super) fn range() -> SubnetRange {
         SubnetRange { id: "vxnet-1".parse().unwrap(), prefix: address(0), gateway: address(1).addr() }
     }
 
@@ -200,7 +205,7 @@ mod tests {
         HostLink { in_use: true, addresses: vec![address(n)], ..HostLink::unused(mac(n), format!("eth{n}")) }
     }
 
-    fn record(n: u8, role: NicRole, state: NicState) -> NicRecord {
+    pub(super) fn record(n: u8, role: NicRole, state: NicState) -> NicRecord {
         NicRecord {
             id: format!("nic-{n}").parse().unwrap(),
             mac: mac(n),

@@ -1,5 +1,6 @@
 //! What is left of a DEL after its answer: the NIC's way back to the node, and the end of its lease.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
@@ -104,6 +105,7 @@ impl<'a> Ending<'a> {
         let Err(error) = self.attempt().await else { return };
         tracing::error!(mark = %self.record.mark, error = %error.chain(), "the NIC of a deleted pod is not back; the next comparison tries again");
         self.inner.endings.counts.send_modify(|counts| counts.left += 1);
+        self.inner.failures.tell(Arc::new(error));
     }
 
     async fn attempt(&mut self) -> Result<()> {

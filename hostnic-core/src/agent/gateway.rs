@@ -8,7 +8,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::gateway::{Candidates, GatewayConfig, candidates, gateway_for, plans};
+use crate::gateway::{Candidates, GatewayConfig, GatewayStatus, candidates, gateway_for, plans, statuses};
 use crate::id::{NicId, SubnetId};
 use crate::ledger::{NicRecord, NicState};
 use crate::route::{GatewayPlan, KernelView, Masquerade, PodPlan, Route};
@@ -142,6 +142,7 @@ async fn follow(
     let trouble = done.err().map(Arc::new);
     if let Some(error) = &trouble {
         tracing::warn!(error = %error.chain(), "the gateways of the node could not be set up; it is tried again");
+        inner.failures.tell(error.clone());
     }
     let set_up = trouble.is_none();
     gateways.programmed.send_modify(|programmed| {
@@ -173,11 +174,14 @@ async fn let_forward(inner: &Inner, told: &mut BTreeSet<NicId>) -> Result<()> {
         Err(error) if matches!(error.kind(), ErrorKind::Transient | ErrorKind::Throttled { .. }) => {
             return Err(error);
         }
-        Err(error) => tracing::warn!(
-            error = %error.chain(),
-            "the cloud does not let the gateways of the node forward; if pods get no answers from services, switch off its \
-            look at senders (anti-spoofing) for these NICs"
-        ),
+        Err(error) => {
+            tracing::warn!(
+                error = %error.chain(),
+                "the cloud does not let the gateways of the node forward; if pods get no answers from services, switch off its \
+                look at senders (anti-spoofing) for these NICs"
+            );
+            inner.failures.tell(Arc::new(error));
+        }
         Ok(()) => {}
     }
     told.extend(new);
@@ -197,6 +201,16 @@ async fn compare(inner: &Inner, gateways: &Gateways) {
             tracing::debug!(error = %error.chain(), "the gateways could not be compared with their plans");
         }
     }
+}
+
+/// The gateways that there are and that are on their way, ours first.
+pub(super) fn shown(inner: &Inner) -> Vec<GatewayStatus> {
+    let Some(gateways) = &inner.gateways else { return Vec::new() };
+    let candidates = gateways.candidates.borrow().clone().unwrap_or_default();
+    let programmed = gateways.programmed.borrow().clone();
+    let plans = programmed.plans.unwrap_or_default();
+    let trouble = programmed.trouble.map(|error| error.chain().to_string());
+    inner.ledger.read(|state| statuses(&gateways.config, state, &candidates, &plans, trouble.as_deref()))
 }
 
 /// Waits, no longer than `patience`, until the kernel has what it should have now.

@@ -10,6 +10,7 @@ mod config;
 mod counts;
 mod del;
 mod ending;
+mod failures;
 mod gate;
 mod gateway;
 mod owned;
@@ -29,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 use crate::capability::NicForwarding;
 use crate::clock::{BootTime, Clock};
 use crate::error::{Error, ErrorKind, Result};
+use crate::gateway::GatewayStatus;
 use crate::ipam::Ipam;
 use crate::ledger::{LeaseRecord, Ledger, NicRecord};
 use crate::pool::{Cleaned, Pool, PoolParts, SubnetRoom};
@@ -40,10 +42,12 @@ pub use compare::{Evidence, Finding, Observation, Patience, Suspicions, compare}
 pub use config::AgentConfig;
 pub use counts::{Counts, Repair};
 pub use ending::EndingCounts;
+pub use failures::FailureListener;
 pub use request::{AddAnswer, AddRequest, ByHost, CheckRequest, DelRequest, GcReport, GcRequest};
 
 use counts::Tally;
 use ending::Endings;
+use failures::Failures;
 use gate::Gates;
 use gateway::Gateways;
 use owned::Owned;
@@ -93,6 +97,7 @@ struct Inner {
     gateways: Option<Gateways>,
     seed: u64,
     tally: Tally,
+    failures: Failures,
     /// Whether the records are known to agree with the kernel, so that ADDs may be served.
     recovered: watch::Sender<bool>,
     nudge: Notify,
@@ -141,6 +146,7 @@ impl Agent {
             gateways,
             seed: parts.seed,
             tally: Tally::default(),
+            failures: Failures::default(),
             recovered: watch::channel(false).0,
             nudge: Notify::new(),
         });
@@ -303,6 +309,18 @@ impl Agent {
     /// What the agent has done since its start, in numbers.
     pub fn counts(&self) -> Counts {
         Counts { choices: self.inner.pool.choices(), ..self.inner.tally.snapshot() }
+    }
+
+    /// The NICs of the node's own that pods' routes go by, or are to go by: ours, the operator's, and those on their way. From
+    /// memory: no cloud, no kernel, no waiting.
+    pub fn gateways(&self) -> Vec<GatewayStatus> {
+        gateway::shown(&self.inner)
+    }
+
+    /// Has `listener` hear of what fails in the background: the latest failures since the start, and each from now on. It
+    /// takes the place of an earlier one.
+    pub fn on_failure(&self, listener: Arc<dyn FailureListener>) {
+        self.inner.failures.listen(listener);
     }
 
     /// Tells after every change of a record; the value only counts them.

@@ -170,6 +170,7 @@ async fn compare_once(
         }
         if let Err(error) = mended {
             tracing::warn!(?finding, error = %error.chain(), "a difference could not be mended; it is tried again");
+            inner.failures.tell(Arc::new(error));
         }
     }
     repair_pods(inner).await;
@@ -415,7 +416,10 @@ async fn repair_pod(inner: &Inner, mark: &AttachmentMark) -> Result<()> {
         tracing::warn!(%mark, %drift, count = drifts.len(), "a pod's network was changed by somebody else; it is set up again");
         let done = inner.kernel(inner.programmer.setup_pod(&record.plan)).await;
         inner.tally.repaired(Repair::SetUpAgain, done.is_ok());
-        done?;
+        if let Err(error) = done {
+            tracing::warn!(%mark, error = %error.chain(), "a pod's network could not be set up again; it is tried again");
+            inner.failures.tell(Arc::new(error));
+        }
     }
     Ok(())
 }
