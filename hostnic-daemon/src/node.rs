@@ -110,6 +110,7 @@ impl Node {
             ..parts
         };
         let agent = Arc::new(Agent::start(parts, config).await?);
+        agent.on_failure(observer.errors().clone());
         let facts = Facts {
             agent,
             observer: observer.clone(),

@@ -6,8 +6,8 @@ use std::time::SystemTime;
 use hostnic_cni::contract::v1;
 use hostnic_core::agent::Agent;
 use hostnic_core::attachment::{AttachmentKey, AttachmentMark};
+use hostnic_core::gateway::{GatewayOwner, GatewayProgress, GatewayStatus};
 use hostnic_core::id::SubnetId;
-use hostnic_core::layer::Operation;
 use hostnic_core::ledger::{AddressState, LeaseRecord, LeaseState, NicRecord, NicRole, NicState};
 
 use crate::facts::Facts;
@@ -104,38 +104,78 @@ fn pod(record: &LeaseRecord) -> v1::PodAttachment {
 }
 
 pub(crate) fn node_state(facts: &Facts) -> v1::NodeState {
-    let pool = &facts.pool;
     v1::NodeState {
         mode: facts.mode_name().to_owned(),
         reason: "as configured".to_owned(),
-        subnets: facts.stock().iter().map(subnet).collect(),
+        subnets: subnets(facts),
         daemon: env!("CARGO_PKG_VERSION").to_owned(),
         started_unix_s: unix(facts.observer.started()),
-        pool: Some(v1::PoolSettings {
-            policy: pool.policy.to_string(),
-            low: pool.low,
-            high: pool.high,
-            max_nics: pool.max_nics,
-        }),
+        pool: Some(pool_settings(facts)),
         pods: Some(pod_counts(&facts.agent.leases())),
         api: Some(api(facts.observer.calls())),
         errors: facts.observer.errors().latest().into_iter().map(last_error).collect(),
+        gateways: gateways(&facts.agent),
         // Empty until the daemon knows it.
         instance: String::new(),
     }
 }
 
-fn subnet((id, stock): &(SubnetId, Stock)) -> v1::SubnetState {
-    v1::SubnetState {
+pub(crate) fn pool_settings(facts: &Facts) -> v1::PoolSettings {
+    let pool = &facts.pool;
+    v1::PoolSettings {
+        policy: pool.policy.to_string(),
+        low: pool.low,
+        high: pool.high,
+        max_nics: pool.max_nics,
+    }
+}
+
+pub(crate) fn subnets(facts: &Facts) -> Vec<v1::SubnetState> {
+    let rooms = facts.agent.subnet_room();
+    let subnet = |(id, stock): (SubnetId, Stock)| v1::SubnetState {
+        room: rooms.iter().find(|room| room.subnet == id).map(|room| room.nics),
         subnet: id.to_string(),
-        coming: stock.coming,
-        free: stock.free,
-        leased: stock.leased,
-        cooling: stock.cooling,
-        leaving: stock.detaching + stock.deleting,
-        quarantined: stock.quarantined,
-        lost: stock.lost,
-        ..v1::SubnetState::default()
+        nics: Some(v1::NicCounts {
+            attaching: stock.attaching,
+            ready: stock.ready,
+            detaching: stock.detaching,
+            deleting: stock.deleting,
+            lost: stock.lost,
+            quarantined: stock.quarantined,
+        }),
+        addresses: Some(v1::AddressCounts {
+            coming: stock.coming,
+            free: stock.free,
+            leased: stock.leased,
+            cooling: stock.cooling,
+        }),
+    };
+    facts.stock().into_iter().map(subnet).collect()
+}
+
+pub(crate) fn gateways(agent: &Agent) -> Vec<v1::GatewayState> {
+    agent.gateways().into_iter().map(gateway).collect()
+}
+
+fn gateway(status: GatewayStatus) -> v1::GatewayState {
+    let (nic, link) = match status.owner {
+        GatewayOwner::Node { nic, ifname } => (nic.to_string(), ifname.to_string()),
+        GatewayOwner::Operator => Default::default(),
+    };
+    let (progress, trouble) = match status.progress {
+        GatewayProgress::Ready => (v1::GatewayProgress::Ready, None),
+        GatewayProgress::Coming(trouble) => (v1::GatewayProgress::Coming, trouble),
+        GatewayProgress::Leaving => (v1::GatewayProgress::Leaving, None),
+    };
+    v1::GatewayState {
+        subnet: status.subnet.to_string(),
+        mac: status.mac.to_string(),
+        address: status.address.map(|address| address.to_string()).unwrap_or_default(),
+        operators: nic.is_empty(),
+        nic,
+        link,
+        progress: progress.into(),
+        trouble: trouble.unwrap_or_default(),
     }
 }
 
@@ -152,8 +192,7 @@ fn pod_counts(leases: &[LeaseRecord]) -> v1::PodCounts {
 }
 
 fn api(calls: &CloudCalls) -> v1::ApiBudget {
-    let action =
-        |(operation, calls): (Operation, u32)| v1::ActionCalls { action: operation.name().to_owned(), calls };
+    let action = |(action, calls): (&'static str, u32)| v1::ActionCalls { action: action.to_owned(), calls };
     v1::ApiBudget { limit: HOURLY_LIMIT, actions: calls.last_hour().into_iter().map(action).collect() }
 }
 

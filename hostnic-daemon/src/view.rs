@@ -1,4 +1,6 @@
-//! NICs, pods and errors in JSON: the same for whoever asks by a command and over HTTP.
+//! What a node has, in JSON: the same for whoever asks by a command and over HTTP.
+
+mod pool;
 
 use std::time::{Duration, SystemTime};
 
@@ -6,6 +8,8 @@ use hostnic_cni::contract::v1;
 use serde::Serialize;
 
 use crate::observe::Seen;
+
+pub(crate) use pool::{Gateway, Pool, Subnet};
 
 #[derive(Debug, Serialize)]
 pub(crate) struct Nic {

@@ -1,12 +1,14 @@
 //! QingCloud's API, as the access file and the settings describe it.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use hostnic_core::id::InstanceId;
 use hostnic_core::store::{BootId, RedbStore};
 use hostnic_core::{Chain, Error, ErrorKind, Result};
 use hostnic_qingcloud::{
-    Config, ConfigError, ConnectError, InstanceSource, Loaded, QingCloud, QingCloudProvider, Warning,
+    Config, ConfigError, ConnectError, InstanceSource, Loaded, QingCloud, QingCloudProvider, RequestRecorder,
+    Warning,
 };
 
 use crate::settings::{Setting, Settings};
@@ -20,6 +22,7 @@ pub(super) struct Access {
     pub(super) warnings: Vec<Warning>,
     instance: Option<InstanceId>,
     store: PathBuf,
+    recorder: Option<Arc<dyn RequestRecorder>>,
 }
 
 /// An access file that is of no use.
@@ -43,7 +46,12 @@ impl Access {
         };
         config.zone = zone;
         let (instance, store) = (settings.instance.value.clone(), settings.store.value.clone());
-        Ok(Self { config, file, warnings, instance, store })
+        Ok(Self { config, file, warnings, instance, store, recorder: None })
+    }
+
+    /// Tells `recorder` of each request to the API.
+    pub(super) fn recorded(self, recorder: Arc<dyn RequestRecorder>) -> Self {
+        Self { recorder: Some(recorder), ..self }
     }
 
     /// Learns who this instance is, where no flag says it. The API itself is not asked.
@@ -51,7 +59,10 @@ impl Access {
     /// # Errors
     /// `Invalid` where nobody tells, and where the API cannot be reached as configured.
     pub(super) async fn connect(self) -> Result<QingCloudProvider> {
-        let cloud = QingCloud::from_config(self.config).instance(instance_source(self.instance));
+        let mut cloud = QingCloud::from_config(self.config).instance(instance_source(self.instance));
+        if let Some(recorder) = self.recorder {
+            cloud = cloud.recorder(recorder);
+        }
         let error = match cloud.clone().connect().await {
             Ok(provider) => return Ok(provider),
             Err(error) => error,

@@ -3,14 +3,14 @@
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
-use hostnic_cni::contract::{NodeStatus, v1};
+use hostnic_cni::contract::NodeStatus;
 use serde::Serialize;
 
 use super::Ask;
 use super::ask::{ask, told};
 use super::list::print;
 use super::table::table;
-use crate::view::{LastError, at};
+use crate::view::{Gateway, LastError, Pool, Subnet, at};
 
 /// How many errors a screen has room for; `-o json` has them all.
 const ERRORS: usize = 5;
@@ -30,6 +30,7 @@ struct Status {
     mode_reason: String,
     pods: Pods,
     pool: Pool,
+    gateways: Vec<Gateway>,
     api: Api,
     errors: Vec<LastError>,
 }
@@ -39,27 +40,6 @@ struct Pods {
     preparing: u32,
     active: u32,
     releasing: u32,
-}
-
-#[derive(Debug, Serialize)]
-struct Pool {
-    policy: String,
-    low: u32,
-    high: u32,
-    max_nics: u32,
-    subnets: Vec<Subnet>,
-}
-
-#[derive(Debug, Serialize)]
-struct Subnet {
-    subnet: String,
-    coming: u32,
-    free: u32,
-    leased: u32,
-    cooling: u32,
-    leaving: u32,
-    quarantined: u32,
-    lost: u32,
 }
 
 #[derive(Debug, Serialize)]
@@ -79,7 +59,6 @@ impl From<NodeStatus> for Status {
     fn from(status: NodeStatus) -> Self {
         let state = status.state;
         let pods = state.pods.unwrap_or_default();
-        let pool = state.pool.unwrap_or_default();
         let api = state.api.unwrap_or_default();
         Self {
             ready: status.not_ready.is_none(),
@@ -89,13 +68,8 @@ impl From<NodeStatus> for Status {
             mode: state.mode,
             mode_reason: state.reason,
             pods: Pods { preparing: pods.preparing, active: pods.active, releasing: pods.releasing },
-            pool: Pool {
-                policy: pool.policy,
-                low: pool.low,
-                high: pool.high,
-                max_nics: pool.max_nics,
-                subnets: state.subnets.into_iter().map(Subnet::from).collect(),
-            },
+            pool: Pool::new(state.pool.unwrap_or_default(), state.subnets),
+            gateways: state.gateways.into_iter().map(Gateway::from).collect(),
             api: Api {
                 calls_last_hour: api.actions.iter().map(|action| action.calls).sum(),
                 limit: api.limit,
@@ -106,21 +80,6 @@ impl From<NodeStatus> for Status {
                     .collect(),
             },
             errors: state.errors.into_iter().map(LastError::from).collect(),
-        }
-    }
-}
-
-impl From<v1::SubnetState> for Subnet {
-    fn from(state: v1::SubnetState) -> Self {
-        Self {
-            subnet: state.subnet,
-            coming: state.coming,
-            free: state.free,
-            leased: state.leased,
-            cooling: state.cooling,
-            leaving: state.leaving,
-            quarantined: state.quarantined,
-            lost: state.lost,
         }
     }
 }
@@ -151,7 +110,7 @@ fn screen(status: &Status, now: SystemTime) -> String {
         &format!("{}, {} to {} free, at most {} NICs", pool.policy, pool.low, pool.high, pool.max_nics),
     );
     row("api", &api(&status.api));
-    format!("{text}\n{}{}", subnets(&pool.subnets), errors(&status.errors, now))
+    format!("{text}\n{}{}{}", subnets(&pool.subnets), gateways(&status.gateways), errors(&status.errors, now))
 }
 
 fn pods(pods: &Pods) -> String {
@@ -173,12 +132,36 @@ fn api(api: &Api) -> String {
 
 fn subnets(subnets: &[Subnet]) -> String {
     let row = |s: &Subnet| {
-        let numbers = [s.coming, s.free, s.leased, s.cooling, s.leaving, s.quarantined, s.lost];
+        let (a, nics) = (&s.addresses, &s.nics);
+        let leaving = nics.detaching + nics.deleting;
+        let numbers = [a.coming, a.free, a.leased, a.cooling, leaving, nics.quarantined, nics.lost];
         let [coming, free, leased, cooling, leaving, quarantined, lost] = numbers.map(|n| n.to_string());
-        [s.subnet.clone(), coming, free, leased, cooling, leaving, quarantined, lost]
+        let room = s.room.map_or_else(|| "-".to_owned(), |room| room.to_string());
+        [s.subnet.clone(), coming, free, leased, cooling, leaving, quarantined, lost, room]
     };
-    let headings = ["SUBNET", "COMING", "FREE", "LEASED", "COOLING", "LEAVING", "QUARANTINED", "LOST"];
+    let headings =
+        ["SUBNET", "COMING", "FREE", "LEASED", "COOLING", "LEAVING", "QUARANTINED", "LOST", "ROOM"];
     table(headings, &subnets.iter().map(row).collect::<Vec<_>>())
+}
+
+/// The node's own NICs that pods' routes go by, if there are any.
+fn gateways(gateways: &[Gateway]) -> String {
+    if gateways.is_empty() {
+        return String::new();
+    }
+    let row = |gateway: &Gateway| {
+        let nic = gateway.nic.as_ref().unwrap_or(&gateway.mac);
+        // The cloud does not tell whether it lets a NIC forward; of ours we have it do so.
+        let note = match (&gateway.trouble, gateway.owner) {
+            (Some(trouble), _) => shortened(trouble),
+            (None, "operator") => "see that the cloud lets it forward (anti-spoofing off)".to_owned(),
+            (None, _) => gateway.link.clone().unwrap_or_default(),
+        };
+        let address = gateway.address.clone().unwrap_or_else(|| "-".to_owned());
+        [gateway.subnet.clone(), address, nic.clone(), gateway.owner.into(), gateway.state.into(), note]
+    };
+    let rows: Vec<_> = gateways.iter().map(row).collect();
+    format!("\n\n{}", table(["GATEWAY IN", "ADDRESS", "NIC", "OWNER", "STATE", "NOTE"], &rows))
 }
 
 fn errors(errors: &[LastError], now: SystemTime) -> String {
@@ -214,6 +197,8 @@ fn shortened(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use hostnic_cni::contract::v1;
+
     use super::*;
 
     fn error(number: u32) -> v1::LastError {
@@ -228,17 +213,31 @@ mod tests {
         }
     }
 
+    fn gateway(subnet: &str, operators: bool) -> v1::GatewayState {
+        let of_ours = |text: &str| if operators { String::new() } else { text.to_owned() };
+        v1::GatewayState {
+            subnet: subnet.to_owned(),
+            mac: "52:54:00:00:00:09".to_owned(),
+            address: "192.168.50.9".to_owned(),
+            operators,
+            nic: of_ours("nic-9"),
+            link: of_ours("hostnic0"),
+            progress: v1::GatewayProgress::Ready.into(),
+            trouble: String::new(),
+        }
+    }
+
     fn state() -> v1::NodeState {
         v1::NodeState {
             mode: "passthrough".to_owned(),
             reason: "as configured".to_owned(),
             subnets: vec![v1::SubnetState {
                 subnet: "vxnet-a".to_owned(),
-                free: 3,
-                leased: 2,
-                quarantined: 1,
-                ..v1::SubnetState::default()
+                addresses: Some(v1::AddressCounts { free: 3, leased: 2, ..v1::AddressCounts::default() }),
+                nics: Some(v1::NicCounts { ready: 6, quarantined: 1, ..v1::NicCounts::default() }),
+                room: Some(246),
             }],
+            gateways: vec![gateway("vxnet-a", false), gateway("vxnet-b", true)],
             daemon: "0.1.0".to_owned(),
             started_unix_s: 1_000_000,
             pool: Some(v1::PoolSettings { policy: "FailRotate".to_owned(), low: 3, high: 5, max_nics: 63 }),
@@ -264,7 +263,9 @@ mod tests {
             "pods     2 active, 1 preparing",
             "pool     FailRotate, 3 to 5 free, at most 63 NICs",
             "13 calls in the last hour, of 2000 that the account's nodes share: create_nics 4, list_nics 9",
-            "vxnet-a  0       3     2       0        0        1            0",
+            "vxnet-a  0       3     2       0        0        1            0     246",
+            "vxnet-a     192.168.50.9  nic-9              hostnic   ready  hostnic0",
+            "vxnet-b     192.168.50.9  52:54:00:00:00:09  operator  ready  see that the cloud lets it forward",
             "2m ago  7      throttled  create NICs 0: too many",
             "2 more with -o json",
         ] {

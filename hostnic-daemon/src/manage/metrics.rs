@@ -109,6 +109,21 @@ impl Moment {
                 addresses.encode_family(&labels)?.encode_gauge(&count)?;
             }
         }
+        let mut room = gauge(
+            encoder,
+            "hostnic_subnet_room",
+            "How many more NICs the subnet takes, of all nodes, as the cloud told last",
+        )?;
+        let rooms = self.0.agent.subnet_room();
+        for known in &rooms {
+            room.encode_family(&[("subnet", known.subnet.as_str())])?.encode_gauge(&known.nics)?;
+        }
+        let mut age =
+            gauge(encoder, "hostnic_subnet_room_age_seconds", "How long ago the cloud told that room")?;
+        for known in &rooms {
+            let labels = [("subnet", known.subnet.as_str())];
+            age.encode_family(&labels)?.encode_gauge(&known.age.as_secs_f64())?;
+        }
         let pool = &self.0.pool;
         let mut limits = gauge(encoder, "hostnic_pool_limit", "The pool's settings")?;
         for (limit, value) in [("low", pool.low), ("high", pool.high), ("max_nics", pool.max_nics)] {
@@ -131,10 +146,10 @@ impl Moment {
         let mut calls = gauge(
             encoder,
             "hostnic_cloud_calls_last_hour",
-            "This node's calls to the cloud in the last hour",
+            "This node's requests to the cloud in the last hour, as the account's quota counts them",
         )?;
-        for (operation, count) in self.0.observer.calls().last_hour() {
-            calls.encode_family(&[("action", operation.name())])?.encode_gauge(&count)?;
+        for (action, count) in self.0.observer.calls().last_hour() {
+            calls.encode_family(&[("action", action)])?.encode_gauge(&count)?;
         }
         gauge(
             encoder,

@@ -6,7 +6,6 @@
 mod http;
 mod metrics;
 mod pages;
-mod pool;
 
 use std::net::SocketAddr;
 

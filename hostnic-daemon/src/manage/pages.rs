@@ -4,17 +4,16 @@ use hyper::{Method, StatusCode};
 use serde::Serialize;
 
 use super::metrics::Exposition;
-use super::pool::Pool;
 use crate::facts::Facts;
 use crate::show;
-use crate::view::{LastError, Nic, Pod};
+use crate::view::{Gateway, LastError, Nic, Pod, Pool};
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// What there is to be read, for whoever asks for something else.
-const PAGES: &str = "/metrics\n/healthz\n/readyz\n/v1/nics\n/v1/pods\n/v1/pool\n/v1/errors\n";
+const PAGES: &str = "/metrics\n/healthz\n/readyz\n/v1/nics\n/v1/pods\n/v1/pool\n/v1/gateways\n/v1/errors\n";
 
 /// What goes out.
 #[derive(Debug, PartialEq, Eq)]
@@ -53,6 +52,7 @@ enum Page {
     Nics,
     Pods,
     Pool,
+    Gateways,
     Errors,
 }
 
@@ -72,6 +72,7 @@ fn wanted(method: &Method, path: &str) -> Wanted {
         "/v1/nics" => Page::Nics,
         "/v1/pods" => Page::Pods,
         "/v1/pool" => Page::Pool,
+        "/v1/gateways" => Page::Gateways,
         "/v1/errors" => Page::Errors,
         "/clearcache" => {
             return gone("NICs are given back by a command", "`hostnic-daemon clean`");
@@ -79,7 +80,7 @@ fn wanted(method: &Method, path: &str) -> Wanted {
         "/shutdown" => {
             return gone(
                 "the daemon is stopped by a command",
-                "`hostnic-daemon shutdown`, or, where systemd started it, `systemctl stop hostnic`",
+                "`hostnic-daemon shutdown`, or, where systemd started it, `systemctl stop hostnic-daemon`",
             );
         }
         _ => {
@@ -141,7 +142,14 @@ impl Pages {
                 let pods = show::pods(&self.facts.agent).into_iter().map(Pod::from);
                 Reply::json(StatusCode::OK, &pods.collect::<Vec<_>>())
             }
-            Page::Pool => Reply::json(StatusCode::OK, &Pool::of(&self.facts)),
+            Page::Pool => {
+                let pool = Pool::new(show::pool_settings(&self.facts), show::subnets(&self.facts));
+                Reply::json(StatusCode::OK, &pool)
+            }
+            Page::Gateways => {
+                let gateways = show::gateways(&self.facts.agent).into_iter().map(Gateway::from);
+                Reply::json(StatusCode::OK, &gateways.collect::<Vec<_>>())
+            }
             Page::Errors => {
                 let errors = self.facts.observer.errors().latest().into_iter().map(LastError::from);
                 Reply::json(StatusCode::OK, &errors.collect::<Vec<_>>())

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
+use hostnic_core::agent::FailureListener;
 use hostnic_core::layer::{Answer, Around, Call, Outcome};
 use hostnic_core::{Error, ErrorKind, Result};
 
@@ -69,6 +70,12 @@ impl LastErrors {
     /// All of them, the latest first.
     pub(crate) fn latest(&self) -> Vec<Seen> {
         self.ring().iter().rev().cloned().collect()
+    }
+}
+
+impl FailureListener for LastErrors {
+    fn failed(&self, error: &Error) {
+        self.note(error);
     }
 }
 

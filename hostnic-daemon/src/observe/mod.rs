@@ -12,6 +12,7 @@ use std::time::SystemTime;
 use hostnic_core::NicProvider;
 use hostnic_core::layer::{Layered, Recorder};
 use hostnic_core::store::StateStore;
+use hostnic_qingcloud::RequestRecorder;
 
 pub(crate) use calls::{CloudCalls, HOURLY_LIMIT};
 pub(crate) use errors::{LastErrors, Seen};
@@ -53,6 +54,13 @@ impl Observer {
         self.calls.clone()
     }
 
+    /// What counts the requests of which those calls are made, for the account's hourly allowance. Without it each attempt of
+    /// a call counts as one.
+    pub fn requests(&self) -> Arc<dyn RequestRecorder> {
+        self.calls.count_requests();
+        self.calls.clone()
+    }
+
     /// The provider, with its errors noted. To be put around all its layers: what a retry mends is no error.
     pub(crate) fn provider(&self, provider: Arc<dyn NicProvider>) -> Arc<dyn NicProvider> {
         Arc::new(Layered::new(provider, NoteErrors::new(self.errors.clone())))
@@ -77,7 +85,7 @@ impl Observer {
         &self.calls
     }
 
-    pub(crate) fn errors(&self) -> &LastErrors {
+    pub(crate) fn errors(&self) -> &Arc<LastErrors> {
         &self.errors
     }
 

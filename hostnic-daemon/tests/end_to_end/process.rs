@@ -67,7 +67,8 @@ async fn serves() {
     }
     let status = machine.listed("status").await;
     assert_eq!((&status["ready"], &status["pods"]["active"]), (&true.into(), &2.into()), "{status:#}");
-    assert_eq!(status["pool"]["subnets"][0]["leased"], 2, "{status:#}");
+    assert_eq!(status["pool"]["subnets"][0]["addresses"]["leased"], 2, "{status:#}");
+    assert_eq!(status["gateways"], serde_json::json!([]), "{status:#}");
     assert!(status["api"]["calls_last_hour"].as_u64().unwrap() >= 3, "{status:#}");
     let screen = machine.asked(&["status"]).await.unwrap();
     assert!(screen.starts_with("node     ready\n") && screen.contains("pods     2 active"), "{screen}");

@@ -120,8 +120,9 @@ async fn the_status_tells_pods_pool_calls_and_what_went_wrong() {
     let pool = state.pool.unwrap();
     assert_eq!((pool.policy.as_str(), pool.low, pool.high, pool.max_nics), ("FailRotate", 2, 5, 63));
     let [a, b] = [&state.subnets[0], &state.subnets[1]];
-    assert_eq!((a.subnet.as_str(), a.free, a.leased), ("vxnet-a", 2, 1));
-    assert_eq!((b.subnet.as_str(), b.free), ("vxnet-b", 0));
+    let of_a = a.addresses.unwrap();
+    assert_eq!((a.subnet.as_str(), of_a.free, of_a.leased), ("vxnet-a", 2, 1));
+    assert_eq!((b.subnet.as_str(), b.addresses.unwrap().free), ("vxnet-b", 0));
     let api = state.api.unwrap();
     assert_eq!(api.limit, 2000);
     let calls = |name: &str| api.actions.iter().find(|action| action.action == name).unwrap().calls;

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use hostnic_cni::contract::{Client, Del};
+use hostnic_cni::contract::{Add, Client, Del, NextHop, WantedRoute};
 use hostnic_core::ErrorKind;
+use hostnic_core::gateway::GatewayConfig;
 use hostnic_core::sim::{Fault, KernelFault, KernelOperation, Operation, When};
 use hostnic_daemon::Listeners;
 use serde_json::json;
@@ -43,6 +44,8 @@ async fn metrics_tell_pods_pool_calls_and_how_operations_ended() {
     let samples = samples(&answer.body);
     let expected = [
         (r#"hostnic_ready"#, 1.0),
+        // Four NICs were made; what the cloud told before is reckoned on.
+        (r#"hostnic_subnet_room{subnet="vxnet-b"}"#, 252.0),
         (r#"hostnic_pods{state="active"}"#, 1.0),
         (r#"hostnic_pods{state="preparing"}"#, 0.0),
         (r#"hostnic_pool_nics{subnet="vxnet-a",state="ready"}"#, 3.0),
@@ -105,6 +108,47 @@ async fn a_pod_whose_network_was_changed_counts_as_repaired() {
 }
 
 #[tokio::test]
+async fn a_repair_that_fails_in_the_background_is_among_the_last_errors() {
+    let world = World::new();
+    let node = world.node(world.listeners()).await;
+    let address = node.manage_address().unwrap();
+    let pod = world.pod("web-0");
+    Client::connect(&world.socket()).await.unwrap().add(&pod).await.unwrap();
+    world.kernel.strip_pod_link(&pod.netns, &pod.key.ifname);
+    world.kernel.inject(KernelOperation::SetupPod, When::Next(1), KernelFault::Before(ErrorKind::Transient));
+    node.agent().compare_now().await.unwrap();
+    let errors = get(address, "/v1/errors").await.json();
+    assert_eq!(errors.as_array().unwrap().len(), 1, "{errors:#}");
+    assert_eq!((&errors[0]["kind"], &errors[0]["times"]), (&"transient".into(), &1.into()), "{errors:#}");
+    let metrics = get(address, "/metrics").await.body;
+    assert_eq!(samples(&metrics)["hostnic_repair_failures_total"], 1.0);
+    node.stop(crate::world::PATIENCE).await;
+}
+
+#[tokio::test]
+async fn the_nodes_own_nics_that_routes_go_by_are_shown_alike_by_command_and_by_http() {
+    let mut world = World::new();
+    world.config.gateways = Some(GatewayConfig::new());
+    let node = world.node(world.listeners()).await;
+    let address = node.manage_address().unwrap();
+    assert_eq!(get(address, "/v1/gateways").await.json(), json!([]));
+    let mut client = Client::connect(&world.socket()).await.unwrap();
+    let by_host = WantedRoute { destination: "10.96.0.0/12".parse().unwrap(), next_hop: NextHop::Host };
+    let pod = Add { routes: vec![by_host], ..world.pod("web-0") };
+    let interface = client.add(&pod).await.unwrap();
+    let shown = get(address, "/v1/gateways").await.json();
+    let [gateway] = shown.as_array().unwrap().as_slice() else { panic!("{shown:#}") };
+    assert_eq!((&gateway["subnet"], &gateway["state"]), (&"vxnet-a".into(), &"ready".into()));
+    assert_eq!((&gateway["owner"], &gateway["link"]), (&"hostnic".into(), &"hostnic0".into()));
+    let by_node = interface.routes.iter().find(|route| route.destination == pod.routes[0].destination);
+    assert_eq!(gateway["address"], by_node.unwrap().next_hop.unwrap().to_string());
+    let [told] = client.status().await.unwrap().state.gateways.try_into().unwrap();
+    assert_eq!((gateway["nic"].as_str(), gateway["mac"].as_str()), (Some(&*told.nic), Some(&*told.mac)));
+    drop(client);
+    node.stop(crate::world::PATIENCE).await;
+}
+
+#[tokio::test]
 async fn the_node_is_listed_in_json() {
     let world = World::new();
     let node = world.node(world.listeners()).await;
@@ -128,6 +172,8 @@ async fn the_node_is_listed_in_json() {
     assert_eq!(pool["low"], 2);
     assert_eq!(pool["subnets"][0]["subnet"], "vxnet-a");
     assert_eq!(pool["subnets"][0]["addresses"], json!({"coming": 0, "free": 2, "leased": 1, "cooling": 0}));
+    assert_eq!(pool["subnets"][0]["nics"]["ready"], 3);
+    assert_eq!(pool["subnets"][1]["room"], 252);
     node.stop(crate::world::PATIENCE).await;
 }
 

@@ -280,6 +280,9 @@ pub struct NodeState {
     /// The last errors that a person should know of, the latest first; few.
     #[prost(message, repeated, tag = "10")]
     pub errors: ::prost::alloc::vec::Vec<LastError>,
+    /// The gateways that there are and that are on their way, ours first.
+    #[prost(message, repeated, tag = "11")]
+    pub gateways: ::prost::alloc::vec::Vec<GatewayState>,
 }
 /// How large the pool is to be.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -306,7 +309,7 @@ pub struct PodCounts {
     #[prost(uint32, tag = "3")]
     pub releasing: u32,
 }
-/// Calls to the cloud in the last hour.
+/// Requests to the cloud in the last hour, as the account's quota counts them.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ApiBudget {
     /// How many all nodes of an account may make in an hour.
@@ -349,27 +352,70 @@ pub struct LastError {
 pub struct SubnetState {
     #[prost(string, tag = "1")]
     pub subnet: ::prost::alloc::string::String,
-    /// On their way: being created, attached, or awaited in the kernel.
+    #[prost(message, optional, tag = "2")]
+    pub nics: ::core::option::Option<NicCounts>,
+    #[prost(message, optional, tag = "3")]
+    pub addresses: ::core::option::Option<AddressCounts>,
+    /// How many more NICs the subnet takes, of all nodes, as the cloud told last; absent where it does not tell.
+    #[prost(uint32, optional, tag = "4")]
+    pub room: ::core::option::Option<u32>,
+}
+/// NICs by state; the node's gateways included.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NicCounts {
+    #[prost(uint32, tag = "1")]
+    pub attaching: u32,
     #[prost(uint32, tag = "2")]
-    pub coming: u32,
+    pub ready: u32,
     #[prost(uint32, tag = "3")]
-    pub free: u32,
+    pub detaching: u32,
     #[prost(uint32, tag = "4")]
-    pub leased: u32,
+    pub deleting: u32,
+    /// Cloud and records disagree for good.
     #[prost(uint32, tag = "5")]
-    pub cooling: u32,
-    /// Why the subnet is left alone for now; empty when it is not.
-    #[prost(string, tag = "6")]
-    pub set_aside: ::prost::alloc::string::String,
-    /// NICs on their way out.
-    #[prost(uint32, tag = "7")]
-    pub leaving: u32,
-    /// NICs that wait for a person.
-    #[prost(uint32, tag = "8")]
-    pub quarantined: u32,
-    /// NICs on which cloud and records disagree for good.
-    #[prost(uint32, tag = "9")]
     pub lost: u32,
+    /// They wait for a person.
+    #[prost(uint32, tag = "6")]
+    pub quarantined: u32,
+}
+/// Addresses for pods by state.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AddressCounts {
+    /// Of NICs on their way in.
+    #[prost(uint32, tag = "1")]
+    pub coming: u32,
+    #[prost(uint32, tag = "2")]
+    pub free: u32,
+    #[prost(uint32, tag = "3")]
+    pub leased: u32,
+    #[prost(uint32, tag = "4")]
+    pub cooling: u32,
+}
+/// A NIC of the node's own that routes of pods go by.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GatewayState {
+    /// The subnet of those pods.
+    #[prost(string, tag = "1")]
+    pub subnet: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub mac: ::prost::alloc::string::String,
+    /// The pods' next hop; empty before the cloud gave one.
+    #[prost(string, tag = "3")]
+    pub address: ::prost::alloc::string::String,
+    /// Whether it is the operator's, of which nothing is changed.
+    #[prost(bool, tag = "4")]
+    pub operators: bool,
+    /// The cloud's id of ours; empty for the operator's.
+    #[prost(string, tag = "5")]
+    pub nic: ::prost::alloc::string::String,
+    /// The name of the link of ours; empty for the operator's.
+    #[prost(string, tag = "6")]
+    pub link: ::prost::alloc::string::String,
+    #[prost(enumeration = "GatewayProgress", tag = "7")]
+    pub progress: i32,
+    /// What went wrong last on its way; may be empty.
+    #[prost(string, tag = "8")]
+    pub trouble: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListNicsRequest {}
@@ -520,6 +566,38 @@ pub struct ShutdownReply {
     /// Present when it will not end.
     #[prost(message, optional, tag = "1")]
     pub failure: ::core::option::Option<Failure>,
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum GatewayProgress {
+    Unspecified = 0,
+    Ready = 1,
+    Coming = 2,
+    Leaving = 3,
+}
+impl GatewayProgress {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "GATEWAY_PROGRESS_UNSPECIFIED",
+            Self::Ready => "GATEWAY_PROGRESS_READY",
+            Self::Coming => "GATEWAY_PROGRESS_COMING",
+            Self::Leaving => "GATEWAY_PROGRESS_LEAVING",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "GATEWAY_PROGRESS_UNSPECIFIED" => Some(Self::Unspecified),
+            "GATEWAY_PROGRESS_READY" => Some(Self::Ready),
+            "GATEWAY_PROGRESS_COMING" => Some(Self::Coming),
+            "GATEWAY_PROGRESS_LEAVING" => Some(Self::Leaving),
+            _ => None,
+        }
+    }
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]

@@ -59,7 +59,7 @@ async fn serve(plan: Plan, settings: &Settings, reloading: Reloading) -> Result<
     let mut company = Company::new(reloading)?;
     let pool = pool::pool(settings, plan.subnets());
     let observer = Arc::new(Observer::new(host_name()));
-    let cloud = Cloud::start(plan, observer.recorder()).await?;
+    let cloud = Cloud::start(plan, &observer).await?;
     let served = node::serve(&cloud, settings, pool, observer, &mut signals, &mut company).await;
     // Also after a failure: what a simulated one made would outlive the process otherwise.
     let ended = cloud.end().await;

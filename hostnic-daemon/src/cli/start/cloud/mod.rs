@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use hostnic_core::capability::NicForwarding;
 use hostnic_core::id::{InstanceId, InvalidValue, SubnetId};
-use hostnic_core::layer::Recorder;
 use hostnic_core::{NicProvider, Result};
 
 use super::flags::{FlagError, SimFlags, refuse_qingcloud};
+use crate::Observer;
 use crate::cli::access::AccessError;
 use crate::settings::{Provider, Settings};
 
@@ -70,10 +70,10 @@ pub(super) enum Cloud {
 
 impl Cloud {
     /// Finds out who this node is. QingCloud itself is not asked: it need not be reachable now.
-    pub(super) async fn start(plan: Plan, recorder: Arc<dyn Recorder>) -> Result<Self> {
+    pub(super) async fn start(plan: Plan, observer: &Observer) -> Result<Self> {
         Ok(match plan {
-            Plan::QingCloud(plan) => Self::QingCloud(plan.start(recorder).await?),
-            Plan::Sim(plan) => Self::Sim(plan.start(recorder).await?),
+            Plan::QingCloud(plan) => Self::QingCloud(plan.start(observer).await?),
+            Plan::Sim(plan) => Self::Sim(plan.start(observer.recorder()).await?),
         })
     }
 

@@ -14,8 +14,8 @@ use super::super::flags::vxnets;
 use super::blame::Blame;
 use super::reach::Reach;
 use crate::cli::access::Access;
-use crate::seed;
 use crate::settings::Settings;
+use crate::{Observer, seed};
 
 /// How many calls a second a node makes when it has much to do, and how many of them at once after a quiet time. What
 /// the account may make in an hour is for all nodes, and only the API knows what is left of it.
@@ -42,7 +42,7 @@ impl QingCloudPlan {
     }
 
     /// Learns who this instance is, where no flag says it, and puts the layers around the provider.
-    pub(super) async fn start(self, recorder: Arc<dyn Recorder>) -> Result<QingCloudNode> {
+    pub(super) async fn start(self, observer: &Observer) -> Result<QingCloudNode> {
         let Access { config, file, .. } = &self.access;
         let blame = Blame {
             file: file.clone(),
@@ -54,7 +54,7 @@ impl QingCloudPlan {
             },
         };
         let reach = Reach::new(config.endpoint.to_string());
-        let provider = Arc::new(self.access.connect().await?);
+        let provider = Arc::new(self.access.recorded(observer.requests()).connect().await?);
         let instance = provider.instance_id().clone();
         tracing::info!(
             %instance,
@@ -64,7 +64,11 @@ impl QingCloudPlan {
             "the cloud is QingCloud"
         );
         let forwarding = provider.clone();
-        Ok(QingCloudNode { provider: layers(provider, blame, reach, recorder)?, forwarding, instance })
+        Ok(QingCloudNode {
+            provider: layers(provider, blame, reach, observer.recorder())?,
+            forwarding,
+            instance,
+        })
     }
 }
 
