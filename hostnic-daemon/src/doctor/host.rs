@@ -70,7 +70,7 @@ pub fn host_findings(sysctls: &Sysctls) -> Vec<Finding> {
     findings
 }
 
-fn set(name: &str, value: u32) -> String {
+pub(super) fn set(name: &str, value: u32) -> String {
     format!("sysctl -w {name}={value}, and keep it in /etc/sysctl.d")
 }
 

@@ -4,13 +4,14 @@
 //! before the pod has it. Both tell in files what they manage, so that neither has to be asked.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::io;
 use std::path::Path;
 
 use hostnic_core::id::MacAddr;
 
 use super::Finding;
+use super::drop_ins::Primary;
+use super::links::{links, text};
 
 /// A link of ours that somebody else manages.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,21 +37,13 @@ pub enum Manager {
 /// When a folder or file is there and cannot be read.
 pub fn managed_links(sys: &Path, run: &Path, ours: &BTreeSet<MacAddr>) -> io::Result<Vec<ManagedLink>> {
     let mut managed = Vec::new();
-    for entry in fs::read_dir(sys.join("class/net"))? {
-        let entry = entry?;
-        let Some(address) = text(&entry.path().join("address"))? else { continue };
-        if !address.trim().parse().is_ok_and(|mac: MacAddr| ours.contains(&mac)) {
-            continue;
-        }
-        let Some(index) = text(&entry.path().join("ifindex"))? else { continue };
-        let name = entry.file_name().to_string_lossy().into_owned();
+    for link in links(sys, ours)? {
         for by in [Manager::NetworkManager, Manager::Networkd] {
-            if by.manages(run, index.trim())? {
-                managed.push(ManagedLink { name: name.clone(), by });
+            if by.manages(run, &link.index)? {
+                managed.push(ManagedLink { name: link.name.clone(), by });
             }
         }
     }
-    managed.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(managed)
 }
 
@@ -67,47 +60,33 @@ impl Manager {
         Ok(value.is_some_and(|value| !unmanaged.contains(&value.trim())))
     }
 
-    fn remedy(self) -> &'static str {
+    fn remedy(self, link: &str, primary: &Primary) -> String {
         match self {
             Self::NetworkManager => {
-                "nmcli device set LINK managed no; for good, name it in unmanaged-devices= of a file in \
-                 /etc/NetworkManager/conf.d, then systemctl reload NetworkManager"
+                format!("nmcli device set {link} managed no; for good, {}", primary.network_manager())
             }
-            Self::Networkd => {
-                "put a file with [Match] Name=LINK and [Link] Unmanaged=yes first in /etc/systemd/network, then networkctl \
-                 reload"
-            }
+            Self::Networkd => primary.networkd(),
         }
-    }
-}
-
-/// A file's text; `None` where there is none, or no longer.
-fn text(path: &Path) -> io::Result<Option<String>> {
-    match fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-            Ok(None)
-        }
-        Err(error) => Err(error),
     }
 }
 
 /// What is wrong about them.
-pub fn interference_findings(managed: &[ManagedLink]) -> Vec<Finding> {
+pub fn interference_findings(managed: &[ManagedLink], primary: &Primary) -> Vec<Finding> {
     let finding = |link: &ManagedLink| {
         let program = match link.by {
             Manager::NetworkManager => "NetworkManager",
             Manager::Networkd => "systemd-networkd",
         };
         let problem = format!("is managed by {program}, which gives it addresses and routes on the host");
-        let remedy = link.by.remedy().replace("LINK", &link.name);
-        Finding::error(format_args!("link {}", link.name), problem, remedy)
+        Finding::error(format_args!("link {}", link.name), problem, link.by.remedy(&link.name, primary))
     };
     managed.iter().map(finding).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     /// A machine's folders with one link of ours and one of somebody else's.
@@ -149,7 +128,7 @@ mod tests {
         }
         let link = |by| ManagedLink { name: "eth1".into(), by };
         assert_eq!(managed(&machine), [link(Manager::NetworkManager), link(Manager::Networkd)]);
-        let findings = interference_findings(&managed(&machine));
+        let findings = interference_findings(&managed(&machine), &Primary::default());
         assert_eq!(findings[0].object, "link eth1");
         assert!(findings[0].problem.contains("NetworkManager"), "{findings:?}");
         assert!(findings[0].remedy.contains("nmcli device set eth1 managed no"), "{findings:?}");

@@ -4,14 +4,19 @@
 
 mod cloud;
 mod cni;
+mod drop_ins;
 mod finding;
 mod firewall;
+mod gateway;
 mod host;
 mod interference;
+mod links;
 
 pub use cloud::{CloudFacts, cloud_findings};
 pub use cni::{CniFolders, cni_findings};
+pub use drop_ins::{Primary, Untold, drop_in_findings};
 pub use finding::{Finding, Severity};
-pub use firewall::firewall_findings;
+pub use firewall::{Legacy, firewall_findings, legacy_findings};
+pub use gateway::{gateway_findings, not_forwarding};
 pub use host::{Sysctls, host_findings};
 pub use interference::{ManagedLink, Manager, interference_findings, managed_links};

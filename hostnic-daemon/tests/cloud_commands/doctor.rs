@@ -37,7 +37,7 @@ pub(crate) fn set((name, value): (&str, &str)) -> io::Result<()> {
 }
 
 /// What the doctor finds with these flags more, and that its exit code agrees with it.
-async fn findings(place: &Place, flags: &[&str]) -> Vec<Value> {
+pub(crate) async fn findings(place: &Place, flags: &[&str]) -> Vec<Value> {
     let [conf, bin] = ["net.d", "bin"].map(|folder| place.path(folder).display().to_string());
     let folders = ["doctor", "-o", "json", "--cni-conf-dir", &conf, "--cni-bin-dir", &bin];
     let output = place.run(&[&folders, flags].concat()).await;
@@ -77,7 +77,7 @@ async fn wrong_secret() {
 
 /// A clock that is ahead by some seconds.
 #[derive(Debug)]
-struct Ahead(u64);
+pub(crate) struct Ahead(pub(crate) u64);
 
 impl WallClock for Ahead {
     fn now(&self) -> SystemTime {
@@ -106,7 +106,7 @@ async fn vxnets() {
 }
 
 /// A cloud whose vxnet-a was changed so, by its saved state: the API's client has no action for that.
-async fn with_vxnet_a(change: impl FnOnce(&mut Value)) -> (Place, tempfile::TempDir) {
+pub(crate) async fn with_vxnet_a(change: impl FnOnce(&mut Value)) -> (Place, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("state.json");
     let config = SimulatorConfig { state: Some(state.clone()), ..config() };
@@ -151,7 +151,7 @@ async fn host() {
     nft("delete table ip filter");
 }
 
-fn nft(commands: &str) {
+pub(crate) fn nft(commands: &str) {
     let output = Command::new("nft").arg(commands).output().unwrap();
     assert!(output.status.success(), "{output:?}");
 }

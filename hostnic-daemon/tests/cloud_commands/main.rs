@@ -2,7 +2,9 @@
 //!
 //! Everything happens in a private network: nothing of the machine is looked at or touched, and no root is needed.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails should panic")]
+#![allow(clippy::print_stdout, reason = "what was found is to be read by people, too")]
 
+mod causes;
 mod doctor;
 mod place;
 mod sweep;
@@ -25,7 +27,7 @@ fn main() -> ExitCode {
     }
     // They change settings of the one kernel namespace that all of them look at.
     arguments.test_threads = Some(1);
-    let trials = [doctor::trials(), sweep::trials()];
+    let trials = [doctor::trials(), causes::trials(), sweep::trials()];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit_code()
 }
 
@@ -33,6 +35,14 @@ fn ready() -> Result<(), String> {
     enter_private_world().map_err(|error| error.chain().to_string())?;
     let witness = Command::new("nft").arg("-v").output();
     witness.map_err(|error| format!("`nft` is needed to set a firewall up (package nftables): {error}"))?;
+    // The machine's own /sys would show its links.
+    let remount = Command::new("mount").args(["-t", "sysfs", "sysfs", "/sys"]).output();
+    remount
+        .and_then(|mounted| {
+            let said = String::from_utf8_lossy(&mounted.stderr).into_owned();
+            if mounted.status.success() { Ok(()) } else { Err(std::io::Error::other(said)) }
+        })
+        .map_err(|error| format!("the links of this network cannot be shown in /sys: {error}"))?;
     for setting in doctor::SOUND {
         doctor::set(setting).map_err(|error| format!("{}: {error}", setting.0))?;
     }

@@ -100,6 +100,14 @@ impl Place {
         };
         provider.create_nics(&request).await.unwrap()
     }
+
+    /// Attaches a NIC to the machine, in the cloud only.
+    pub(crate) async fn attach(&self, nic: &Nic) {
+        let source = InstanceSource::Given(NODE.parse().unwrap());
+        let provider =
+            QingCloud::from_config(load(&self.path("client.yaml"))).instance(source).connect().await.unwrap();
+        let _job = provider.attach_nics(std::slice::from_ref(&nic.id)).await.unwrap();
+    }
 }
 
 fn load(path: &Path) -> Config {

@@ -13,8 +13,17 @@ use crate::cli::access::Access;
 use crate::doctor::{CloudFacts, Finding, cloud_findings};
 use crate::settings::{Provider, Settings};
 
-/// What is wrong in the cloud, and the MAC addresses of our NICs in this machine, none where the cloud does not tell.
-pub(super) async fn examine(settings: &Settings) -> (Vec<Finding>, BTreeSet<MacAddr>) {
+/// The MAC addresses of the NICs in this machine; none where the cloud does not tell.
+#[derive(Debug, Default)]
+pub(super) struct NicsHere {
+    /// Those with a name of ours.
+    pub(super) ours: BTreeSet<MacAddr>,
+    /// Others in a vxnet of pods, which may serve as gateways.
+    pub(super) theirs: BTreeSet<MacAddr>,
+}
+
+/// What is wrong in the cloud, and the NICs in this machine.
+pub(super) async fn examine(settings: &Settings) -> (Vec<Finding>, NicsHere) {
     // A simulated cloud lives in its daemon, and has nothing to be wrong.
     if settings.provider.value == Provider::Sim {
         return Default::default();
@@ -35,7 +44,7 @@ pub(super) async fn examine(settings: &Settings) -> (Vec<Finding>, BTreeSet<MacA
                 Chain(&error),
                 "see docs/configuration.md for the file and where it is looked for",
             ));
-            return (findings, BTreeSet::new());
+            return (findings, NicsHere::default());
         }
     };
     let file = access.file.display().to_string();
@@ -44,9 +53,9 @@ pub(super) async fn examine(settings: &Settings) -> (Vec<Finding>, BTreeSet<MacA
     match access.connect().await {
         Ok(provider) => {
             let vxnets = settings.vxnets.value.clone();
-            let (facts, ours) = ask(provider, &file, vxnets).await;
+            let (facts, here) = ask(provider, &file, vxnets).await;
             findings.extend(cloud_findings(&facts));
-            (findings, ours)
+            (findings, here)
         }
         Err(error) => {
             findings.push(Finding::error(
@@ -54,29 +63,31 @@ pub(super) async fn examine(settings: &Settings) -> (Vec<Finding>, BTreeSet<MacA
                 error.chain(),
                 "give this machine's instance id by --instance or in /etc/qingcloud/instance-id",
             ));
-            (findings, BTreeSet::new())
+            (findings, NicsHere::default())
         }
     }
 }
 
-async fn ask(
-    provider: QingCloudProvider,
-    file: &str,
-    vxnets: Vec<SubnetId>,
-) -> (CloudFacts, BTreeSet<MacAddr>) {
+async fn ask(provider: QingCloudProvider, file: &str, vxnets: Vec<SubnetId>) -> (CloudFacts, NicsHere) {
     let (client, instance) = (Arc::clone(provider.client()), provider.instance_id().clone());
     let provider = Stack::new().deadline(Deadline::default()).around(Arc::new(provider));
     let mut facts = CloudFacts::ask(&*provider, file, vxnets).await;
-    let mut ours = BTreeSet::new();
+    let mut found = NicsHere::default();
     if facts.instance.is_ok() {
         facts.unbound = unbound(&client, &facts).await;
         let here = NicFilter { instance: Some(instance), ..NicFilter::default() };
         // Whatever is wrong with this call was wrong with those before it.
         let nics = provider.list_nics(&here).await.unwrap_or_default();
-        ours = nics.iter().filter(|nic| NicName::parse(&nic.name).is_some()).map(|nic| nic.mac).collect();
+        for nic in nics {
+            if NicName::parse(&nic.name).is_some() {
+                found.ours.insert(nic.mac);
+            } else if facts.subnets.0.contains(&nic.subnet) {
+                found.theirs.insert(nic.mac);
+            }
+        }
     }
     facts.clock_ahead = client.clock_ahead();
-    (facts, ours)
+    (facts, found)
 }
 
 /// The vxnets that were left out because they have no router: without one a vxnet has no addresses either.

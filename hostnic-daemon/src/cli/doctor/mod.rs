@@ -14,10 +14,13 @@ use super::in_force::{in_force, say};
 use super::list::print;
 use super::table::table;
 use crate::doctor::{
-    CniFolders, Finding, Severity, Sysctls, cni_findings, firewall_findings, host_findings,
-    interference_findings, managed_links,
+    CniFolders, Finding, Legacy, Primary, Severity, Sysctls, Untold, cni_findings, drop_in_findings,
+    firewall_findings, gateway_findings, host_findings, interference_findings, legacy_findings,
+    managed_links, not_forwarding,
 };
 use crate::settings::{Flags, Settings};
+
+use cloud::NicsHere;
 
 /// The flags of `hostnic-daemon doctor`.
 #[derive(Debug, clap::Args)]
@@ -59,12 +62,22 @@ impl Doctor {
 
 /// Everything that is wrong, in the order in which it was looked at.
 async fn examine(settings: &Settings, folders: &CniFolders) -> Vec<Finding> {
-    let (mut findings, ours) = cloud::examine(settings).await;
+    let (mut findings, NicsHere { ours, theirs }) = cloud::examine(settings).await;
     findings.extend(looked("/proc/sys", Sysctls::read(Path::new("/proc")), |read| host_findings(&read)));
     let drops = forward_drops().await.map_err(|error| error.chain().to_string());
     findings.extend(looked("nftables", drops, |drops| firewall_findings(&drops)));
-    let managed = managed_links(Path::new("/sys"), Path::new("/run"), &ours);
-    findings.extend(looked("/sys/class/net and /run", managed, |managed| interference_findings(&managed)));
+    let (proc, sys) = (Path::new("/proc"), Path::new("/sys"));
+    let legacy = Legacy::read(proc, "iptables-legacy").await;
+    findings.extend(looked("/proc/net/ip_tables_names", legacy, |legacy| legacy_findings(&legacy)));
+    let held_back = not_forwarding(sys, proc, &theirs);
+    findings.extend(looked("/proc/sys/net/ipv4/conf", held_back, |links| gateway_findings(&links)));
+    // It is in remedies only.
+    let primary = Primary::read(proc).unwrap_or_default();
+    let managed = managed_links(sys, Path::new("/run"), &ours);
+    let judged = |managed: Vec<_>| interference_findings(&managed, &primary);
+    findings.extend(looked("/sys/class/net and /run", managed, judged));
+    let untold = Untold::read(Path::new("/"));
+    findings.extend(looked("/etc and /run", untold, |untold| drop_in_findings(&untold, &primary)));
     let found = cni_findings(folders);
     let of = format!("{} and {}", folders.configurations.display(), folders.binaries.display());
     findings.extend(looked(&of, found, |found| found));
