@@ -69,7 +69,7 @@ pub struct Untold {
     pub network_manager: bool,
     /// systemd-networkd runs, and takes up NICs by this file.
     pub networkd: Option<PathBuf>,
-    /// systemd-networkd runs, and removes rules that others made.
+    /// systemd-networkd runs, and may remove rules that others made.
     pub foreign_rules: bool,
 }
 
@@ -112,7 +112,7 @@ pub fn drop_in_findings(untold: &Untold, primary: &Primary) -> Vec<Finding> {
     if untold.foreign_rules {
         findings.push(Finding::warning(
             "systemd-networkd",
-            "removes routes and rules that it has not made when it starts, those of gateways among them",
+            "may remove routes and rules that it has not made when it starts, those of gateways among them",
             "write /etc/systemd/networkd.conf.d/hostnic.conf with the lines [Network], ManageForeignRoutes=no and \
              ManageForeignRoutingPolicyRules=no, then systemctl restart systemd-networkd",
         ));

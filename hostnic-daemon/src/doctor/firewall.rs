@@ -46,7 +46,13 @@ impl Legacy {
     /// # Errors
     /// When the kernel's list of tables is there and cannot be read.
     pub async fn read(proc: &Path, program: &str) -> io::Result<Self> {
-        let tables = text(&proc.join("net/ip_tables_names"))?.unwrap_or_default();
+        let tables = match text(&proc.join("net/ip_tables_names")) {
+            // Only the machine's root may read it. Another user hears that already of nftables, and a network of an ordinary
+            // user's own has no such tables.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => None,
+            tables => tables?,
+        };
+        let tables = tables.unwrap_or_default();
         if !tables.lines().any(|table| table == "filter") {
             return Ok(Self::Sound);
         }
