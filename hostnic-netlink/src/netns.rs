@@ -39,7 +39,16 @@ impl Netns {
     /// is told apart when it is entered, or by [`Netns::verify`].
     pub fn open(path: &Path) -> Result<Self> {
         let subject = path.display();
-        let failed = |e: io::Error| error::io(e, "open network namespace", &subject);
+        let failed = |e: io::Error| {
+            let error = error::io(e, "open network namespace", &subject);
+            if error.kind() == ErrorKind::Unauthorised && path.starts_with("/proc") {
+                return error.detail(
+                    "the kernel shows the namespace of a process with other capabilities only to who may trace it; give the \
+                     daemon the capability SYS_PTRACE as well",
+                );
+            }
+            error
+        };
         let handle =
             OpenOptions::new().read(true).custom_flags(OFlag::O_PATH.bits()).open(path).map_err(failed)?;
         let filesystem = fstatfs(&handle).map_err(|e| failed(e.into()))?;
