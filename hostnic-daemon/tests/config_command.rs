@@ -117,3 +117,23 @@ fn the_help_shows_our_spelling_and_hides_the_earlier_ones() {
         }
     }
 }
+
+const SAMPLE: &str = include_str!("../../deploy/systemd/hostnic-daemon.yaml");
+
+#[test]
+fn the_sample_file_is_refused_by_its_placeholder_alone() {
+    let place = Place::new(&[
+        ("hostnic-daemon.yaml", SAMPLE),
+        ("filled-in.yaml", &SAMPLE.replace("vxnet-xxxxxxx", "vxnet-oca1g0z").replace("# iface", "iface")),
+    ]);
+    let run = |file: &str| {
+        let file = place.path().join(file);
+        place.run("hostnic-daemon", &["config", "--config", file.to_str().unwrap()])
+    };
+    let (as_it_is, filled_in) = (run("hostnic-daemon.yaml"), run("filled-in.yaml"));
+    let complaint = String::from_utf8(as_it_is.stderr).unwrap();
+    assert!(!as_it_is.status.success() && complaint.contains("vxnet-xxxxxxx"), "{complaint}");
+    assert_eq!(complaint.lines().count(), 1, "{complaint}");
+    let notes = String::from_utf8(filled_in.stderr).unwrap();
+    assert!(filled_in.status.success() && notes.is_empty(), "{notes}");
+}

@@ -160,6 +160,17 @@ impl Running {
         self.child.id().unwrap()
     }
 
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
+    /// Ends it at once, if it did not end by itself.
+    pub(crate) fn kill_if_running(&mut self) {
+        if !self.has_ended() {
+            self.kill(Signal::SIGKILL);
+        }
+    }
+
     pub(crate) fn kill(&self, signal: Signal) {
         kill(Pid::from_raw(self.pid().try_into().unwrap()), signal).unwrap();
     }

@@ -29,6 +29,7 @@ mod races;
 mod routes;
 mod secrets;
 mod services;
+mod unit;
 mod vanished;
 mod witness;
 mod world;
@@ -72,16 +73,21 @@ fn main() -> ExitCode {
         kills::trials(),
         secrets::trials(),
         documents::trials(),
+        unit::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit_code()
 }
 
 fn ready() -> Result<(), String> {
     enter_private_world().map_err(|e| e.chain().to_string())?;
-    for (tool, argument) in [("ip", "-V"), ("nsenter", "-V"), ("nft", "-v")] {
+    for (tool, argument) in
+        [("ip", "-V"), ("nsenter", "-V"), ("nft", "-v"), ("setpriv", "-V"), ("sysctl", "-V")]
+    {
         let found = Command::new(tool).arg(argument).output();
         found.map_err(|e| {
-            format!("`{tool}` is needed as the witness (packages iproute2, util-linux, nftables): {e}")
+            format!(
+                "`{tool}` is needed as the witness (packages iproute2, util-linux, nftables, procps): {e}"
+            )
         })?;
     }
     Ok(())
