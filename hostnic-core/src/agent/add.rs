@@ -22,10 +22,12 @@ pub(super) async fn add(
 ) -> Result<AddAnswer> {
     let mark = request.key.mark();
     let begun = tokio::time::Instant::now();
-    let _pass = inner.gates.enter_add(&mark, request.started, &cancel).await;
-    refuse_overtaken(&inner, &request, &mark)?;
+    let announced = inner.gates.announce_add(&mark, request.started, &cancel);
     gateway::offered(&inner, &request)?;
+    // Not in its turn: the comparison that is waited for takes its own, where the pod has something already.
     inner.until_recovered(&cancel, &request).await?;
+    let _pass = announced.wait().await;
+    refuse_overtaken(&inner, &request, &mark)?;
     let patience = request.patience;
     request.patience = patience.saturating_sub(begun.elapsed());
     let sandbox = sandbox(&inner, &request).await?;

@@ -42,8 +42,9 @@ impl Gates {
         Pass { gates: self, mark: mark.clone(), slot, turn: None }
     }
 
-    /// Waits for the turn of an ADD, which a DEL started later may cancel from now on.
-    pub(super) async fn enter_add(
+    /// Says that there is an ADD, which a DEL started later may cancel from now on. Its turn is still to be
+    /// [awaited](Pass::wait).
+    pub(super) fn announce_add(
         &self,
         mark: &AttachmentMark,
         started: BootTime,
@@ -51,7 +52,7 @@ impl Gates {
     ) -> Pass<'_> {
         let pass = self.queue(mark);
         pass.slot.adds().push((started, cancel.clone()));
-        pass.wait().await
+        pass
     }
 
     /// Cancels the ADDs that were started before this DEL, and waits for its turn.
@@ -81,7 +82,8 @@ impl Slot {
 }
 
 impl Pass<'_> {
-    async fn wait(mut self) -> Self {
+    /// Waits for the turn.
+    pub(super) async fn wait(mut self) -> Self {
         self.turn = Some(self.slot.turn.clone().lock_owned().await);
         self
     }
@@ -123,8 +125,8 @@ mod tests {
         let gates = Gates::default();
         let (early, late) = (CancellationToken::new(), CancellationToken::new());
         let mark = mark();
-        let first = gates.enter_add(&mark, at(1), &early).await;
-        let second = gates.enter_add(&mark, at(3), &late);
+        let first = gates.announce_add(&mark, at(1), &early).wait().await;
+        let second = gates.announce_add(&mark, at(3), &late).wait();
         let third = gates.enter_del(&mark, at(2));
         tokio::pin!(second, third);
         assert!(futures::poll!(&mut second).is_pending());
