@@ -274,6 +274,7 @@ fn the_recovery_table() {
     use LeaseState::{Active, Preparing, Releasing};
     let job = || Some("job-1".parse().unwrap());
     let attaching = |job| NicState::Attaching { job, failures: 0 };
+    let quarantined = || scene().record(2, NicState::Quarantined, Claimed);
 
     // Nothing differs.
     row("ready and here", &scene().free(2).here(2).host(2, false), 6, 60, &[]);
@@ -308,12 +309,39 @@ fn the_recovery_table() {
     row("leased, gone", &scene().leased(2, Active), 6, 60, &[]);
     row("leased, detached", &scene().leased(2, Active).available(2), 2, 5, &["unplugged 02"]);
     row("ready, detached", &scene().free(2).available(2), 2, 5, &["unplugged 02"]);
-    row("quarantined, gone", &scene().record(2, NicState::Quarantined, Claimed), 2, 5, &["forget 02"]);
+    row("quarantined, detached by a person", &quarantined().available(2), 2, 5, &["unplugged 02"]);
+    row("quarantined, gone", &quarantined(), 2, 5, &["forget 02"]);
 
     // Half-way leases and lost sandboxes.
     row("preparing", &scene().leased(2, Preparing).here(2).in_pod(2), 1, 0, &["unfinished 2"]);
     row("releasing", &scene().leased(2, Releasing).here(2).host(2, false), 1, 0, &["unfinished 2"]);
     row("active, sandbox gone", &scene().leased(2, Active).here(2).host(2, false), 1, 0, &["came back 2"]);
+
+    // Recorded as nobody's, and in a pod, or nowhere to be seen.
+    let found = ["rebuild 02 ready leased for 2 active"];
+    row("free, in a pod of ours", &scene().free(2).here(2).in_pod(2), 1, 0, &found);
+    let rests = AddressState::Cooling { since: at(1) };
+    row(
+        "cooling, in a pod of ours",
+        &scene().record(2, NicState::Ready, rests).in_pod(2).here(2),
+        1,
+        0,
+        &found,
+    );
+    row("quarantined, in a pod of ours", &quarantined().here(2).in_pod(2), 1, 0, &found);
+    let silenced = scene().free(2).here(2).in_pod(2).silenced();
+    row(
+        "free, in a pod whose DEL was answered",
+        &silenced,
+        1,
+        0,
+        &["rebuild 02 ready leased for 2 releasing"],
+    );
+    row("free, no link, within the grace", &scene().free(2).here(2), 2, 59, &[]);
+    row("free, no link", &scene().free(2).here(2), 2, 60, &["quarantined 02"]);
+    row("quarantined, no link", &quarantined().here(2), 6, 60, &[]);
+    row("quarantined, in use", &quarantined().here(2).host(2, true), 6, 60, &[]);
+    row("quarantined, back", &quarantined().here(2).host(2, false), 1, 0, &["adopt 02 ready cooling"]);
 
     // Unrecorded.
     row("unused, here", &scene().here(2).host(2, false), 1, 0, &["adopt 02 ready cooling"]);
@@ -351,6 +379,27 @@ fn when_many_sandboxes_look_gone_none_is_released() {
     assert_eq!(many(4, 4).findings(1, 0), [["blind to 4"]]);
     assert_eq!(many(4, 15).findings(1, 0), [["blind to 4"]]);
     assert_eq!(many(4, 16).findings(1, 0)[0].len(), 4, "a quarter of all may");
+}
+
+#[test]
+fn a_pod_whose_nic_is_recorded_as_nobodys_is_found_without_the_cloud() {
+    let scene = scene().free(2).in_pod(2);
+    let seen = Observation {
+        now: at(1000),
+        state: &scene.state,
+        kernel: &scene.kernel,
+        cloud: None,
+        busy_nics: &BTreeSet::new(),
+        busy_leases: &BTreeSet::new(),
+    };
+    let findings = compare(&seen, &mut Suspicions::default(), PATIENCE);
+    let [Finding::Rebuild(nic, rebuilt)] = &findings[..] else { panic!("{findings:?}") };
+    let known = lease(2, LeaseState::Active);
+    assert_eq!((&rebuilt.mark, &rebuilt.lease, rebuilt.state), (&known.mark, &known.lease, known.state));
+    assert_eq!(nic.addresses[0].state, AddressState::Leased { mark: mark(2) });
+    let busy = BTreeSet::from([id(2)]);
+    let left_alone = Observation { busy_nics: &busy, ..seen };
+    assert_eq!(compare(&left_alone, &mut Suspicions::default(), PATIENCE), []);
 }
 
 #[test]

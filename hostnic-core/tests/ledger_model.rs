@@ -25,7 +25,7 @@ const NIC_STEPS: [(&str, &[&str]); 6] = [
 ];
 /// A leased address may stay leased by the same attachment only; that is checked apart.
 const ADDRESS_STEPS: [(&str, &[&str]); 4] = [
-    ("claimed", &["claimed", "free", "cooling"]),
+    ("claimed", &["claimed", "free", "leased", "cooling"]),
     ("free", &["free", "leased", "cooling", "claimed"]),
     ("leased", &["leased", "free", "cooling"]),
     ("cooling", &["cooling", "leased", "free", "claimed"]),

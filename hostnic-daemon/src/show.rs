@@ -49,7 +49,9 @@ fn note(record: &NicRecord) -> String {
         NicState::Attaching { failures, .. } if *failures > 0 => format!("attach failed {failures} times"),
         NicState::Lost => "in another instance; not touched again".to_owned(),
         NicState::Quarantined => {
-            "ours, but nobody knows whose; see that no pod uses it, then detach it in the cloud".to_owned()
+            "ours, but nobody knows whose; see that no pod uses it, then move its link to the node and set it down, or \
+             detach it in the cloud"
+                .to_owned()
         }
         _ => match record.role {
             NicRole::Gateway(number) => format!("the node's own, gateway {number} for pods in the subnet"),

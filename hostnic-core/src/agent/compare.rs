@@ -8,11 +8,12 @@ use crate::clock::BootTime;
 use crate::cloud::{Nic, NicAttachment, NicName};
 use crate::gateway::GatewayNumber;
 use crate::id::{InstanceId, NicId, SubnetId};
-use crate::ipam::Lease;
 use crate::ledger::{
     AddressRecord, AddressState, LeaseRecord, LeaseState, NicRecord, NicRole, NicState, State, SubnetRange,
 };
-use crate::route::{Datapath, HostLink, KernelView, MarkedLink, PodLink, PodPlan};
+use crate::route::{HostLink, KernelView};
+
+use super::found::{rebuild, unleased};
 
 /// One moment of everything.
 #[derive(Debug)]
@@ -47,16 +48,18 @@ pub struct Evidence {
 pub enum Finding {
     /// The cloud has no such NIC any more: forget it.
     Forget(NicId),
-    /// Our NIC is here, unused and unrecorded: record it, free after its cooling; or it is a gateway: record it as that.
+    /// Our NIC is here and unused, and unrecorded or quarantined: record it, free after its cooling; or it is a gateway:
+    /// record it as that.
     Adopt(Box<NicRecord>),
-    /// Our NIC is in a pod, unrecorded: record it and what the pod holds. A pod that was silenced holds it no more: its
-    /// lease is `releasing`, and is finished.
+    /// Our NIC is in a pod that no lease names: record it and what the pod holds. A pod that was silenced holds it no
+    /// more: its lease is `releasing`, and is finished.
     Rebuild(Box<NicRecord>, Box<LeaseRecord>),
-    /// Our NIC is here, and whose it is cannot be told: record it, and never touch it until a person says so.
+    /// Our NIC is attached here, and whose it is cannot be told: record it so, and never touch it while that lasts.
     Quarantine(Box<NicRecord>),
     /// Our NIC is attached nowhere and unrecorded: record it as to be deleted.
     Expel(Box<NicRecord>),
-    /// The NIC was unplugged behind our back: plug it in again when a pod has it, let it go otherwise.
+    /// The NIC was unplugged behind our back: plug it in again when a pod has it, let it go otherwise. So a person lets a
+    /// quarantined one go.
     Unplugged(NicId),
     /// The NIC is in another instance: never touch it again.
     Lose(NicId),
@@ -130,6 +133,7 @@ pub fn compare(seen: &Observation<'_>, suspicions: &mut Suspicions, patience: Pa
         findings.extend(missing(seen, cloud, suspicions, &mut fresh, patience.list_lag));
         *suspicions = fresh;
     }
+    findings.extend(unleased(seen));
     findings.extend(leases(seen));
     findings
 }
@@ -148,17 +152,7 @@ fn compare_nic(
     }
     let here = nic.attachment.instance() == Some(&cloud.instance);
     if let Some(record) = seen.state.nics.get(&nic.id) {
-        return match (&record.state, &nic.attachment) {
-            (NicState::Ready, NicAttachment::Available) => suspicions
-                .confirm(fresh, Suspicion::Unplugged, &nic.id, seen.now, 2, patience.list_lag)
-                .then(|| Finding::Unplugged(nic.id.clone())),
-            (NicState::Ready | NicState::Attaching { .. }, NicAttachment::Attached { .. }) if !here => {
-                suspicions
-                    .confirm(fresh, Suspicion::Elsewhere, &nic.id, seen.now, 2, patience.list_lag)
-                    .then(|| Finding::Lose(nic.id.clone()))
-            }
-            _ => None,
-        };
+        return recorded(seen, record, &nic.attachment, here, suspicions, fresh, patience);
     }
     let name = NicName::parse(&nic.name)?;
     let primary = matches!(nic.attachment, NicAttachment::Attached { primary: true, .. });
@@ -185,6 +179,36 @@ fn compare_nic(
     })
 }
 
+/// A NIC of ours that has a record.
+fn recorded(
+    seen: &Observation<'_>,
+    record: &NicRecord,
+    attachment: &NicAttachment,
+    here: bool,
+    suspicions: &mut Suspicions,
+    fresh: &mut Suspicions,
+    patience: Patience,
+) -> Option<Finding> {
+    let mut confirm = |what, age| suspicions.confirm(fresh, what, &record.id, seen.now, 2, age);
+    let idle = |state, address| Box::new(every_address(record, state, address, seen.now));
+    match (&record.state, attachment) {
+        (NicState::Ready | NicState::Quarantined, NicAttachment::Available) => {
+            confirm(Suspicion::Unplugged, patience.list_lag).then(|| Finding::Unplugged(record.id.clone()))
+        }
+        (NicState::Ready | NicState::Attaching { .. }, NicAttachment::Attached { .. }) if !here => {
+            confirm(Suspicion::Elsewhere, patience.list_lag).then(|| Finding::Lose(record.id.clone()))
+        }
+        (NicState::Ready, _) if is_nowhere(seen, record) => {
+            confirm(Suspicion::Ownerless, patience.list_lag.max(patience.grace))
+                .then(|| Finding::Quarantine(idle(NicState::Quarantined, AddressState::Claimed)))
+        }
+        (NicState::Quarantined, _) if here && is_back(seen, record) => {
+            Some(Finding::Adopt(idle(NicState::Ready, AddressState::Cooling { since: seen.now })))
+        }
+        _ => None,
+    }
+}
+
 /// A NIC of ours, attached here, that no record names.
 fn unrecorded(
     seen: &Observation<'_>,
@@ -197,12 +221,9 @@ fn unrecorded(
 ) -> Option<Finding> {
     let in_pod = seen.kernel.pods.iter().find(|link| link.mac == nic.mac);
     if let Some(link) = in_pod {
-        let lease = rebuilt(nic, range, link, seen.now)?;
-        let leased = AddressState::Leased { mark: link.mark.clone() };
-        let mut record =
-            record(nic, name, range, NicState::Ready, AddressState::Cooling { since: seen.now }, seen.now);
-        record = record.with_address(lease.lease.address.addr(), leased);
-        return Some(Finding::Rebuild(Box::new(record), Box::new(lease)));
+        let cooling = AddressState::Cooling { since: seen.now };
+        let record = record(nic, name, range, NicState::Ready, cooling, seen.now);
+        return rebuild(seen, record, link);
     }
     match seen.kernel.host.iter().find(|link| link.mac == nic.mac) {
         Some(HostLink { gateway: Some(number), .. }) if !has_gateway(seen.state, *number) => {
@@ -225,6 +246,25 @@ fn unrecorded(
             })
         }
     }
+}
+
+/// Whether the NIC is attached and nobody's, and yet its link is not where it can be given to a pod.
+fn is_nowhere(seen: &Observation<'_>, record: &NicRecord) -> bool {
+    let pod = seen.kernel.pods.iter().any(|link| link.mac == record.mac);
+    let host = seen.kernel.host.iter().any(|link| link.mac == record.mac);
+    record.role == NicRole::Pods && !record.has_holder() && !pod && !host
+}
+
+/// Whether the NIC is in the node's own namespace and nobody uses it (any more).
+fn is_back(seen: &Observation<'_>, record: &NicRecord) -> bool {
+    let unused = |link: &HostLink| link.mac == record.mac && !link.in_use && link.gateway.is_none();
+    !record.has_holder() && seen.kernel.host.iter().any(unused)
+}
+
+fn every_address(record: &NicRecord, state: NicState, address: AddressState, now: BootTime) -> NicRecord {
+    let mut next = record.clone().in_state(state, now);
+    next.addresses.iter_mut().for_each(|own| own.state = address.clone());
+    next
 }
 
 fn has_gateway(state: &State, number: GatewayNumber) -> bool {
@@ -253,42 +293,6 @@ fn record(
             .map(|address| AddressRecord { address: *address, state: addresses.clone() })
             .collect(),
     }
-}
-
-/// The lease of a pod, as far as the kernel knows it: the key is lost, its mark is enough for the DEL.
-fn rebuilt(nic: &Nic, range: &SubnetRange, link: &MarkedLink, now: BootTime) -> Option<LeaseRecord> {
-    let on_link = |own: &&std::net::IpAddr| link.addresses.iter().any(|a| a.addr() == **own);
-    let address = nic.addresses.iter().find(on_link).or(nic.addresses.first())?;
-    let address = ipnet::IpNet::new(*address, range.prefix.prefix_len()).ok()?;
-    Some(LeaseRecord {
-        mark: link.mark.clone(),
-        key: None,
-        pod: None,
-        started: BootTime::default(),
-        state: if link.silenced { LeaseState::Releasing } else { LeaseState::Active },
-        lease: Lease {
-            nic: nic.id.clone(),
-            mac: nic.mac,
-            subnet: range.id.clone(),
-            address,
-            gateway: range.gateway,
-        },
-        plan: PodPlan {
-            datapath: Datapath::Passthrough,
-            mark: link.mark.clone(),
-            netns: link.netns.clone(),
-            sandbox: link.sandbox,
-            ifname: link.ifname.clone(),
-            mac: nic.mac,
-            address,
-            // It may be the node's own.
-            gateway: link.gateway.unwrap_or(range.gateway),
-            routes: Vec::new(),
-            mtu: None,
-        },
-        link: Some(PodLink { mac: nic.mac, mtu: 0 }),
-        since: now,
-    })
 }
 
 /// Records that the cloud told nothing of.

@@ -11,6 +11,7 @@ mod counts;
 mod del;
 mod ending;
 mod failures;
+mod found;
 mod gate;
 mod gateway;
 mod owned;

@@ -139,7 +139,7 @@ async fn compare_once(
     };
     let looked = inner.now();
     let kernel = inner.kernel(inner.programmer.observe()).await?;
-    let busy_nics: BTreeSet<NicId> = inner.pool.busy().into_iter().collect();
+    let mut busy_nics: BTreeSet<NicId> = inner.pool.busy().into_iter().collect();
     let (mut cloud, failed) = match evidence {
         Ok(cloud) => (cloud, None),
         Err(error) => (None, Some(error)),
@@ -149,8 +149,11 @@ async fn compare_once(
     }
     let findings = inner.ledger.read(|state| {
         // What has changed since we looked at the kernel is not what we saw.
-        let moved = state.leases.values().filter(|l| l.since >= looked || !inner.gates.is_open(&l.mark));
-        let busy_leases: BTreeSet<AttachmentMark> = moved.map(|lease| lease.mark.clone()).collect();
+        let moved = state.leases.values().filter(|lease| lease.since >= looked).map(|lease| &lease.mark);
+        let under_way = state.leases.keys().filter(|mark| !inner.gates.is_open(mark));
+        let busy_leases: BTreeSet<AttachmentMark> = moved.chain(under_way).cloned().collect();
+        let freed = state.nics.values().filter(|nic| nic.freed_since(looked));
+        busy_nics.extend(freed.map(|nic| nic.id.clone()));
         let seen = Observation {
             now: inner.now(),
             state,
@@ -255,9 +258,8 @@ async fn strange_subnets(
 async fn mend(inner: &Arc<Inner>, finding: &Finding) -> Result<()> {
     match finding {
         Finding::Forget(nic) => forget(inner, nic).await,
-        Finding::Adopt(record) | Finding::Quarantine(record) | Finding::Expel(record) => {
-            put_new(inner, record).await
-        }
+        Finding::Adopt(record) | Finding::Quarantine(record) => put_idle(inner, record).await,
+        Finding::Expel(record) => put_new(inner, record).await,
         Finding::Rebuild(nic, lease) => {
             rebuild(inner, nic, lease).await?;
             // Nothing to finish for a pod that runs.
@@ -291,6 +293,22 @@ async fn put_new(inner: &Inner, record: &NicRecord) -> Result<()> {
         .await
 }
 
+/// Records what became of a NIC of ours that nobody has.
+async fn put_idle(inner: &Inner, record: &NicRecord) -> Result<()> {
+    inner
+        .ledger
+        .transact(|state| {
+            let idle = state.nics.get(&record.id).is_none_or(is_idle);
+            Ok((if idle { vec![Write::PutNic(record.clone())] } else { Vec::new() }, ()))
+        })
+        .await
+}
+
+/// Whether a NIC is recorded as nobody's, and as neither on its way in nor out.
+fn is_idle(nic: &NicRecord) -> bool {
+    matches!(nic.state, NicState::Ready | NicState::Quarantined) && !nic.has_holder()
+}
+
 /// The lists said twice that it is gone; the last word has a question for just this NIC.
 async fn forget(inner: &Inner, nic: &NicId) -> Result<()> {
     let exact = NicFilter { ids: Some(vec![nic.clone()]), ..NicFilter::default() };
@@ -318,16 +336,23 @@ async fn to_lost(inner: &Inner, nic: &NicId) -> Result<()> {
         .await
 }
 
-/// A pod's NIC and lease, as the kernel has them, unless a DEL has come since they were seen.
+/// A pod's NIC and lease, as the kernel has them. A pod whose DEL was answered since then, or when nobody knew of it, is
+/// to be rid of it.
 async fn rebuild(inner: &Inner, nic: &NicRecord, lease: &LeaseRecord) -> Result<()> {
     let _pass = inner.gates.enter(&lease.mark).await;
     inner
         .ledger
         .transact(|state| {
-            let known = state.nics.contains_key(&nic.id) || state.leases.contains_key(&lease.mark);
-            let new = !known && !state.tombstones.contains_key(&lease.mark);
-            let writes = || vec![Write::PutNic(nic.clone()), Write::PutLease(Box::new(lease.clone()))];
-            Ok((if new { writes() } else { Vec::new() }, ()))
+            // A NIC that was given back since it was seen is no longer in the pod.
+            let still = |known: &NicRecord| is_idle(known) && !known.freed_since(nic.since);
+            if state.leases.contains_key(&lease.mark) || !state.nics.get(&nic.id).is_none_or(still) {
+                return Ok((Vec::new(), ()));
+            }
+            let mut lease = lease.clone();
+            if state.tombstones.contains_key(&lease.mark) {
+                lease.state = LeaseState::Releasing;
+            }
+            Ok((vec![Write::PutNic(nic.clone()), Write::PutLease(Box::new(lease))], ()))
         })
         .await
 }
@@ -339,7 +364,8 @@ async fn unplugged(inner: &Inner, nic: &NicId) -> Result<()> {
         .ledger
         .transact(|state| {
             // The pool may have begun to move it since.
-            let still = state.nics.get(nic).filter(|record| record.state == NicState::Ready);
+            let still = |record: &&NicRecord| matches!(record.state, NicState::Ready | NicState::Quarantined);
+            let still = state.nics.get(nic).filter(still);
             let Some(record) = still else { return Ok((Vec::new(), ())) };
             let mut next = record.clone();
             if record.role.is_gateway() {

@@ -99,7 +99,8 @@ pub enum NicState {
     Deleting,
     /// Cloud and store disagree for good: never touched again.
     Lost,
-    /// Ours, but whose is unknown: never leased, detached or deleted until a person says so.
+    /// Ours, but whose is unknown: not leased, detached or deleted while that is so. It ends when its pod is found, when its
+    /// link is back in the node and unused, and when a person detaches it.
     Quarantined,
 }
 
@@ -115,7 +116,7 @@ impl NicState {
             (Ready, Ready | Detaching { .. } | Attaching { .. }) => true,
             (Detaching { .. }, Detaching { .. } | Deleting) => true,
             (Deleting, Deleting | Detaching { .. }) => true,
-            // A person decides what becomes of it.
+            // Its owner was found, or is gone.
             (Quarantined, Ready | Detaching { .. }) => true,
             _ => false,
         }
@@ -178,8 +179,8 @@ impl AddressState {
     pub fn may_become(&self, next: &Self) -> bool {
         use AddressState::{Claimed, Cooling, Free, Leased};
         match (self, next) {
-            (Claimed, Claimed | Free { .. } | Cooling { .. }) => true,
-            // A lease rebuilt from the kernel takes an address that was only adopted.
+            // A lease rebuilt from the kernel takes an address that was only adopted, or quarantined.
+            (Claimed, Claimed | Free { .. } | Leased { .. } | Cooling { .. }) => true,
             (Free { .. } | Cooling { .. }, Leased { .. } | Free { .. } | Cooling { .. } | Claimed) => true,
             (Leased { mark: old }, Leased { mark: new }) => old == new,
             (Leased { .. }, Free { .. } | Cooling { .. }) => true,

@@ -185,6 +185,14 @@ impl NicRecord {
         self.addresses.iter().all(|a| matches!(a.state, AddressState::Claimed | AddressState::Free { .. }))
     }
 
+    /// Whether one of its addresses was given back at `moment` or later.
+    pub fn freed_since(&self, moment: BootTime) -> bool {
+        self.addresses.iter().any(|own| match own.state {
+            AddressState::Free { since } | AddressState::Cooling { since } => since >= moment,
+            AddressState::Claimed | AddressState::Leased { .. } => false,
+        })
+    }
+
     /// The record in another state.
     #[must_use]
     pub fn in_state(mut self, state: NicState, since: BootTime) -> Self {

@@ -1,0 +1,69 @@
+//! Pods that the kernel has and no lease names: what they hold, as far as their links tell. Pure.
+
+use crate::clock::BootTime;
+use crate::ipam::Lease;
+use crate::ledger::{AddressRecord, AddressState, LeaseRecord, LeaseState, NicRecord, NicRole, NicState};
+use crate::route::{Datapath, MarkedLink, PodLink, PodPlan};
+
+use super::compare::{Finding, Observation};
+
+/// Pods whose NIC is recorded as nobody's. The records may be of before, or were made when the pod could not be seen: the
+/// pod is there, so they are wrong.
+pub(super) fn unleased(seen: &Observation<'_>) -> Vec<Finding> {
+    let owner = |link: &MarkedLink| {
+        if seen.state.leases.contains_key(&link.mark) {
+            return None;
+        }
+        let record = seen.state.nic_by_mac(link.mac)?;
+        let idle = matches!(record.state, NicState::Ready | NicState::Quarantined)
+            && record.role == NicRole::Pods
+            && !record.has_holder()
+            && !seen.busy_nics.contains(&record.id);
+        idle.then(|| rebuild(seen, record.clone().in_state(NicState::Ready, seen.now), link)).flatten()
+    };
+    seen.kernel.pods.iter().filter_map(owner).collect()
+}
+
+/// What a NIC that a pod has is to be recorded as.
+pub(super) fn rebuild(seen: &Observation<'_>, record: NicRecord, link: &MarkedLink) -> Option<Finding> {
+    let lease = rebuilt(&record, link, seen.now)?;
+    let leased = AddressState::Leased { mark: link.mark.clone() };
+    let record = record.with_address(lease.lease.address.addr(), leased);
+    Some(Finding::Rebuild(Box::new(record), Box::new(lease)))
+}
+
+/// The lease of a pod, as far as the kernel knows it: the key is lost, its mark is enough for the DEL.
+fn rebuilt(nic: &NicRecord, link: &MarkedLink, now: BootTime) -> Option<LeaseRecord> {
+    let on_link = |own: &&AddressRecord| link.addresses.iter().any(|a| a.addr() == own.address);
+    let own = nic.addresses.iter().find(on_link).or(nic.addresses.first())?;
+    let address = ipnet::IpNet::new(own.address, nic.subnet.prefix.prefix_len()).ok()?;
+    Some(LeaseRecord {
+        mark: link.mark.clone(),
+        key: None,
+        pod: None,
+        started: BootTime::default(),
+        state: if link.silenced { LeaseState::Releasing } else { LeaseState::Active },
+        lease: Lease {
+            nic: nic.id.clone(),
+            mac: nic.mac,
+            subnet: nic.subnet.id.clone(),
+            address,
+            gateway: nic.subnet.gateway,
+        },
+        plan: PodPlan {
+            datapath: Datapath::Passthrough,
+            mark: link.mark.clone(),
+            netns: link.netns.clone(),
+            sandbox: link.sandbox,
+            ifname: link.ifname.clone(),
+            mac: nic.mac,
+            address,
+            // It may be the node's own.
+            gateway: link.gateway.unwrap_or(nic.subnet.gateway),
+            routes: Vec::new(),
+            mtu: None,
+        },
+        link: Some(PodLink { mac: nic.mac, mtu: 0 }),
+        since: now,
+    })
+}
