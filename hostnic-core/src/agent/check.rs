@@ -19,7 +19,13 @@ pub(super) async fn check(inner: Arc<Inner>, request: CheckRequest) -> Result<Le
     let _pass = inner.gates.enter(&mark).await;
     let wrong = |why: String| Error::new(ErrorKind::Conflict, "check", &request.key).detail(why);
     let record = inner.ledger.read(|state| state.leases.get(&mark).cloned());
+    let known = record.is_some() || *inner.recovered.borrow();
     let Some(record) = record.filter(|record| record.state == LeaseState::Active) else {
+        if !known {
+            // Its record may have been lost, and the pod is not to be deleted for that.
+            return Err(Error::new(ErrorKind::Transient, "check", &request.key)
+                .detail("the agent is still looking for the pods of this node; try again"));
+        }
         return Err(Error::new(ErrorKind::NotFound, "check", &request.key)
             .detail("it holds no address here; delete the pod and make it again"));
     };

@@ -215,7 +215,8 @@ impl Agent {
     /// Compares an attachment with what it was given, and answers its record.
     ///
     /// # Errors
-    /// `NotFound` when it holds nothing, `Conflict` with every difference when the kernel differs.
+    /// `NotFound` when it holds nothing, `Conflict` with every difference when the kernel differs, `Transient` while it is
+    /// not known yet what it holds.
     pub async fn check(&self, request: CheckRequest) -> Result<LeaseRecord> {
         self.tasks.run(check::check(self.inner.clone(), request)).await
     }
