@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+#[path = "support/disk.rs"]
+mod disk;
 mod store_support;
 
 use std::fs;
@@ -10,42 +12,9 @@ use std::path::Path;
 use hostnic_core::ErrorKind;
 use hostnic_core::ledger::{State, Write};
 use hostnic_core::store::{Opened, RedbStore, StateStore};
-use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
 
+use disk::{fill, with_small_disk};
 use store_support::*;
-
-/// Runs `test` with a file system of `bytes` at `directory`, that nobody else sees.
-fn with_small_disk<F: Future<Output = ()>>(bytes: usize, test: impl FnOnce(std::path::PathBuf) -> F + Send) {
-    if !nix::unistd::geteuid().is_root() {
-        assert!(std::env::var_os("CI").is_none(), "this test mounts a small file system and needs root");
-        eprintln!("SKIPPED: this test mounts a small file system and needs root");
-        return;
-    }
-    let directory = tempfile::tempdir().unwrap();
-    std::thread::scope(|scope| {
-        // The mount belongs to the thread, and to the blocking threads that its runtime starts.
-        let thread = scope.spawn(|| {
-            unshare(CloneFlags::CLONE_NEWNS).unwrap();
-            let none = None::<&str>;
-            mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
-            let size = format!("size={bytes}");
-            mount(Some("tmpfs"), directory.path(), Some("tmpfs"), MsFlags::empty(), Some(size.as_str()))
-                .unwrap();
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(test(directory.path().to_owned()));
-        });
-        if let Err(panic) = thread.join() {
-            std::panic::resume_unwind(panic);
-        }
-    });
-}
-
-/// Takes all the space that is left.
-fn fill(path: &Path) {
-    let mut file = fs::File::create(path).unwrap();
-    while std::io::Write::write(&mut file, &[1; 4096]).is_ok_and(|n| n > 0) {}
-}
 
 #[test]
 fn a_commit_on_a_full_disk_is_refused_and_works_again_when_there_is_space() {

@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "each test binary uses a part")]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "only tests use this")]
 
+pub(crate) mod disk;
 pub(crate) mod fuse;
 pub(crate) mod store;
 
@@ -298,13 +299,17 @@ impl World {
 
     /// Records, cloud and kernel agree, and nothing is under way.
     pub(crate) async fn agree(&self) {
-        let state = self.state().await;
-        let wrong = self.disagreements(&state).await;
+        self.agree_on(&self.state().await).await;
+    }
+
+    /// The same, of these records.
+    pub(crate) async fn agree_on(&self, state: &State) {
+        let wrong = self.disagreements(state).await;
         assert!(
             wrong.is_empty(),
             "records, cloud and kernel disagree:\n{}\n{}",
             wrong.join("\n"),
-            told(&state)
+            told(state)
         );
     }
 
