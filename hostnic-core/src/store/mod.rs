@@ -13,7 +13,7 @@ use crate::ledger::{State, Write};
 
 pub use memory::MemoryStore;
 #[cfg(feature = "redb")]
-pub use redb::{BootId, DumpedRecord, HostId, Identity, Opened, RedbStore, StoreDump};
+pub use redb::{BootId, DumpedRecord, HostId, Identity, Opened, RedbStore, StoreDump, catches_panics};
 
 /// Keeps a node's records over a restart of the process.
 ///

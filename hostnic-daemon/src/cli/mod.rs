@@ -83,6 +83,7 @@ fn command() -> clap::Command {
 
 /// Runs the program. Failures are printed as one line that says what failed, on what, and what to do.
 pub fn run() -> ExitCode {
+    print_no_caught_panics();
     let argv0 = std::env::args_os().next().unwrap_or_default();
     let cli = match Cli::from_arg_matches(&command().get_matches()) {
         Ok(cli) => cli,
@@ -108,6 +109,16 @@ pub fn run() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// What redb says of a damaged file by panicking is told as damage, once, in the form of the log.
+fn print_no_caught_panics() {
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !hostnic_core::store::catches_panics() {
+            print(panic);
+        }
+    }));
 }
 
 /// The settings' flags of a command line, of which the first word is the program.

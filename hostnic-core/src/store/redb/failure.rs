@@ -1,6 +1,7 @@
 //! What can go wrong with a store, sorted by what is to be done about it.
 
 use std::any::Any;
+use std::cell::Cell;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -125,11 +126,23 @@ macro_rules! from_redb {
 }
 from_redb!(DatabaseError TransactionError TableError StorageError CommitError SetDurabilityError);
 
+thread_local! {
+    static CATCHES: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether a panic of the calling thread would be caught, because the thread reads or writes a store's file and redb gives
+/// up on damaged ones by panicking. It is then told as damage; a program's panic hook need not print it as well.
+pub fn catches_panics() -> bool {
+    CATCHES.get()
+}
+
 /// Runs redb. On a file with flipped bytes it may panic, which is damage like any other.
 pub(super) fn guarded<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+    let outer = CATCHES.replace(true);
     // Whatever `work` borrowed is thrown away and read anew from the file, so nothing half-changed is seen.
-    catch_unwind(AssertUnwindSafe(work))
-        .unwrap_or_else(|panic| Err(Failure::Damage(format!("redb gave up on it: {}", message(&*panic)))))
+    let done = catch_unwind(AssertUnwindSafe(work));
+    CATCHES.set(outer);
+    done.unwrap_or_else(|panic| Err(Failure::Damage(format!("redb gave up on it: {}", message(&*panic)))))
 }
 
 fn message(panic: &(dyn Any + Send)) -> &str {

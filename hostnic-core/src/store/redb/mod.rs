@@ -34,6 +34,7 @@ use lock::Lock;
 use record::Change;
 
 pub use dump::{DumpedRecord, StoreDump};
+pub use failure::catches_panics;
 pub use identity::{BootId, HostId, Identity};
 
 /// What [`RedbStore::open`] found.
