@@ -74,12 +74,16 @@ impl Machine {
 
     /// A daemon with a small pool and its files in this machine's folder, in the cloud of these flags.
     pub(crate) fn start(&self, cloud: &[&str]) -> Command {
-        let [socket, store] = ["hostnic.sock", "state.redb"].map(|file| self.folder.join(file));
+        self.start_with_store(cloud, &self.folder.join("state.redb"))
+    }
+
+    /// The same, with its records somewhere else.
+    pub(crate) fn start_with_store(&self, cloud: &[&str], store: &Path) -> Command {
         let mut command = self.program(&["start"]);
         command.args(cloud);
         command
             .args(["--pool-low", "1", "--pool-high", "4", "--socket"])
-            .arg(socket)
+            .arg(self.socket())
             .arg("--store")
             .arg(store);
         command

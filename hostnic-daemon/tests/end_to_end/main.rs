@@ -12,6 +12,7 @@ mod build;
 mod burst;
 mod collection;
 mod documents;
+mod damage;
 mod drift;
 mod foreign;
 mod host;
@@ -71,6 +72,7 @@ fn main() -> ExitCode {
         process::trials(),
         qingcloud::trials(),
         kills::trials(),
+        damage::trials(),
         secrets::trials(),
         documents::trials(),
         unit::trials(),
