@@ -15,6 +15,7 @@ use hostnic_daemon::{Node, SimulatedCloud, seed};
 use hostnic_netlink::{NetlinkProgrammer, Netns};
 use serde_json::Value;
 
+use crate::build::DAEMON;
 use crate::plugin::Call;
 use crate::pod::Pod;
 use crate::witness;
@@ -30,6 +31,7 @@ pub(crate) struct Host {
     folder: PathBuf,
     pods: PathBuf,
     config: AgentConfig,
+    boot: BootId,
     node: Option<Node>,
 }
 
@@ -42,7 +44,8 @@ impl Host {
         pods: PathBuf,
         config: AgentConfig,
     ) -> Self {
-        Self { instance, netns, folder, pods, config, node: None }
+        let boot = BootId::of_this_boot().unwrap();
+        Self { instance, netns, folder, pods, config, boot, node: None }
     }
 
     /// Starts the daemon over the store that is there, and waits until its pool is filled.
@@ -55,7 +58,7 @@ impl Host {
     /// Starts the daemon and waits for nothing.
     pub(crate) async fn start_cold(&mut self, cloud: &SimulatedCloud) {
         let host = HostId::new(self.instance.as_str()).unwrap();
-        let identity = Identity { boot: BootId::of_this_boot().unwrap(), host };
+        let identity = Identity { boot: self.boot.clone(), host };
         let (store, _) = RedbStore::open(self.store(), identity, SystemClock.now()).await.unwrap();
         let parts = AgentParts {
             provider: cloud.provider(&self.instance),
@@ -66,6 +69,11 @@ impl Host {
             seed: seed().unwrap(),
         };
         self.node = Some(Node::start(parts, self.config.clone(), &self.socket()).await.unwrap());
+    }
+
+    /// From now on the node is in another boot. What else a reboot does to it is for the trial.
+    pub(crate) fn in_boot(&mut self, boot: &str) {
+        self.boot = boot.parse().unwrap();
     }
 
     /// Stops the daemon in good order.
@@ -83,6 +91,15 @@ impl Host {
 
     pub(crate) fn netns(&self) -> &Path {
         self.netns.as_path()
+    }
+
+    /// What `hostnic-daemon nics` or `pods` prints.
+    pub(crate) async fn listed(&self, what: &str) -> Value {
+        let mut command = tokio::process::Command::new(DAEMON);
+        let output =
+            command.args([what, "-o", "json", "--socket"]).arg(self.socket()).output().await.unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
     }
 
     pub(crate) fn instance(&self) -> &InstanceId {

@@ -15,6 +15,7 @@ mod documents;
 mod damage;
 mod drift;
 mod foreign;
+mod found;
 mod host;
 mod kills;
 mod lifecycle;
@@ -27,6 +28,7 @@ mod pod;
 mod process;
 mod qingcloud;
 mod races;
+mod reboot;
 mod routes;
 mod secrets;
 mod services;
@@ -73,6 +75,8 @@ fn main() -> ExitCode {
         qingcloud::trials(),
         kills::trials(),
         damage::trials(),
+        reboot::trials(),
+        found::trials(),
         secrets::trials(),
         documents::trials(),
         unit::trials(),
