@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use hostnic_core::agent::{Agent, AgentParts};
 use hostnic_core::ipam::LeaseRequest;
 use hostnic_core::ledger::{AddressState, LeaseState, Ledger, NicState, State, Write};
+use hostnic_core::policy::PolicyName;
 use hostnic_core::pool::{Pool, PoolConfig, PoolParts};
 use hostnic_core::provider::Capabilities;
 use hostnic_core::sim::{KernelOperation, Operation, Quotas};
@@ -307,6 +308,69 @@ async fn room_that_another_node_gave_back_is_found() {
         }
     };
     timeout(secs(120), served).await.expect("the room is found");
+    world.agree().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_add_that_has_full_subnets_looked_at_waits_for_what_is_found() {
+    let pool = PoolConfig { subnets: vec!["vxnet-1".parse().unwrap()], ..exact(usual_pool()) };
+    let world = World::with_cloud(pool, |cloud| {
+        cloud.instance("i-2").quotas(Quotas { nics_per_subnet: 1, ..Quotas::default() })
+    });
+    let other = world.cloud.node(&"i-2".parse().unwrap());
+    let fill = hostnic_core::provider::CreateNics {
+        subnet: "vxnet-1".parse().unwrap(),
+        count: 1,
+        name: hostnic_core::cloud::NicName { instance: "i-2".parse().unwrap(), token: None },
+        addresses: hostnic_core::provider::NicAddresses::Assigned(1),
+    };
+    let theirs = hostnic_core::NicProvider::create_nics(&other, &fill).await.unwrap().remove(0).id;
+    let agent = world.agent().await;
+    // Not before the subnets have been left alone for a while.
+    let pod = world.pod("p");
+    let begun = Instant::now();
+    let error = world.add(&agent, &pod).await.unwrap_err();
+    assert!(error.to_string().contains("every subnet is full") && begun.elapsed() < secs(1), "{error}");
+    sleep(secs(60)).await;
+    let error = world.add(&agent, &pod).await.unwrap_err();
+    assert!(error.to_string().contains("every subnet is full"), "it still is: {error}");
+    hostnic_core::NicProvider::delete_nics(&other, &[theirs]).await.unwrap();
+    sleep(secs(120)).await;
+    world.add(&agent, &pod).await.unwrap();
+    world.agree().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_subnet_that_others_filled_and_freed_gets_its_share_again_though_the_rest_have_room() {
+    let pool = PoolConfig { policy: PolicyName::RoundRotate, ..exact(usual_pool()) };
+    let first = pool.subnets[0].clone();
+    let world = World::with_cloud(pool, |cloud| {
+        cloud.instance("i-2").quotas(Quotas { nics_per_subnet: 20, ..Quotas::default() })
+    });
+    let agent = world.agent().await;
+    world.add_all(&agent, &world.pods("p", 3)).await;
+    assert_eq!(world.by_subnet(), [1, 1, 1]);
+    let other = world.cloud.node(&"i-2".parse().unwrap());
+    let fill = hostnic_core::provider::CreateNics {
+        subnet: first,
+        count: 19,
+        name: hostnic_core::cloud::NicName { instance: "i-2".parse().unwrap(), token: None },
+        addresses: hostnic_core::provider::NicAddresses::Assigned(1),
+    };
+    let theirs = hostnic_core::NicProvider::create_nics(&other, &fill).await.unwrap();
+    let theirs: Vec<_> = theirs.into_iter().map(|nic| nic.id).collect();
+    for pod in world.pods("q", 6) {
+        world.add(&agent, &pod).await.unwrap();
+    }
+    assert_eq!(world.by_subnet(), [1, 4, 4], "the others take its share");
+    hostnic_core::NicProvider::delete_nics(&other, &theirs).await.unwrap();
+    sleep(secs(120)).await;
+    let looks = world.count(Operation::Subnets);
+    for pod in world.pods("r", 6) {
+        world.add(&agent, &pod).await.unwrap();
+    }
+    assert_eq!(world.by_subnet(), [3, 6, 6]);
+    assert_eq!(world.count(Operation::Subnets) - looks, 1);
     world.agree().await;
 }
 

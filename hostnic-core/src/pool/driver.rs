@@ -39,7 +39,6 @@ struct Driver {
     tasks: JoinSet<Done>,
     arriving: BTreeMap<NicId, AbortHandle>,
     poll: JobPoll,
-    surveying: bool,
     surveys: Surveys,
 }
 
@@ -51,7 +50,6 @@ pub(super) async fn run(shared: Arc<Shared>, stopping: CancellationToken) {
         tasks: JoinSet::new(),
         arriving: BTreeMap::new(),
         poll,
-        surveying: false,
         surveys: Surveys::default(),
     };
     while !stopping.is_cancelled() {
@@ -91,14 +89,17 @@ impl Driver {
 
     /// Learns about this node and its subnets, at first and when it may help; says when it will be due.
     fn survey(&mut self, short: bool) -> Option<BootTime> {
-        if self.surveying {
+        let now = self.shared.now();
+        let mut inflight = self.shared.inflight();
+        if inflight.surveying {
             return None;
         }
-        let due = self.surveys.next(&self.shared.inflight(), short, &self.shared.config)?;
-        if due > self.shared.now() {
+        let due = self.surveys.next(&inflight, short, &self.shared.config)?;
+        if due > now {
             return Some(due);
         }
-        self.surveying = true;
+        inflight.surveying = true;
+        drop(inflight);
         let shared = self.shared.clone();
         self.tasks.spawn(async move { create::survey(&shared).await });
         None
@@ -223,9 +224,12 @@ impl Driver {
             Ok(Done::Arrival(nic)) => drop(self.arriving.remove(&nic)),
             Ok(Done::Poll { moved }) => self.poll.ended(self.shared.now(), moved),
             Ok(Done::Survey { failed }) => {
-                self.surveying = false;
                 let now = self.shared.now();
-                self.surveys.ended(failed, &self.shared.inflight(), &self.shared.config, now);
+                let mut inflight = self.shared.inflight();
+                inflight.surveying = false;
+                // What was found hopeless before it is looked at anew.
+                inflight.unserved = None;
+                self.surveys.ended(failed, &inflight, &self.shared.config, now);
             }
             Ok(Done::Action) => {}
             Err(error) if error.is_cancelled() => {}

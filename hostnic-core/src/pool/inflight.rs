@@ -52,6 +52,8 @@ pub(super) struct Inflight {
     /// For how many NICs the policy has chosen each subnet.
     pub(super) choices: BTreeMap<SubnetId, u64>,
     pub(super) unserved: Option<Unserved>,
+    /// Whether the cloud is being asked about this node and its subnets.
+    pub(super) surveying: bool,
     pub(super) instance: Option<Instance>,
     /// The NICs of this instance, as the cloud told when it first described it, and when that was.
     pub(super) attached: Option<(BootTime, Vec<Nic>)>,
@@ -104,6 +106,7 @@ impl Inflight {
             policy: PolicyState { last: None, draw: seed },
             choices: BTreeMap::new(),
             unserved: None,
+            surveying: false,
             instance: None,
             attached: None,
             subnets: BTreeMap::new(),
@@ -235,6 +238,8 @@ impl Inflight {
         match self.hold {
             // New NICs are made as soon as the old ones are on their way out.
             _ if self.cleaning > 0 => true,
+            // There may be room by now.
+            _ if self.surveying => true,
             Hold::Unsettled => true,
             Hold::Until(_) => {
                 !matches!(self.reason, Some((ErrorKind::Quota(_) | ErrorKind::Unauthorised, _)))
