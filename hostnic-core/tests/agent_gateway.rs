@@ -232,6 +232,25 @@ async fn a_gateway_goes_with_the_last_pod_of_its_subnet() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn cleaning_keeps_a_gateway_that_a_pod_needs_and_gives_back_one_that_none_does() {
+    let world = world();
+    let agent = world.warm_agent().await;
+    let pod = world.pod("p1");
+    add(&world, &agent, &pod, services()).await.unwrap();
+    agent.clean(secs(60)).await;
+    world.quiet(&agent).await;
+    assert_eq!(gateways(&agent)[0].role, NicRole::Gateway(GatewayNumber(0)), "it is the same");
+    world.del(&agent, &pod).await.unwrap();
+    agent.clean(secs(60)).await;
+    world.quiet(&agent).await;
+    assert_eq!(gateways(&agent), [], "nobody needs it until the next pod comes");
+    add(&world, &agent, &pod, services()).await.unwrap();
+    assert_eq!(gateways(&agent).len(), 1);
+    world.quiet(&agent).await;
+    world.agree().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_gateway_that_was_detached_or_changed_by_somebody_comes_back() {
     let world = world();
     let agent = world.warm_agent().await;

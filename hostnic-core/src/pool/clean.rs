@@ -24,7 +24,12 @@ struct Cleaning<'a>(&'a Shared);
 
 impl<'a> Cleaning<'a> {
     fn begin(shared: &'a Shared) -> Self {
-        shared.inflight().cleaning += 1;
+        {
+            let mut inflight = shared.inflight();
+            inflight.cleaning += 1;
+            // Those go, too, and are made when the next pod needs them.
+            shared.parts.ledger.read(|state| inflight.forget_unused_gateways(state));
+        }
         shared.wake.notify_one();
         Self(shared)
     }

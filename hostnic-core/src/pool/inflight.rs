@@ -293,6 +293,12 @@ impl Inflight {
         !subnets.any(|id| id == subnet)
     }
 
+    /// Forgets the gateways that no pod has any use for.
+    pub(super) fn forget_unused_gateways(&mut self, state: &State) {
+        let used = |subnet: &SubnetId| self.pods_in(state, subnet) > 0;
+        self.gateways = self.gateways.iter().filter(|subnet| used(subnet)).cloned().collect();
+    }
+
     /// How many pods are, or will be, in a subnet.
     fn pods_in(&self, state: &State, subnet: &SubnetId) -> u32 {
         let recorded = state.leases.values().map(|lease| &lease.lease).chain(self.reserved.values());

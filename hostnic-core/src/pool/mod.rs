@@ -107,7 +107,7 @@ impl Pool {
     }
 
     /// Says that the node is to have a gateway in this subnet. It is made as soon as there is room for it, and made again
-    /// should it get lost.
+    /// should it get lost, until the pool is [cleaned](Self::clean) while no pod is in the subnet.
     pub fn want_gateway(&self, subnet: &SubnetId) {
         if self.shared.inflight().gateways.insert(subnet.clone()) {
             self.shared.wake.notify_one();
