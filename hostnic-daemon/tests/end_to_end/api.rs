@@ -1,5 +1,5 @@
-//! QingCloud's API for one machine: the program hostnic-sim in a network of its own, with NICs that are links of the
-//! machine.
+//! QingCloud's API for some machines: the program hostnic-sim in a network of its own, with NICs that are links of the
+//! machines.
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
@@ -22,7 +22,7 @@ pub(crate) const INSTANCE: &str = "i-node1";
 const API: &str = "127.0.0.1:7777";
 const ADMIN: &str = "127.0.0.1:7778";
 
-/// The simulator of one machine's cloud.
+/// The simulator of the machines' cloud.
 #[derive(Debug)]
 pub(crate) struct Api {
     running: Running,
@@ -32,34 +32,38 @@ pub(crate) struct Api {
 }
 
 impl Api {
-    /// Two vxnets.
+    /// A cloud of one machine, with two vxnets.
     pub(crate) async fn start(machine: &Machine) -> Self {
         let vxnets = ["--vxnet", "vxnet-a=192.168.50.0/24", "--vxnet", "vxnet-b=192.168.51.0/24"];
-        Self::of(machine, INSTANCE, &vxnets).await
+        Self::of(&[(INSTANCE, machine)], &vxnets).await
     }
 
-    /// A cloud of these flags in which the machine is this instance, and jobs that nobody should have to wait for.
-    pub(crate) async fn of(machine: &Machine, instance: &str, flags: &[&str]) -> Self {
+    /// A cloud of these machines and flags, whose jobs nobody should have to wait for. Its files are in the first machine's
+    /// folder.
+    pub(crate) async fn of(machines: &[(&str, &Machine)], flags: &[&str]) -> Self {
+        let (_, machine) = machines[0];
         let netns = NamedNetns::create(machine.folder().join("cloud")).await.unwrap();
         witness::run(netns.path(), &["ip", "link", "set", "lo", "up"]);
         let mut command = machine.run(netns.path(), env!("CARGO_BIN_EXE_hostnic-sim"));
         command
             .args(["serve", "--fabric", "--listen", API, "--admin", ADMIN, "--access-key", ACCESS_KEY])
             .args(flags)
-            .args(["--latency", "attach=50ms", "--latency", "detach=50ms", "--instance"])
-            .arg(format!("{instance}={}", machine.netns().display()))
+            .args(["--latency", "attach=50ms", "--latency", "detach=50ms"])
             // Clouds of different machines have different NICs, as in truth.
             .arg("--seed")
             .arg(machine.number().to_string())
             .env("HOSTNIC_SIM_SECRET_KEY", SECRET);
+        for (instance, machine) in machines {
+            command.arg("--instance").arg(format!("{instance}={}", machine.netns().display()));
+        }
         let running = machine.spawn(command, "api-log");
         machine.until(&running, "the API listens", async || running.said().contains("serving")).await;
         let folder = machine.folder().to_owned();
         let mut api = Self { running, netns, folder, own_links: BTreeSet::new() };
         api.write_access_file("client.yaml", SECRET);
-        let primary = api.primary(instance).await;
-        let plugged = async || witness::link_by_mac(machine.netns(), &primary).is_some();
-        machine.until(&api.running, "the machine's own NIC is plugged in", plugged).await;
+        for (instance, machine) in machines {
+            api.plugged(instance, machine).await;
+        }
         api.own_links = witness::macs(machine.netns());
         api
     }
@@ -69,7 +73,15 @@ impl Api {
         self.cloud().await["instances"][instance]["primary"].as_str().unwrap().to_owned()
     }
 
-    /// The MAC addresses of the links that the machine had before any daemon.
+    /// Waits until an instance's own NIC is plugged in; answers its MAC address.
+    pub(crate) async fn plugged(&self, instance: &str, machine: &Machine) -> String {
+        let primary = self.primary(instance).await;
+        let plugged = async || witness::link_by_mac(machine.netns(), &primary).is_some();
+        machine.until(&self.running, "the machine's own NIC is plugged in", plugged).await;
+        primary
+    }
+
+    /// The MAC addresses of the links that the first machine had before any daemon.
     pub(crate) fn own_links(&self) -> &BTreeSet<String> {
         &self.own_links
     }
@@ -136,7 +148,7 @@ impl Api {
     }
 
     /// All that the cloud keeps about NICs and instances.
-    async fn cloud(&self) -> Value {
+    pub(crate) async fn cloud(&self) -> Value {
         self.admin("GET", "/state", Value::Null).await["cloud"].take()
     }
 
@@ -158,10 +170,20 @@ impl Api {
         counts["counts"].as_object().unwrap().values().map(|count| count.as_u64().unwrap()).sum()
     }
 
+    /// How often an action was called.
+    pub(crate) async fn calls_of(&self, action: &str) -> u64 {
+        let counts = self.admin("GET", "/counts", Value::Null).await;
+        counts["counts"][action].as_u64().unwrap_or(0)
+    }
+
+    /// The namespace that is the VPC: its router, and the cloud's ends of all NICs.
+    pub(crate) fn vpc(&self) -> PathBuf {
+        self.folder.join(format!("hostnic-sim-{}", self.running.pid())).join("vpc")
+    }
+
     /// What the cloud dropped at the NICs' ports, as `nft` tells it.
     pub(crate) fn police_drops(&self) -> u64 {
-        let vpc = self.folder.join(format!("hostnic-sim-{}", self.running.pid())).join("vpc");
-        let told = witness::run(&vpc, &["nft", "-j", "list", "ruleset"]);
+        let told = witness::run(&self.vpc(), &["nft", "-j", "list", "ruleset"]);
         counted(&serde_json::from_slice(&told.stdout).unwrap())
     }
 

@@ -1,5 +1,7 @@
 //! A machine with the daemon's own program: a namespace, a folder for its files, and what it says.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -57,6 +59,10 @@ impl Machine {
         self.folder.join("hostnic.sock")
     }
 
+    pub(crate) fn store(&self) -> PathBuf {
+        self.folder.join("state.redb")
+    }
+
     /// A program in this network, whose temporary files are in this machine's folder.
     pub(crate) fn run(&self, netns: &Path, program: &str) -> Command {
         let mut command = Command::new("nsenter");
@@ -74,18 +80,15 @@ impl Machine {
 
     /// A daemon with a small pool and its files in this machine's folder, in the cloud of these flags.
     pub(crate) fn start(&self, cloud: &[&str]) -> Command {
-        self.start_with_store(cloud, &self.folder.join("state.redb"))
+        let mut command = self.start_with(cloud, &self.store());
+        command.args(["--pool-low", "1", "--pool-high", "4"]);
+        command
     }
 
-    /// The same, with its records somewhere else.
-    pub(crate) fn start_with_store(&self, cloud: &[&str], store: &Path) -> Command {
+    /// A daemon with these flags, its records in this file and its socket in this machine's folder.
+    pub(crate) fn start_with(&self, flags: &[&str], store: &Path) -> Command {
         let mut command = self.program(&["start"]);
-        command.args(cloud);
-        command
-            .args(["--pool-low", "1", "--pool-high", "4", "--socket"])
-            .arg(self.socket())
-            .arg("--store")
-            .arg(store);
+        command.args(flags).arg("--socket").arg(self.socket()).arg("--store").arg(store);
         command
     }
 
@@ -127,6 +130,27 @@ impl Machine {
 
     pub(crate) async fn listed(&self, what: &str) -> Value {
         serde_json::from_str(&self.asked(&[what, "-o", "json"]).await.unwrap()).unwrap()
+    }
+
+    /// What the daemon shows of itself at its usual address, as by `curl` on the machine.
+    pub(crate) async fn page(&self, path: &str) -> String {
+        let request = format!("GET {path} HTTP/1.0\r\n\r\n");
+        let exchange = move || -> std::io::Result<String> {
+            let mut stream = TcpStream::connect("127.0.0.1:31081")?;
+            stream.write_all(request.as_bytes())?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).map(|_| answer)
+        };
+        let answer = self.netns.open().unwrap().run(exchange).await.unwrap().unwrap();
+        assert!(answer.starts_with("HTTP/1.0 200"), "{path}: {answer}");
+        answer.split_once("\r\n\r\n").unwrap().1.to_owned()
+    }
+
+    /// The value of one of the daemon's metrics, named with its labels as they are shown; zero where there is none.
+    pub(crate) async fn metric(&self, name: &str) -> u64 {
+        let metrics = self.page("/metrics").await;
+        let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.map_or(0, |value| value.parse().unwrap())
     }
 
     /// Waits until the daemon lists no pod any more.

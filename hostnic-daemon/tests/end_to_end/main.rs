@@ -10,9 +10,11 @@ mod absent;
 mod api;
 mod build;
 mod burst;
+mod chance;
+mod churn;
 mod collection;
-mod documents;
 mod damage;
+mod documents;
 mod drift;
 mod foreign;
 mod found;
@@ -23,6 +25,7 @@ mod machine;
 mod mistakes;
 #[path = "../../../hostnic-qingcloud/tests/secrets/needles.rs"]
 mod needles;
+mod observers;
 mod plugin;
 mod pod;
 mod process;
@@ -32,6 +35,7 @@ mod reboot;
 mod routes;
 mod secrets;
 mod services;
+mod site;
 mod unit;
 mod vanished;
 mod witness;
@@ -80,6 +84,8 @@ fn main() -> ExitCode {
         secrets::trials(),
         documents::trials(),
         unit::trials(),
+        observers::trials(),
+        churn::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit_code()
 }

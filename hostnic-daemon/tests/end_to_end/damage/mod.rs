@@ -58,8 +58,18 @@ impl Node {
     pub(crate) async fn start(&mut self) {
         self.starts += 1;
         let file = self.api.access_file();
-        let mut command = self.machine.start_with_store(&flags(&file), &self.store);
-        command.args(["--cooling", "0", "--policy", "RoundRotate", "--cleanup-cache-on-exit"]);
+        let mut command = self.machine.start_with(&flags(&file), &self.store);
+        command.args([
+            "--pool-low",
+            "1",
+            "--pool-high",
+            "4",
+            "--cooling",
+            "0",
+            "--policy",
+            "RoundRotate",
+            "--cleanup-cache-on-exit",
+        ]);
         let daemon = self.machine.spawn(command, &format!("log-{}", self.starts));
         let ready = async || {
             let status = self.machine.asked(&["status", "-o", "json"]).await;

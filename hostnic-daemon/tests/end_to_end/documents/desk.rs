@@ -116,7 +116,7 @@ impl Desk {
             flags.extend([flag.to_owned(), format!("{id}={prefix}")]);
         }
         let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
-        let api = Api::of(&machine, INSTANCE, &flags).await;
+        let api = Api::of(&[(INSTANCE, &machine)], &flags).await;
         let host = set_up_own_nic(&machine, &api, own).await;
         Self { machine, api, host }
     }
