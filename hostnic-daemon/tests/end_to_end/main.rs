@@ -28,6 +28,7 @@ mod needles;
 mod observers;
 mod plugin;
 mod pod;
+mod policies;
 mod process;
 mod qingcloud;
 mod races;
@@ -85,6 +86,7 @@ fn main() -> ExitCode {
         documents::trials(),
         unit::trials(),
         observers::trials(),
+        policies::trials(),
         churn::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit_code()
