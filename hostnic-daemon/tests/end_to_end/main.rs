@@ -29,6 +29,7 @@ mod observers;
 mod plugin;
 mod pod;
 mod policies;
+mod pool;
 mod process;
 mod qingcloud;
 mod races;
@@ -87,6 +88,7 @@ fn main() -> ExitCode {
         unit::trials(),
         observers::trials(),
         policies::trials(),
+        pool::trials(),
         churn::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit_code()
