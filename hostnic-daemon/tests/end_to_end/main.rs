@@ -16,6 +16,7 @@ mod collection;
 mod damage;
 mod documents;
 mod drift;
+mod emptied;
 mod foreign;
 mod found;
 mod host;
@@ -89,6 +90,7 @@ fn main() -> ExitCode {
         observers::trials(),
         policies::trials(),
         pool::trials(),
+        emptied::trials(),
         churn::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit_code()
