@@ -8,6 +8,7 @@
 
 mod absent;
 mod api;
+mod both_kinds;
 mod build;
 mod burst;
 mod chance;
@@ -91,6 +92,7 @@ fn main() -> ExitCode {
         policies::trials(),
         pool::trials(),
         emptied::trials(),
+        both_kinds::trials(),
         churn::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit_code()

@@ -35,7 +35,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 /// How many connections are made to each service.
-const CONNECTIONS: usize = 100;
+pub(crate) const CONNECTIONS: usize = 100;
 /// How long one may take; each takes a small part of it.
 const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) const PORT: u16 = 8080;
@@ -141,24 +141,24 @@ pub(crate) async fn connect(from: &Path, to: SocketAddr, times: usize) -> BTreeS
     talked.unwrap_or_else(|error| panic!("{to}: {error}"))
 }
 
-fn service(number: u8) -> Ipv4Addr {
+pub(crate) fn service(number: u8) -> Ipv4Addr {
     Ipv4Addr::new(10, 96, 0, number)
 }
 
 /// Lets a node send what comes for a service's address on to its back end, and no more.
-fn serve(host: &Host, services: &[(Ipv4Addr, Ipv4Addr)]) {
-    run(host.netns(), &["nft", "add table ip standin"]);
+pub(crate) fn serve(netns: &Path, services: &[(Ipv4Addr, Ipv4Addr)]) {
+    run(netns, &["nft", "add table ip standin"]);
     let chain = "add chain ip standin services { type nat hook prerouting priority dstnat; }";
-    run(host.netns(), &["nft", chain]);
+    run(netns, &["nft", chain]);
     for (service, back_end) in services {
         let rule =
             format!("add rule ip standin services ip daddr {service} tcp dport 80 dnat to {back_end}:{PORT}");
-        run(host.netns(), &["nft", &rule]);
+        run(netns, &["nft", &rule]);
     }
 }
 
-fn serve_no_more(host: &Host) {
-    run(host.netns(), &["nft", "delete table ip standin"]);
+pub(crate) fn serve_no_more(netns: &Path) {
+    run(netns, &["nft", "delete table ip standin"]);
 }
 
 /// Adds a pod with a route for services by its node; answers the pod, its address and that route's next hop.
@@ -192,7 +192,7 @@ async fn every_back_end() {
     let far = far_pod.agrees_with(&two.call("ADD", &far_pod).succeeds().await).address;
     let services = [1, 2, 3, 4].map(service);
     let back_ends = [near, far, primary.address, address];
-    serve(&one, &services.into_iter().zip(back_ends).collect::<Vec<_>>());
+    serve(one.netns(), &services.into_iter().zip(back_ends).collect::<Vec<_>>());
 
     let mut servers = Vec::new();
     for netns in [pod.path(), neighbour.path(), far_pod.path(), one.netns()] {
@@ -211,7 +211,7 @@ async fn every_back_end() {
     for server in servers {
         server.end().await;
     }
-    serve_no_more(&one);
+    serve_no_more(one.netns());
     for pod in [&pod, &neighbour] {
         call(&one, "DEL", pod, &[]).succeeds().await;
     }
@@ -235,12 +235,12 @@ async fn by_the_operators_nic() {
     // The operator's NIC is the operator's to speak for, in the cloud as well.
     let forwarding = world.cloud.forwarding(host.instance());
     forwarding.allow_forwarding(std::slice::from_ref(&primary.nic.id)).await.unwrap();
-    serve(&host, &[(service(1), near)]);
+    serve(host.netns(), &[(service(1), near)]);
     let server = Server::start(neighbour.path()).await;
     let seen = connect(pod.path(), (service(1), 80).into(), CONNECTIONS).await;
     assert_eq!(seen, BTreeSet::from([primary.address.to_string()]));
     server.end().await;
-    serve_no_more(&host);
+    serve_no_more(host.netns());
     for pod in [&pod, &neighbour] {
         call(&host, "DEL", pod, &[]).succeeds().await;
     }
