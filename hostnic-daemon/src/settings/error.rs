@@ -106,6 +106,18 @@ pub enum SettingsError {
         /// What to write to be on loopback.
         works: String,
     },
+    /// Commands and what is shown at one place.
+    #[error(
+        "bind-addr ({bind}) and manage-addr ({manage}) are both {address}; give one of them another port"
+    )]
+    SameAddress {
+        /// Where the one comes from.
+        bind: Source,
+        /// Where the other comes from.
+        manage: Source,
+        /// The address.
+        address: Box<ListenAddress>,
+    },
     /// Flags of both earlier programs.
     #[error("--{first} is a flag of {}, --{second} one of {}; say with --compat which one to behave as", .programs.0, .programs.1)]
     TwoPrograms {

@@ -100,6 +100,7 @@ fn settings(reading: &mut Reading<'_>, file: Option<PathBuf>) -> Settings {
     let bind_addr = listen(reading, Key::BindAddr, COMMANDS, bind_default);
     reading.errors.extend(remote(&bind_addr, allow_remote.value));
     let manage_addr = listen(reading, Key::ManageAddr, MANAGE, Some(MANAGE));
+    reading.errors.extend(same_address(&bind_addr, &manage_addr));
     let max_nics = reading.one(Key::MaxNics, PoolConfig::NIC_LIMIT, nics);
     let (pool_low, pool_high) = marks(reading);
     if pool_low.value > max_nics.value {
@@ -200,6 +201,19 @@ fn remote(bind: &Setting<Option<ListenAddress>>, allowed: bool) -> Option<Settin
     let address = bind.value.as_ref().filter(|address| address.is_loopback() == Some(false) && !allowed)?;
     let works = bind.source.line(&ListenAddress::loopback(address.port).to_string());
     Some(SettingsError::Remote { origin: bind.source.clone(), address: address.clone(), works })
+}
+
+/// Two listeners cannot have one address. One that nobody asked for gives way when it is bound.
+fn same_address(
+    bind: &Setting<Option<ListenAddress>>,
+    manage: &Setting<Option<ListenAddress>>,
+) -> Option<SettingsError> {
+    let address = bind.value.clone().filter(|address| address.port != 0 && manage.is_given())?;
+    (manage.value.as_ref() == Some(&address)).then(|| SettingsError::SameAddress {
+        bind: bind.source.clone(),
+        manage: manage.source.clone(),
+        address: address.into(),
+    })
 }
 
 fn boolean(text: &str) -> Result<bool, InvalidValue> {

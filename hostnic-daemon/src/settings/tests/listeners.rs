@@ -67,6 +67,18 @@ fn commands_from_other_machines_are_refused_with_the_line_that_works() {
 }
 
 #[test]
+fn two_listeners_at_one_address_are_refused() {
+    let errors = line("daemon start --manageAddr 127.0.0.1:31080").errors();
+    let told = "bind-addr (default as daemon) and manage-addr (flag: --manageAddr) are both 127.0.0.1:31080";
+    assert!(errors.len() == 1 && errors[0].starts_with(told), "{errors:?}");
+    for fine in
+        ["--manageAddr 127.0.0.1:31080 --bindAddr off", "--bindAddr :31081", "--manageAddr :0 --bindAddr :0"]
+    {
+        assert!(line(&format!("daemon start {fine}")).settings().manage_addr.value.is_some(), "{fine}");
+    }
+}
+
+#[test]
 fn names_are_left_to_whoever_binds_them() {
     let named = line("daemon start --bindAddr node-1.example:31080").settings().bind_addr.value.unwrap();
     assert_eq!(named.is_loopback(), None);

