@@ -10,6 +10,7 @@ use hostnic_core::ErrorKind;
 use hostnic_core::ledger::{
     AddressRecord, AddressState, LeaseState, Ledger, NicRecord, NicState, State, Write,
 };
+use hostnic_core::point::Point;
 use hostnic_core::store::{MemoryStore, StateStore};
 use proptest::prelude::*;
 
@@ -130,7 +131,7 @@ proptest! {
             let mut model = State::default();
             for writes in transactions {
                 let legal = writes.iter().all(|write| is_legal(&model, write));
-                let result = ledger.transact(|_| Ok((writes.clone(), ()))).await;
+                let result = ledger.transact(Point::PrepareLease, |_| Ok((writes.clone(), ()))).await;
                 match result {
                     Ok(()) => {
                         prop_assert!(legal, "taken: {writes:?}");

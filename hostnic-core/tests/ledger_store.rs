@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use hostnic_core::clock::BootTime;
 use hostnic_core::ledger::{Ledger, State, Write};
+use hostnic_core::point::Point;
 use hostnic_core::store::{MemoryStore, StateStore};
 use hostnic_core::{Error, ErrorKind, Result};
 use tokio::sync::Semaphore;
@@ -68,7 +69,7 @@ impl StateStore for WatchedStore {
 /// Counts up in one record: each step is built on the one before.
 async fn count_up(ledger: &Ledger) -> Result<u64> {
     ledger
-        .transact(|state| {
+        .transact(Point::PrepareLease, |state| {
             let next = counted(state) + 1;
             Ok((vec![Write::PutTombstone(key(0).mark(), at(next))], next))
         })
@@ -195,8 +196,9 @@ async fn a_step_whose_future_is_dropped_is_made_and_told_all_the_same() {
 async fn a_step_that_writes_nothing_never_touches_the_store() {
     let store = WatchedStore::new(0, []);
     let ledger = Ledger::open(store.clone()).await.unwrap();
-    assert_eq!(ledger.transact(|_| Ok((vec![], 5))).await.unwrap(), 5);
-    let refused: Result<()> = ledger.transact(|_| Err(Error::new(ErrorKind::Exhausted, "lease", "x"))).await;
+    assert_eq!(ledger.transact(Point::PrepareLease, |_| Ok((vec![], 5))).await.unwrap(), 5);
+    let refused: Result<()> =
+        ledger.transact(Point::PrepareLease, |_| Err(Error::new(ErrorKind::Exhausted, "lease", "x"))).await;
     assert_eq!(refused.unwrap_err().kind(), ErrorKind::Exhausted);
     assert!(store.commits.lock().unwrap().is_empty());
 }

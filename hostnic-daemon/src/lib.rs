@@ -2,6 +2,7 @@
 //!
 //! [`Node`] is all of it but the command line, so that programs and tests can host one or more nodes themselves.
 
+mod answers;
 pub mod cli;
 mod command;
 pub mod doctor;

@@ -9,11 +9,13 @@ use std::time::Duration;
 use hostnic_cni::contract;
 use hostnic_core::agent::{Agent, AgentConfig, AgentParts};
 use hostnic_core::ledger::NicRecord;
+use hostnic_core::point::Points;
 use hostnic_core::{Error, ErrorKind, Result};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
+use crate::answers::Answers;
 use crate::command::Commands;
 use crate::facts::Facts;
 use crate::identity::host_name;
@@ -92,6 +94,20 @@ impl Node {
         listeners: Listeners,
         observer: Arc<Observer>,
     ) -> Result<Self> {
+        Self::start_probed(parts, config, listeners, observer, Points::default()).await
+    }
+
+    /// The same, and `points` hears of everything that the node does.
+    ///
+    /// # Errors
+    /// As [`Node::start_with`].
+    pub async fn start_probed(
+        parts: AgentParts,
+        config: AgentConfig,
+        listeners: Listeners,
+        observer: Arc<Observer>,
+        points: Points,
+    ) -> Result<Self> {
         let (socket, listener) = Socket::listen(&listeners.socket)?;
         // All addresses are taken before anything of the node is touched.
         let tcp = match listeners.tcp {
@@ -109,7 +125,7 @@ impl Node {
             store: observer.store(parts.store),
             ..parts
         };
-        let agent = Arc::new(Agent::start(parts, config).await?);
+        let agent = Arc::new(Agent::start_probed(parts, config, points.clone()).await?);
         agent.on_failure(observer.errors().clone());
         let facts = Facts {
             agent,
@@ -118,9 +134,10 @@ impl Node {
             mode,
             stopping: Arc::new(AtomicBool::new(false)),
         };
-        let service = Arc::new(Counted::new(Service::new(facts.clone()), observer));
+        let service = Counted::new(Service::new(facts.clone()), observer);
+        let service = Arc::new(Answers::new(service, points.clone()));
         let (tell, told_to_end) = watch::channel(false);
-        let commands = Arc::new(Commands::new(facts.clone(), tell));
+        let commands = Arc::new(Answers::new(Commands::new(facts.clone(), tell), points));
         let (stop, stopped) = watch::channel(false);
         let mut servers = JoinSet::new();
         servers.spawn(contract::serve_owner(listener, service.clone(), commands, until(stopped.clone())));

@@ -11,6 +11,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::channel::mpsc::UnboundedReceiver;
 use hostnic_core::attachment::Sandbox;
+use hostnic_core::point::{Point, Points};
 use hostnic_core::{Error, ErrorKind, Result};
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
@@ -46,6 +47,7 @@ pub struct Connection {
     driver: Driver,
     sandbox: Sandbox,
     deadline: Duration,
+    points: Points,
     /// The kernel gives one list at a time on a socket, and refuses a second one until the first is read.
     list: Mutex<()>,
 }
@@ -58,13 +60,21 @@ impl Connection {
     /// when no descriptor or thread is to be had.
     pub async fn open(netns: &Netns) -> Result<Self> {
         let (driver, handle, _) = Driver::start(netns, None).await?;
-        Ok(Self { handle, driver, sandbox: netns.sandbox(), deadline: DEADLINE, list: Mutex::new(()) })
+        let (sandbox, points) = (netns.sandbox(), Points::default());
+        Ok(Self { handle, driver, sandbox, deadline: DEADLINE, points, list: Mutex::new(()) })
     }
 
     /// The same connection, with another limit on the time of each request.
     #[must_use]
     pub fn with_deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
+        self
+    }
+
+    /// The same connection, whose changes `points` hears of.
+    #[must_use]
+    pub fn with_points(mut self, points: Points) -> Self {
+        self.points = points;
         self
     }
 
@@ -85,7 +95,8 @@ impl Connection {
 
     /// Sends a request that changes something, and waits until the kernel has done it.
     pub(crate) async fn change(&self, message: RouteNetlinkMessage, flags: u16) -> Result<(), KernelError> {
-        self.ask(message, NLM_F_ACK | flags, self.due()).await.map(drop)
+        let asked = || self.ask(message, NLM_F_ACK | flags, self.due());
+        self.points.pass(Point::ChangeKernel, asked).await.map(drop)
     }
 
     /// Asks for one object.

@@ -9,6 +9,7 @@ use crate::clock::BootTime;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ipam::{Lease, LeaseRequest};
 use crate::ledger::{LeaseRecord, LeaseState};
+use crate::point::Point;
 use crate::route::{PodLink, PodPlan};
 
 use super::request::{AddAnswer, AddRequest};
@@ -57,7 +58,7 @@ pub(super) async fn add(
 
 /// A path that leads to something else leads to no namespace: whoever asked has one mistake to look for.
 async fn sandbox(inner: &Inner, request: &AddRequest) -> Result<Sandbox> {
-    let found = inner.kernel(inner.programmer.sandbox(&request.netns)).await;
+    let found = inner.kernel(Point::FindSandbox, |kernel| kernel.sandbox(&request.netns)).await;
     found.map_err(|error| match error.kind() {
         ErrorKind::Invalid => Error::new(ErrorKind::NotFound, "add", &request.key).detail(error.chain()),
         _ => error,
@@ -97,7 +98,7 @@ async fn again(
         record.plan.mtu = request.mtu;
         gateway::resolve(inner, request, &mut record.plan, &record.lease.subnet, cancel).await?;
     }
-    let link = inner.kernel(inner.programmer.setup_pod(&record.plan)).await?;
+    let link = inner.kernel(Point::SetUpPodAnew, |kernel| kernel.setup_pod(&record.plan)).await?;
     let answer = AddAnswer {
         lease: record.lease.clone(),
         link: link.clone(),
@@ -106,7 +107,8 @@ async fn again(
     };
     if rebuilt {
         record.link = Some(link);
-        inner.ledger.transact(|state| Ok((step::complete(state, record), ()))).await?;
+        let complete = |state: &_| Ok((step::complete(state, record), ()));
+        inner.ledger.transact(Point::CompleteLease, complete).await?;
     }
     Ok(answer)
 }
@@ -166,13 +168,15 @@ async fn give(
         link: None,
         since: inner.now(),
     };
-    inner.ledger.transact(|state| Ok((step::prepare(state, record)?, ()))).await?;
+    let prepare = |state: &_| Ok((step::prepare(state, record)?, ()));
+    inner.ledger.transact(Point::PrepareLease, prepare).await?;
     gateway::masquerading(inner, request, plan, cancel).await?;
     stop_if(cancel, request)?;
     let link = set_up(inner, request, plan, cancel).await?;
     stop_if(cancel, request)?;
     let (now, answered): (BootTime, PodLink) = (inner.now(), link.clone());
-    inner.ledger.transact(|state| Ok((step::activate(state, &plan.mark, answered, now)?, ()))).await?;
+    let activate = |state: &_| Ok((step::activate(state, &plan.mark, answered, now)?, ()));
+    inner.ledger.transact(Point::ActivateLease, activate).await?;
     Ok(link)
 }
 
@@ -184,18 +188,21 @@ async fn set_up(
     plan: &PodPlan,
     cancel: &CancellationToken,
 ) -> Result<PodLink> {
-    let missing = match inner.kernel(inner.programmer.setup_pod(plan)).await {
+    let missing = match inner.kernel(Point::SetUpPod, |kernel| kernel.setup_pod(plan)).await {
         Err(error) if error.kind() == ErrorKind::NotFound => error,
         done => return done,
     };
-    if inner.kernel(inner.programmer.sandbox(&plan.netns)).await? != plan.sandbox {
+    let sandbox = inner.kernel(Point::FindSandboxAgain, |kernel| kernel.sandbox(&plan.netns)).await?;
+    if sandbox != plan.sandbox {
         return Err(missing);
     }
     tokio::select! {
-        back = inner.kernel(inner.programmer.wait_for_nic(plan.mac)) => drop(back.map_err(|_| absent(plan))?),
+        back = inner.kernel(Point::AwaitNicOfPod, |kernel| kernel.wait_for_nic(plan.mac)) => {
+            drop(back.map_err(|_| absent(plan))?);
+        }
         () = cancel.cancelled() => return Err(called_off(request)),
     }
-    inner.kernel(inner.programmer.setup_pod(plan)).await
+    inner.kernel(Point::SetUpPodAgain, |kernel| kernel.setup_pod(plan)).await
 }
 
 fn absent(plan: &PodPlan) -> Error {

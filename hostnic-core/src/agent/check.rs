@@ -7,6 +7,7 @@ use futures::future::join_all;
 use crate::attachment::AttachmentKey;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::{LeaseRecord, LeaseState};
+use crate::point::Point;
 
 use super::ending::Ending;
 use super::owned::Answer;
@@ -29,11 +30,11 @@ pub(super) async fn check(inner: Arc<Inner>, request: CheckRequest) -> Result<Le
         return Err(Error::new(ErrorKind::NotFound, "check", &request.key)
             .detail("it holds no address here; delete the pod and make it again"));
     };
-    let sandbox = inner.kernel(inner.programmer.sandbox(&request.netns)).await?;
+    let sandbox = inner.kernel(Point::CheckSandbox, |kernel| kernel.sandbox(&request.netns)).await?;
     if sandbox != record.plan.sandbox {
         return Err(wrong(format!("it was attached in another network namespace than {}", request.netns)));
     }
-    let drifts = inner.kernel(inner.programmer.check_pod(&record.plan)).await?;
+    let drifts = inner.kernel(Point::CheckPod, |kernel| kernel.check_pod(&record.plan)).await?;
     if drifts.is_empty() {
         return Ok(record);
     }

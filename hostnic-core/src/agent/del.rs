@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::attachment::AttachmentMark;
 use crate::error::Result;
 use crate::ledger::{LeaseRecord, LeaseState};
+use crate::point::Point;
 
 use super::ending::Ending;
 use super::gate::Pass;
@@ -37,14 +38,15 @@ pub(super) async fn begin<'a>(inner: &'a Inner, request: &DelRequest) -> Result<
         return Ok(None);
     }
     let now = inner.now();
-    inner.ledger.transact(|state| Ok((step::begin_release(state, &mark, request.started, now), ()))).await?;
+    let release = |state: &_| Ok((step::begin_release(state, &mark, request.started, now), ()));
+    inner.ledger.transact(Point::BeginRelease, release).await?;
     match held {
-        Some(record) => release(inner, record, pass).await,
+        Some(record) => end(inner, record, pass).await,
         None => forgotten(inner, request, &mark).await.map(|()| None),
     }
 }
 
-async fn release<'a>(inner: &'a Inner, record: LeaseRecord, pass: Pass<'a>) -> Result<Option<Ending<'a>>> {
+async fn end<'a>(inner: &'a Inner, record: LeaseRecord, pass: Pass<'a>) -> Result<Option<Ending<'a>>> {
     if let Some(pod) = silence(inner, &record).await {
         return Ok(Some(Ending::new(inner, record, pod, pass)));
     }
@@ -59,7 +61,8 @@ async fn silence(inner: &Inner, record: &LeaseRecord) -> Option<Box<dyn crate::r
     if record.state != LeaseState::Active {
         return None;
     }
-    inner.kernel(inner.programmer.silence_pod(&record.plan)).await.unwrap_or_else(|error| {
+    let silenced = inner.kernel(Point::SilencePod, |kernel| kernel.silence_pod(&record.plan)).await;
+    silenced.unwrap_or_else(|error| {
         tracing::warn!(mark = %record.mark, error = %error.chain(), "a pod could not be silenced; its DEL is answered when its NIC is back");
         None
     })
@@ -69,7 +72,7 @@ async fn silence(inner: &Inner, record: &LeaseRecord) -> Option<Box<dyn crate::r
 async fn forgotten(inner: &Inner, request: &DelRequest, mark: &AttachmentMark) -> Result<()> {
     inner.ipam.release(mark, false).await?;
     let Some(netns) = &request.netns else { return Ok(()) };
-    let freed = inner.kernel(inner.programmer.teardown_marked(mark, netns)).await?;
+    let freed = inner.kernel(Point::TearDownMarked, |kernel| kernel.teardown_marked(mark, netns)).await?;
     if let Some(mac) = freed {
         tracing::info!(attachment = %request.key, %mac, "a DEL freed a NIC that no record named; it is looked at");
         inner.nudge();

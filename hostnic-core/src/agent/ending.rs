@@ -8,6 +8,7 @@ use tokio::time::sleep;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::LeaseRecord;
+use crate::point::Point;
 use crate::route::SilencedPod;
 
 use super::gate::Pass;
@@ -120,7 +121,9 @@ impl<'a> Ending<'a> {
         let turn = self.inner.endings.turn.acquire().await.map_err(|closed| {
             Error::new(ErrorKind::Internal, "give back NIC", &self.record.mark).source(closed)
         })?;
-        self.inner.kernel(self.pod.give_back()).await?;
+        let points = self.inner.ledger.points();
+        let back = points.pass(Point::GiveNicBack, || self.pod.give_back());
+        self.inner.in_time(back).await?;
         drop(turn);
         undo::forget(self.inner, &self.record).await?;
         self.inner.pool.look();

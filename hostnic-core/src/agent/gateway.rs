@@ -11,6 +11,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::gateway::{Candidates, GatewayConfig, GatewayStatus, candidates, gateway_for, plans, statuses};
 use crate::id::{NicId, SubnetId};
 use crate::ledger::{NicRecord, NicState};
+use crate::point::Point;
 use crate::route::{GatewayPlan, KernelView, Masquerade, PodPlan, Route};
 
 use super::compare::Evidence;
@@ -117,9 +118,11 @@ fn wanted(inner: &Inner, gateways: &Gateways) -> Option<Vec<GatewayPlan>> {
 /// After a restart the kernel has what it had: pods can go on without the cloud.
 async fn resume(inner: &Inner, gateways: &Gateways) {
     let own = inner.ledger.read(|state| plans(&gateways.config, state, &Candidates::new()));
-    if !own.is_empty()
-        && matches!(inner.kernel(inner.programmer.check_gateways(&own)).await, Ok(drifts) if drifts.is_empty())
-    {
+    if own.is_empty() {
+        return;
+    }
+    let drifts = inner.kernel(Point::ResumeGateways, |kernel| kernel.check_gateways(&own)).await;
+    if drifts.is_ok_and(|drifts| drifts.is_empty()) {
         gateways.programmed.send_modify(|programmed| programmed.plans = Some(own));
     }
 }
@@ -136,7 +139,7 @@ async fn follow(
         return true;
     }
     let done = match told {
-        Ok(()) => inner.kernel(inner.programmer.setup_gateways(&wanted)).await,
+        Ok(()) => inner.kernel(Point::SetUpGateways, |kernel| kernel.setup_gateways(&wanted)).await,
         Err(error) => Err(error),
     };
     let trouble = done.err().map(Arc::new);
@@ -169,7 +172,8 @@ async fn let_forward(inner: &Inner, told: &mut BTreeSet<NicId>) -> Result<()> {
         Err(Error::new(ErrorKind::Transient, "let forward", "the gateways of the node")
             .detail(format!("the cloud did not answer within {CLOUD_DEADLINE:?}")))
     };
-    let answer = tokio::time::timeout(CLOUD_DEADLINE, cloud.allow_forwarding(&new)).await;
+    let asked = cloud.at(Point::AllowForwarding, |cloud| cloud.allow_forwarding(&new));
+    let answer = tokio::time::timeout(CLOUD_DEADLINE, asked).await;
     match answer.unwrap_or_else(late) {
         Err(error) if matches!(error.kind(), ErrorKind::Transient | ErrorKind::Throttled { .. }) => {
             return Err(error);
@@ -191,7 +195,7 @@ async fn let_forward(inner: &Inner, told: &mut BTreeSet<NicId>) -> Result<()> {
 /// What differs is set up again by the next round.
 async fn compare(inner: &Inner, gateways: &Gateways) {
     let Some(plans) = gateways.programmed.borrow().plans.clone() else { return };
-    match inner.kernel(inner.programmer.check_gateways(&plans)).await {
+    match inner.kernel(Point::CompareGateways, |kernel| kernel.check_gateways(&plans)).await {
         Ok(drifts) => {
             let Some(drift) = drifts.first() else { return };
             tracing::warn!(%drift, count = drifts.len(), "a gateway was changed by somebody else; it is set up again");

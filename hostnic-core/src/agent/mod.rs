@@ -34,6 +34,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::gateway::GatewayStatus;
 use crate::ipam::Ipam;
 use crate::ledger::{LeaseRecord, Ledger, NicRecord};
+use crate::point::{Guarded, Point, Points};
 use crate::pool::{Cleaned, Pool, PoolParts, SubnetRoom};
 use crate::provider::NicProvider;
 use crate::route::{NodePlan, RouteProgrammer};
@@ -86,9 +87,9 @@ pub struct Agent {
 struct Inner {
     config: AgentConfig,
     clock: Arc<dyn Clock>,
-    provider: Arc<dyn NicProvider>,
-    forwarding: Option<Arc<dyn NicForwarding>>,
-    programmer: Arc<dyn RouteProgrammer>,
+    provider: Guarded<dyn NicProvider>,
+    forwarding: Option<Guarded<dyn NicForwarding>>,
+    programmer: Guarded<dyn RouteProgrammer>,
     ledger: Arc<Ledger>,
     pool: Arc<Pool>,
     ipam: Arc<dyn Ipam>,
@@ -121,8 +122,16 @@ impl Agent {
     /// # Errors
     /// `Invalid` for a configuration that makes no sense, and those of the store and of the kernel.
     pub async fn start(parts: AgentParts, config: AgentConfig) -> Result<Self> {
+        Self::start_probed(parts, config, Points::default()).await
+    }
+
+    /// The same, and `points` hears of everything that the agent does.
+    ///
+    /// # Errors
+    /// As [`Agent::start`].
+    pub async fn start_probed(parts: AgentParts, config: AgentConfig, points: Points) -> Result<Self> {
         let gateways = config.gateways.clone().map(Gateways::new).transpose()?;
-        let ledger = Arc::new(Ledger::open(parts.store).await?);
+        let ledger = Arc::new(Ledger::open_probed(parts.store, points.clone()).await?);
         let pool = Arc::new(Pool::start(
             PoolParts {
                 provider: parts.provider.clone(),
@@ -136,9 +145,9 @@ impl Agent {
         let inner = Arc::new(Inner {
             config,
             clock: parts.clock,
-            provider: parts.provider,
-            forwarding: parts.forwarding,
-            programmer: parts.programmer,
+            provider: Guarded::new(parts.provider, points.clone()),
+            forwarding: parts.forwarding.map(|cloud| Guarded::new(cloud, points.clone())),
+            programmer: Guarded::new(parts.programmer, points),
             ipam: pool.clone(),
             pool,
             ledger,
@@ -151,7 +160,8 @@ impl Agent {
             recovered: watch::channel(false).0,
             nudge: Notify::new(),
         });
-        inner.kernel(inner.programmer.setup_node(&NodePlan { datapath: inner.config.datapath })).await?;
+        let node = NodePlan { datapath: inner.config.datapath };
+        inner.kernel(Point::SetUpNode, |kernel| kernel.setup_node(&node)).await?;
         let leases = inner.ledger.read(|state| {
             state
                 .leases
@@ -368,7 +378,16 @@ impl Inner {
     }
 
     /// A call to the kernel, with its deadline.
-    async fn kernel<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
+    async fn kernel<'a, T, F: Future<Output = Result<T>>>(
+        &'a self,
+        point: Point,
+        call: impl FnOnce(&'a dyn RouteProgrammer) -> F,
+    ) -> Result<T> {
+        self.in_time(self.programmer.at(point, call)).await
+    }
+
+    /// What the kernel is asked for, unless it takes too long.
+    async fn in_time<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
         match timeout(self.config.kernel_deadline, call).await {
             Ok(result) => result,
             Err(_) => Err(Error::new(ErrorKind::Transient, "program", "the kernel")

@@ -12,6 +12,7 @@ use crate::cloud::{Nic, NicFilter, NicName, Subnet};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{InstanceId, NicId, SubnetId};
 use crate::ledger::{AddressState, LeaseRecord, LeaseState, NicRecord, NicState, SubnetRange, Write};
+use crate::point::Point;
 use crate::random::split_mix;
 
 use super::compare::{Evidence, Finding, Observation, Patience, Suspicions, compare};
@@ -138,7 +139,7 @@ async fn compare_once(
         None => Ok(None),
     };
     let looked = inner.now();
-    let kernel = inner.kernel(inner.programmer.observe()).await?;
+    let kernel = inner.kernel(Point::ObserveKernel, |kernel| kernel.observe()).await?;
     let mut busy_nics: BTreeSet<NicId> = inner.pool.busy().into_iter().collect();
     let (mut cloud, failed) = match evidence {
         Ok(cloud) => (cloud, None),
@@ -206,7 +207,7 @@ async fn gather(inner: &Inner, scope: Scope, suspicious: bool) -> Result<Evidenc
         Some(attached) => attached,
         None => {
             let here = NicFilter { instance: Some(instance.id.clone()), ..NicFilter::default() };
-            inner.provider.list_nics(&here).await?
+            inner.provider.at(Point::ListAttached, |cloud| cloud.list_nics(&here)).await?
         }
     };
     if matches!(scope, Scope::Subnets | Scope::All) {
@@ -215,7 +216,7 @@ async fn gather(inner: &Inner, scope: Scope, suspicious: bool) -> Result<Evidenc
     let available = if scope != Scope::Subnets || suspicious || !all_explained(inner, &attached) {
         let ids = subnets.iter().map(|s| s.id.clone()).collect();
         let available = NicFilter { subnets: Some(ids), available: true, ..NicFilter::default() };
-        inner.provider.list_nics(&available).await?
+        inner.provider.at(Point::ListAvailable, |cloud| cloud.list_nics(&available)).await?
     } else {
         Vec::new()
     };
@@ -252,7 +253,8 @@ async fn strange_subnets(
     if strange.is_empty() {
         return Ok(Vec::new());
     }
-    inner.provider.subnets(&strange.into_iter().collect::<Vec<_>>()).await
+    let strange: Vec<SubnetId> = strange.into_iter().collect();
+    inner.provider.at(Point::DescribeStrangeSubnets, |cloud| cloud.subnets(&strange)).await
 }
 
 async fn mend(inner: &Arc<Inner>, finding: &Finding) -> Result<()> {
@@ -286,7 +288,7 @@ async fn mend(inner: &Arc<Inner>, finding: &Finding) -> Result<()> {
 async fn put_new(inner: &Inner, record: &NicRecord) -> Result<()> {
     inner
         .ledger
-        .transact(|state| {
+        .transact(Point::RecordStray, |state| {
             let new = !state.nics.contains_key(&record.id);
             Ok((if new { vec![Write::PutNic(record.clone())] } else { Vec::new() }, ()))
         })
@@ -297,7 +299,7 @@ async fn put_new(inner: &Inner, record: &NicRecord) -> Result<()> {
 async fn put_idle(inner: &Inner, record: &NicRecord) -> Result<()> {
     inner
         .ledger
-        .transact(|state| {
+        .transact(Point::RecordIdle, |state| {
             let idle = state.nics.get(&record.id).is_none_or(is_idle);
             Ok((if idle { vec![Write::PutNic(record.clone())] } else { Vec::new() }, ()))
         })
@@ -312,13 +314,14 @@ fn is_idle(nic: &NicRecord) -> bool {
 /// The lists said twice that it is gone; the last word has a question for just this NIC.
 async fn forget(inner: &Inner, nic: &NicId) -> Result<()> {
     let exact = NicFilter { ids: Some(vec![nic.clone()]), ..NicFilter::default() };
-    if !inner.provider.list_nics(&exact).await?.is_empty() {
+    let listed = inner.provider.at(Point::ConfirmMissing, |cloud| cloud.list_nics(&exact)).await?;
+    if !listed.is_empty() {
         tracing::error!(%nic, "a NIC of ours is neither attached here nor available; it is never touched again");
         return to_lost(inner, nic).await;
     }
     inner
         .ledger
-        .transact(|state| {
+        .transact(Point::ForgetMissing, |state| {
             let idle = state.nics.get(nic).is_some_and(|record| !record.has_holder());
             Ok((if idle { vec![Write::DropNic(nic.clone())] } else { Vec::new() }, ()))
         })
@@ -329,7 +332,7 @@ async fn to_lost(inner: &Inner, nic: &NicId) -> Result<()> {
     let now = inner.now();
     inner
         .ledger
-        .transact(|state| {
+        .transact(Point::RecordLost, |state| {
             let lost = state.nics.get(nic).map(|r| Write::PutNic(r.clone().in_state(NicState::Lost, now)));
             Ok((lost.into_iter().collect(), ()))
         })
@@ -342,7 +345,7 @@ async fn rebuild(inner: &Inner, nic: &NicRecord, lease: &LeaseRecord) -> Result<
     let _pass = inner.gates.enter(&lease.mark).await;
     inner
         .ledger
-        .transact(|state| {
+        .transact(Point::RebuildLease, |state| {
             // A NIC that was given back since it was seen is no longer in the pod.
             let still = |known: &NicRecord| is_idle(known) && !known.freed_since(nic.since);
             if state.leases.contains_key(&lease.mark) || !state.nics.get(&nic.id).is_none_or(still) {
@@ -362,7 +365,7 @@ async fn unplugged(inner: &Inner, nic: &NicId) -> Result<()> {
     let now = inner.now();
     inner
         .ledger
-        .transact(|state| {
+        .transact(Point::RecordUnplugged, |state| {
             // The pool may have begun to move it since.
             let still = |record: &&NicRecord| matches!(record.state, NicState::Ready | NicState::Quarantined);
             let still = state.nics.get(nic).filter(still);
@@ -399,19 +402,21 @@ async fn came_back(inner: &Inner, mark: &AttachmentMark) -> Result<()> {
     if record.state != LeaseState::Active {
         return Ok(());
     }
-    let lives = match inner.kernel(inner.programmer.sandbox(&record.plan.netns)).await {
+    let lives = match inner.kernel(Point::FindSandboxOfNic, |kernel| kernel.sandbox(&record.plan.netns)).await
+    {
         Ok(sandbox) => sandbox == record.plan.sandbox,
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Invalid) => false,
         Err(error) => return Err(error),
     };
     if lives {
         tracing::warn!(%mark, "a pod's NIC was taken out of its namespace; it is put back");
-        inner.kernel(inner.programmer.setup_pod(&record.plan)).await?;
+        inner.kernel(Point::PutNicBack, |kernel| kernel.setup_pod(&record.plan)).await?;
         return Ok(());
     }
     tracing::info!(%mark, "a pod's namespace is gone; its address is released");
     let (now, started) = (inner.now(), record.started);
-    inner.ledger.transact(|state| Ok((step::begin_release(state, mark, started, now), ()))).await?;
+    let release = |state: &_| Ok((step::begin_release(state, mark, started, now), ()));
+    inner.ledger.transact(Point::BeginReleaseOfGone, release).await?;
     undo::undo(inner, &record).await
 }
 
@@ -437,10 +442,10 @@ async fn repair_pod(inner: &Inner, mark: &AttachmentMark) -> Result<()> {
     let _pass = inner.gates.enter(mark).await;
     let record = inner.ledger.read(|state| state.leases.get(mark).cloned());
     let Some(record) = record.filter(|record| record.state == LeaseState::Active) else { return Ok(()) };
-    let drifts = inner.kernel(inner.programmer.check_pod(&record.plan)).await?;
+    let drifts = inner.kernel(Point::ComparePod, |kernel| kernel.check_pod(&record.plan)).await?;
     if let Some(drift) = drifts.first() {
         tracing::warn!(%mark, %drift, count = drifts.len(), "a pod's network was changed by somebody else; it is set up again");
-        let done = inner.kernel(inner.programmer.setup_pod(&record.plan)).await;
+        let done = inner.kernel(Point::RepairPod, |kernel| kernel.setup_pod(&record.plan)).await;
         inner.tally.repaired(Repair::SetUpAgain, done.is_ok());
         if let Err(error) = done {
             tracing::warn!(%mark, error = %error.chain(), "a pod's network could not be set up again; it is tried again");

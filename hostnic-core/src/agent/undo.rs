@@ -2,13 +2,14 @@
 
 use crate::error::Result;
 use crate::ledger::{LeaseRecord, LeaseState};
+use crate::point::Point;
 
 use super::{Inner, step};
 
 /// Takes the lease out of the kernel, the records and the Ipam, in the order that makes every crash recoverable. The
 /// caller holds the attachment's pass.
 pub(super) async fn undo(inner: &Inner, record: &LeaseRecord) -> Result<()> {
-    inner.kernel(inner.programmer.teardown_pod(&record.plan)).await?;
+    inner.kernel(Point::TearDownPod, |kernel| kernel.teardown_pod(&record.plan)).await?;
     forget(inner, record).await
 }
 
@@ -17,6 +18,7 @@ pub(super) async fn forget(inner: &Inner, record: &LeaseRecord) -> Result<()> {
     // Without an answer nobody used the address, so it need not rest.
     let used = record.link.is_some() || record.state == LeaseState::Active;
     let now = inner.now();
-    inner.ledger.transact(|state| Ok((step::end(state, &record.mark, used, now), ()))).await?;
+    let end = |state: &_| Ok((step::end(state, &record.mark, used, now), ()));
+    inner.ledger.transact(Point::EndLease, end).await?;
     inner.ipam.release(&record.mark, used).await
 }

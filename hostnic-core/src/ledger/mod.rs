@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::point::{Point, Points, Side};
 use crate::store::StateStore;
 
 pub use record::{
@@ -30,6 +31,7 @@ use committer::Commit;
 #[derive(Debug)]
 pub struct Ledger {
     shared: Arc<Shared>,
+    points: Points,
     queue: mpsc::UnboundedSender<Commit>,
     closing: CancellationToken,
     committer: tokio::sync::Mutex<JoinHandle<()>>,
@@ -63,6 +65,14 @@ impl Ledger {
     /// # Errors
     /// Those of [`StateStore::load`].
     pub async fn open(store: Arc<dyn StateStore>) -> Result<Self> {
+        Self::open_probed(store, Points::default()).await
+    }
+
+    /// The same, and `points` hears of every transaction that writes something.
+    ///
+    /// # Errors
+    /// As [`Ledger::open`].
+    pub async fn open_probed(store: Arc<dyn StateStore>, points: Points) -> Result<Self> {
         let state = store.load().await?;
         let shared = Arc::new(Shared {
             memory: Mutex::new(Memory { state, failed: false }),
@@ -74,7 +84,7 @@ impl Ledger {
         let (queue, commits) = mpsc::unbounded_channel();
         let closing = CancellationToken::new();
         let committer = tokio::spawn(committer::run(shared.clone(), store, commits, closing.clone()));
-        Ok(Self { shared, queue, closing, committer: committer.into() })
+        Ok(Self { shared, points, queue, closing, committer: committer.into() })
     }
 
     /// Looks at the state. `look` runs under a lock: it must be short and must not wait.
@@ -82,14 +92,23 @@ impl Ledger {
         look(&self.shared.memory().state)
     }
 
-    /// Makes one step: `decide` sees the state and says what to write and what to answer.
+    /// Who hears of this ledger's transactions.
+    pub(crate) fn points(&self) -> &Points {
+        &self.points
+    }
+
+    /// Makes one step: `decide` sees the state and says what to write and what to answer. `point` is where in the code.
     ///
     /// The writes are in memory at once and durable when this returns. Dropping the future does not take them back.
     ///
     /// # Errors
     /// Whatever `decide` says, then nothing is changed; `Internal` for an illegal step; the store's own error when it cannot
     /// be written, then memory goes back to what is durable.
-    pub async fn transact<T>(&self, decide: impl FnOnce(&State) -> Result<(Vec<Write>, T)>) -> Result<T> {
+    pub async fn transact<T>(
+        &self,
+        point: Point,
+        decide: impl FnOnce(&State) -> Result<(Vec<Write>, T)>,
+    ) -> Result<T> {
         let (answer, durable) = {
             let mut memory = self.shared.memory();
             if memory.failed {
@@ -104,12 +123,14 @@ impl Ledger {
             for write in &writes {
                 memory.state.check(write)?;
             }
+            self.points.reached(point, Side::Before);
             memory.state.apply(&writes);
             let (done, durable) = oneshot::channel();
             self.queue.send(Commit { writes, done }).map_err(|_| committer::stopped())?;
             (answer, durable)
         };
         durable.await.map_err(|_| committer::stopped())??;
+        self.points.reached(point, Side::After);
         Ok(answer)
     }
 

@@ -5,6 +5,7 @@ use crate::cloud::Submitted;
 use crate::error::{Effect, ErrorKind, QuotaScope, Result};
 use crate::id::{MacAddr, NicId};
 use crate::ledger::{AddressState, NicRecord, NicState};
+use crate::point::Point;
 
 use super::{Change, Hold, Shared, examine};
 
@@ -19,7 +20,8 @@ pub(super) async fn attach(shared: &Shared, nics: &[NicId]) -> Result<()> {
 }
 
 async fn submit(shared: &Shared, nics: &[NicId]) -> Result<()> {
-    let error = match shared.parts.provider.attach_nics(nics).await {
+    let provider = &shared.parts.provider;
+    let error = match provider.at(Point::AttachNics, |cloud| cloud.attach_nics(nics)).await {
         Ok(Submitted::Job(job)) => {
             let now = shared.now();
             let waits = |nic: &NicRecord| match nic.state {
@@ -29,7 +31,7 @@ async fn submit(shared: &Shared, nics: &[NicId]) -> Result<()> {
                 }
                 _ => None,
             };
-            return shared.change(nics, waits).await;
+            return shared.change(Point::RecordAttachJob, nics, waits).await;
         }
         Ok(Submitted::Complete) => {
             let now = shared.now();
@@ -58,7 +60,7 @@ async fn submit(shared: &Shared, nics: &[NicId]) -> Result<()> {
                 }
                 _ => None,
             };
-            shared.change(nics, failed).await
+            shared.change(Point::RecordAttachFailure, nics, failed).await
         }
     }
 }
@@ -86,7 +88,8 @@ pub(super) fn expected(shared: &Shared) -> Vec<(NicId, MacAddr)> {
 /// Waits for the link and makes the NIC ready. The link itself is the proof: its appearance is not awaited by asking
 /// the cloud again and again.
 pub(super) async fn await_link(shared: &Shared, nic: &NicId, mac: MacAddr) {
-    let arrived = match shared.parts.programmer.wait_for_nic(mac).await {
+    let programmer = &shared.parts.programmer;
+    let arrived = match programmer.at(Point::AwaitLink, |kernel| kernel.wait_for_nic(mac)).await {
         Ok(_) => make_ready(shared, nic).await,
         Err(error) => Err(error),
     };
@@ -108,7 +111,7 @@ pub(super) async fn await_link(shared: &Shared, nic: &NicId, mac: MacAddr) {
 
 async fn make_ready(shared: &Shared, nic: &NicId) -> Result<()> {
     let now = shared.now();
-    let ready = shared.change(std::slice::from_ref(nic), |record| {
+    let ready = shared.change(Point::RecordReady, std::slice::from_ref(nic), |record| {
         if !matches!(record.state, NicState::Attaching { .. }) {
             return None;
         }
@@ -146,7 +149,7 @@ pub(super) async fn give_up(shared: &Shared, nics: &[NicId]) -> Result<()> {
         }
         _ => None,
     };
-    shared.change(nics, away).await?;
+    shared.change(Point::RecordGivenUp, nics, away).await?;
     let mut inflight = shared.inflight();
     for nic in nics {
         inflight.plugged.remove(nic);

@@ -10,6 +10,7 @@ use crate::id::{CreateToken, SubnetId};
 use crate::ledger::{
     AddressRecord, AddressState, CreateIntent, NicRecord, NicRole, NicState, State, SubnetRange, Write,
 };
+use crate::point::Point;
 use crate::provider::{CreateNics, NicAddresses};
 use crate::random::split_mix;
 
@@ -81,9 +82,11 @@ pub(super) async fn survey(shared: &Shared) -> Done {
     let (provider, ids) = (&shared.parts.provider, &shared.config.subnets);
     let known = shared.inflight().instance.is_some();
     let answer = if known {
-        provider.subnets(ids).await.map(|subnets| learn(shared, subnets))
+        let subnets = provider.at(Point::SurveySubnets, |cloud| cloud.subnets(ids)).await;
+        subnets.map(|subnets| learn(shared, subnets))
     } else {
-        provider.survey(ids).await.map(|survey| begin(shared, survey))
+        let survey = provider.at(Point::Survey, |cloud| cloud.survey(ids)).await;
+        survey.map(|survey| begin(shared, survey))
     };
     let failed = answer.err().map(|error| {
         tracing::warn!(error = %error.chain(), "the cloud does not describe this instance and its subnets; trying again");
@@ -172,14 +175,15 @@ async fn ask(shared: &Shared, intent: &CreateIntent) -> Result<()> {
     };
     // The planner makes nothing before both are known.
     let (Some(instance), Some(subnet)) = (instance, subnet) else { return Ok(()) };
-    shared.parts.ledger.transact(|_| Ok((vec![Write::PutIntent(intent.clone())], ()))).await?;
+    let intended = vec![Write::PutIntent(intent.clone())];
+    shared.parts.ledger.transact(Point::RecordIntent, |_| Ok((intended, ()))).await?;
     let request = CreateNics {
         subnet: intent.subnet.clone(),
         count: intent.count,
         name: NicName { instance: instance.id, token: Some(intent.token.clone()) },
         addresses: NicAddresses::Assigned(shared.config.addresses_per_nic),
     };
-    match shared.parts.provider.create_nics(&request).await {
+    match shared.parts.provider.at(Point::CreateNics, |cloud| cloud.create_nics(&request)).await {
         Ok(nics) => {
             shared.inflight().create_succeeded(&intent.subnet);
             record(shared, intent, &subnet, &nics).await
@@ -206,7 +210,8 @@ async fn refused(shared: &Shared, intent: &CreateIntent, error: &Error) -> Resul
 }
 
 async fn forget(shared: &Shared, token: &CreateToken) -> Result<()> {
-    shared.parts.ledger.transact(|_| Ok((vec![Write::DropIntent(token.clone())], ()))).await
+    let dropped = vec![Write::DropIntent(token.clone())];
+    shared.parts.ledger.transact(Point::DropIntent, |_| Ok((dropped, ()))).await
 }
 
 /// In one step: the intent is fulfilled, and the NICs are on their way in.
@@ -228,7 +233,7 @@ async fn record(shared: &Shared, intent: &CreateIntent, subnet: &Subnet, nics: &
             addresses: nic.addresses.iter().map(claimed).collect(),
         })
     }));
-    shared.parts.ledger.transact(|_| Ok((writes, ()))).await
+    shared.parts.ledger.transact(Point::RecordNics, |_| Ok((writes, ()))).await
 }
 
 /// Counts the look-up as under way, so that it is not planned again.
@@ -254,7 +259,9 @@ async fn find(shared: &Shared, token: &CreateToken) -> Result<()> {
     };
     let Some(instance) = instance else { return wait(shared, intent).await };
     let name = NicName { instance: instance.id, token: Some(token.clone()) };
-    match shared.parts.provider.list_nics(&NicFilter { name: Some(name), ..NicFilter::default() }).await {
+    let filter = NicFilter { name: Some(name), ..NicFilter::default() };
+    let provider = &shared.parts.provider;
+    match provider.at(Point::LookUpCreated, |cloud| cloud.list_nics(&filter)).await {
         Ok(nics) if nics.is_empty() => forget(shared, token).await,
         Ok(nics) => match subnet {
             Some(subnet) => record(shared, &intent, &subnet, &nics).await,
@@ -272,5 +279,6 @@ async fn find(shared: &Shared, token: &CreateToken) -> Result<()> {
 /// Lets the planner look again after the visibility delay.
 async fn wait(shared: &Shared, mut intent: CreateIntent) -> Result<()> {
     intent.since = shared.now();
-    shared.parts.ledger.transact(|_| Ok((vec![Write::PutIntent(intent)], ()))).await
+    let later = vec![Write::PutIntent(intent)];
+    shared.parts.ledger.transact(Point::PostponeIntent, |_| Ok((later, ()))).await
 }

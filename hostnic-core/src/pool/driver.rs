@@ -12,6 +12,7 @@ use crate::clock::BootTime;
 use crate::error::{ErrorKind, Result};
 use crate::id::NicId;
 use crate::ledger::{AddressRecord, AddressState, NicRecord, NicRole};
+use crate::point::Point;
 
 use super::create::Surveys;
 use super::jobs::JobPoll;
@@ -108,7 +109,7 @@ impl Driver {
     fn plan(&self) -> (Plan, Option<BootTime>) {
         let shared = &self.shared;
         let now = shared.now();
-        let capabilities = shared.parts.provider.capabilities();
+        let capabilities = &shared.parts.capabilities;
         let mut inflight = shared.inflight();
         if matches!(inflight.hold, Hold::Until(at) if at <= now) {
             inflight.hold = Hold::No;
@@ -247,5 +248,5 @@ async fn thaw(shared: &Shared, nic: NicId, address: IpAddr) -> Result<()> {
         record.addresses.iter().filter(cooling).find(|a| a.address == address)?;
         Some(Change::Put(record.clone().with_address(address, AddressState::Free { since: now })))
     };
-    shared.change(&[nic], thawed).await
+    shared.change(Point::ThawAddress, &[nic], thawed).await
 }

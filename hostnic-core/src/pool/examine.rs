@@ -4,6 +4,7 @@ use crate::cloud::{Nic, NicAttachment, NicFilter};
 use crate::error::Result;
 use crate::id::NicId;
 use crate::ledger::{NicRecord, NicState};
+use crate::point::Point;
 
 use super::{Change, Shared};
 
@@ -22,7 +23,8 @@ pub(super) async fn examine(shared: &Shared, nics: &[NicId]) -> Result<()> {
         return Ok(());
     }
     let filter = NicFilter { ids: Some(nics.to_vec()), ..NicFilter::default() };
-    let listed = match shared.parts.provider.list_nics(&filter).await {
+    let provider = &shared.parts.provider;
+    let listed = match provider.at(Point::ExamineNics, |cloud| cloud.list_nics(&filter)).await {
         Ok(listed) => listed,
         Err(error) => {
             tracing::warn!(error = %error.chain(), "NICs could not be looked at; they are looked at again");
@@ -55,7 +57,7 @@ pub(super) async fn examine(shared: &Shared, nics: &[NicId]) -> Result<()> {
         inflight.plugged.extend(plugged.into_iter().map(|nic| (nic, now)));
         inflight.set_back(nics, now, shared.config.visibility);
     }
-    shared.change(nics, |nic| next(shared, nic, &found(&nic.id))).await
+    shared.change(Point::RecordExamined, nics, |nic| next(shared, nic, &found(&nic.id))).await
 }
 
 fn next(shared: &Shared, nic: &NicRecord, found: &Found) -> Option<Change> {

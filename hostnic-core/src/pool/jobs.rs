@@ -8,6 +8,7 @@ use crate::cloud::{Job, JobState};
 use crate::error::ErrorKind;
 use crate::id::{JobId, NicId};
 use crate::ledger::NicState;
+use crate::point::Point;
 
 use super::driver::Done;
 use super::{Change, Shared, examine};
@@ -72,7 +73,7 @@ pub(super) fn pending(shared: &Shared) -> Vec<JobId> {
 /// Asks about the jobs and draws the consequences.
 pub(super) async fn look(shared: &Shared, jobs: Vec<JobId>) -> Done {
     let mut moved = false;
-    match shared.parts.provider.jobs(&jobs).await {
+    match shared.parts.provider.at(Point::PollJobs, |cloud| cloud.jobs(&jobs)).await {
         Ok(answers) => {
             for job in answers {
                 moved |= job.state != JobState::Running;
@@ -136,7 +137,7 @@ fn note(shared: &Shared, nics: &[NicId], kind: ErrorKind, why: &str) {
 async fn succeeded(shared: &Shared, nics: &[NicId]) -> crate::error::Result<()> {
     let now = shared.now();
     let mut plugged = Vec::new();
-    let changed = shared.change(nics, |nic| match nic.state {
+    let changed = shared.change(Point::RecordDetached, nics, |nic| match nic.state {
         NicState::Attaching { .. } => {
             plugged.push(nic.id.clone());
             None

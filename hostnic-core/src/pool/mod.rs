@@ -30,8 +30,9 @@ use crate::cloud::{Instance, Nic, Subnet};
 use crate::error::Result;
 use crate::id::{NicId, SubnetId};
 use crate::ledger::{Ledger, NicRecord, NicState, Write};
+use crate::point::{Guarded, Point};
 use crate::policy::PoolPolicy;
-use crate::provider::NicProvider;
+use crate::provider::{Capabilities, NicProvider};
 use crate::random::split_mix;
 use crate::route::RouteProgrammer;
 
@@ -89,7 +90,7 @@ impl Pool {
             wake: Notify::new(),
             policy,
             config,
-            parts,
+            parts: Parts::of(parts),
         });
         let stopping = CancellationToken::new();
         let driver = tokio::spawn(driver::run(shared.clone(), stopping.clone()));
@@ -209,7 +210,8 @@ impl Pool {
     /// # Errors
     /// Those of the cloud; what was known before stays.
     pub async fn describe_subnets(&self) -> Result<()> {
-        let subnets = self.shared.parts.provider.subnets(&self.shared.config.subnets).await?;
+        let (provider, ids) = (&self.shared.parts.provider, &self.shared.config.subnets);
+        let subnets = provider.at(Point::CompareSubnets, |cloud| cloud.subnets(ids)).await?;
         create::learn(&self.shared, subnets);
         Ok(())
     }
@@ -238,9 +240,31 @@ impl Drop for Pool {
     }
 }
 
+/// What the pool works with.
+struct Parts {
+    provider: Guarded<dyn NicProvider>,
+    capabilities: Capabilities,
+    programmer: Guarded<dyn RouteProgrammer>,
+    ledger: Arc<Ledger>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Parts {
+    fn of(parts: PoolParts) -> Self {
+        let points = parts.ledger.points().clone();
+        Self {
+            capabilities: parts.provider.capabilities(),
+            provider: Guarded::new(parts.provider, points.clone()),
+            programmer: Guarded::new(parts.programmer, points),
+            ledger: parts.ledger,
+            clock: parts.clock,
+        }
+    }
+}
+
 /// What the driver, its tasks and the callers share.
 struct Shared {
-    parts: PoolParts,
+    parts: Parts,
     config: PoolConfig,
     policy: Box<dyn PoolPolicy>,
     inflight: Mutex<Inflight>,
@@ -275,12 +299,13 @@ impl Shared {
     /// Changes those of the NICs that still have a record, in one transaction.
     async fn change(
         &self,
+        point: Point,
         nics: &[NicId],
         mut decide: impl FnMut(&NicRecord) -> Option<Change>,
     ) -> Result<()> {
         self.parts
             .ledger
-            .transact(|state| {
+            .transact(point, |state| {
                 let writes =
                     nics.iter().filter_map(|id| state.nics.get(id)).filter_map(|nic| match decide(nic)? {
                         Change::Put(record) => Some(Write::PutNic(record)),

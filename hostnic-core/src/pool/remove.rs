@@ -6,6 +6,7 @@ use crate::cloud::Submitted;
 use crate::error::{Effect, Error, ErrorKind, Result};
 use crate::id::NicId;
 use crate::ledger::{AddressState, NicRecord, NicState};
+use crate::point::Point;
 
 use super::{Change, Shared, examine};
 
@@ -44,11 +45,12 @@ async fn begin_detach(shared: &Shared, nics: &[NicId]) -> Result<()> {
         }
         Some(Change::Put(record))
     };
-    shared.change(nics, leaves).await?;
+    shared.change(Point::BeginDetach, nics, leaves).await?;
     if leaving.is_empty() {
         return Ok(());
     }
-    match shared.parts.provider.detach_nics(&leaving).await {
+    let provider = &shared.parts.provider;
+    match provider.at(Point::DetachNics, |cloud| cloud.detach_nics(&leaving)).await {
         Ok(Submitted::Job(job)) => {
             shared.inflight().went_well(&leaving);
             let now = shared.now();
@@ -56,13 +58,12 @@ async fn begin_detach(shared: &Shared, nics: &[NicId]) -> Result<()> {
                 let state = NicState::Detaching { job: Some(job.clone()) };
                 Some(Change::Put(nic.clone().in_state(state, now)))
             };
-            shared.change(&leaving, waits).await
+            shared.change(Point::RecordDetachJob, &leaving, waits).await
         }
         Ok(Submitted::Complete) => {
             let now = shared.now();
-            shared
-                .change(&leaving, |nic| Some(Change::Put(nic.clone().in_state(NicState::Deleting, now))))
-                .await
+            let out = |nic: &NicRecord| Some(Change::Put(nic.clone().in_state(NicState::Deleting, now)));
+            shared.change(Point::RecordDetachedAlready, &leaving, out).await
         }
         Err(error) => refused(shared, &leaving, &error).await,
     }
@@ -70,10 +71,11 @@ async fn begin_detach(shared: &Shared, nics: &[NicId]) -> Result<()> {
 
 /// Deletes NICs, with one call.
 pub(super) async fn delete(shared: &Shared, nics: &[NicId]) -> Result<()> {
-    let result = match shared.parts.provider.delete_nics(nics).await {
+    let provider = &shared.parts.provider;
+    let result = match provider.at(Point::DeleteNics, |cloud| cloud.delete_nics(nics)).await {
         Ok(()) => {
             let mut freed = Vec::new();
-            let dropped = shared.change(nics, |nic| {
+            let dropped = shared.change(Point::DropNics, nics, |nic| {
                 (nic.state == NicState::Deleting).then(|| {
                     freed.push(nic.subnet.id.clone());
                     Change::Drop

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use hostnic_core::attachment::{AttachmentMark, NetnsPath, Sandbox};
 use hostnic_core::id::MacAddr;
+use hostnic_core::point::Points;
 use hostnic_core::route::{
     Datapath, Drift, GatewayPlan, HostLink, KernelView, NodePlan, PodLink, PodPlan, SilencedPod,
 };
@@ -50,7 +51,15 @@ impl NetlinkProgrammer {
     /// # Errors
     /// `Unauthorised` when the namespace may not be entered.
     pub async fn new(node: Netns, folders: Vec<PathBuf>) -> Result<Self> {
-        let node = Arc::new(Node::open(node).await?);
+        Self::new_probed(node, folders, Points::default()).await
+    }
+
+    /// The same, and `points` hears of every change that is made.
+    ///
+    /// # Errors
+    /// As [`NetlinkProgrammer::new`].
+    pub async fn new_probed(node: Netns, folders: Vec<PathBuf>, points: Points) -> Result<Self> {
+        let node = Arc::new(Node::open(node, points).await?);
         let arrivals = Arrivals::follow(node.clone()).await?;
         Ok(Self { node, arrivals, places: Places { folders, mounted: false } })
     }
@@ -155,7 +164,7 @@ impl NetlinkProgrammer {
         if netns.sandbox() == self.node.netns().sandbox() {
             return Ok(None);
         }
-        let pod = Pod::enter(netns).await?;
+        let pod = Pod::enter(netns, self.node.points()).await?;
         let released = self.release(mark, mac, &pod).await;
         pod.leave().await;
         released
@@ -194,7 +203,7 @@ impl RouteProgrammer for NetlinkProgrammer {
 
     async fn setup_pod(&self, plan: &PodPlan) -> Result<PodLink> {
         offered(plan.datapath)?;
-        let pod = Pod::enter(self.pod(plan).await?).await?;
+        let pod = Pod::enter(self.pod(plan).await?, self.node.points()).await?;
         let link = self.set_up(plan, &pod).await;
         pod.leave().await;
         link
@@ -207,7 +216,7 @@ impl RouteProgrammer for NetlinkProgrammer {
             }
             netns => netns?,
         };
-        let pod = Pod::enter(netns).await?;
+        let pod = Pod::enter(netns, self.node.points()).await?;
         let drifts = self.compare(plan, &pod).await;
         pod.leave().await;
         drifts
@@ -219,7 +228,7 @@ impl RouteProgrammer for NetlinkProgrammer {
         if netns.sandbox() == self.node.netns().sandbox() {
             return Ok(None);
         }
-        let pod = Pod::enter(netns).await?;
+        let pod = Pod::enter(netns, self.node.points()).await?;
         match Self::silence(plan, &pod).await {
             Ok(true) => Ok(Some(Box::new(Silenced::new(self.node.clone(), plan.clone(), pod)))),
             silenced => {

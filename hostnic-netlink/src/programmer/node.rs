@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hostnic_core::id::MacAddr;
+use hostnic_core::point::Points;
 use hostnic_core::route::HostLink;
 use hostnic_core::{Error, ErrorKind, Result};
 use tokio::sync::watch;
@@ -27,17 +28,28 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 type Macs = BTreeMap<LinkIndex, MacAddr>;
 
+/// A connection for what the programmer does.
+pub(super) async fn connect(netns: &Netns, points: &Points) -> Result<Connection> {
+    Ok(Connection::open(netns).await?.with_deadline(PATIENCE).with_points(points.clone()))
+}
+
 /// The node's namespace, with a connection that is made anew should it ever break.
 #[derive(Debug)]
 pub(super) struct Node {
     netns: Netns,
+    points: Points,
     connection: Mutex<Arc<Connection>>,
 }
 
 impl Node {
-    pub(super) async fn open(netns: Netns) -> Result<Self> {
-        let connection = Connection::open(&netns).await?.with_deadline(PATIENCE);
-        Ok(Self { netns, connection: Mutex::new(Arc::new(connection)) })
+    pub(super) async fn open(netns: Netns, points: Points) -> Result<Self> {
+        let connection = Arc::new(connect(&netns, &points).await?);
+        Ok(Self { netns, points, connection: Mutex::new(connection) })
+    }
+
+    /// Who hears of what is done to the node and its pods.
+    pub(super) fn points(&self) -> &Points {
+        &self.points
     }
 
     pub(super) fn netns(&self) -> &Netns {
@@ -49,7 +61,7 @@ impl Node {
         if !present.is_closed() {
             return Ok(present);
         }
-        let fresh = Arc::new(Connection::open(&self.netns).await?.with_deadline(PATIENCE));
+        let fresh = Arc::new(connect(&self.netns, &self.points).await?);
         *self.connection.lock().unwrap_or_else(PoisonError::into_inner) = fresh.clone();
         Ok(fresh)
     }

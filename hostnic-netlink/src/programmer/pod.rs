@@ -3,11 +3,12 @@
 use futures::future::join_all;
 use hostnic_core::attachment::{AttachmentMark, NetnsPath, Sandbox};
 use hostnic_core::id::MacAddr;
+use hostnic_core::point::Points;
 use hostnic_core::route::PodPlan;
 use hostnic_core::{Error, ErrorKind, Result};
 
 use super::alias::{Alias, own_mtu};
-use super::node::PATIENCE;
+use super::node::connect;
 use super::plan::{Difference, PodState};
 use crate::connection::Connection;
 use crate::link::{Link, LinkChange, LinkIndex};
@@ -50,8 +51,8 @@ pub(super) struct Pod {
 }
 
 impl Pod {
-    pub(super) async fn enter(netns: Netns) -> Result<Self> {
-        let connection = Connection::open(&netns).await?.with_deadline(PATIENCE);
+    pub(super) async fn enter(netns: Netns, points: &Points) -> Result<Self> {
+        let connection = connect(&netns, points).await?;
         Ok(Self { netns, connection })
     }
 

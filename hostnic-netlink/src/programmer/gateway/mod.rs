@@ -9,6 +9,7 @@ mod plan;
 use std::fs;
 use std::sync::Arc;
 
+use hostnic_core::point::Point;
 use hostnic_core::route::{Drift, GatewayPlan};
 use hostnic_core::{Error, ErrorKind, Result};
 
@@ -116,7 +117,9 @@ async fn put_right(
         Difference::Route(route) => connection.replace_route(route).await,
         Difference::Rule(rule) => connection.add_rule(rule).await,
         Difference::Filter => {
-            Nft::new(node.netns().try_clone()?).apply(plan::filter(plans, state).replacement()).await
+            let (nft, batch) =
+                (Nft::new(node.netns().try_clone()?), plan::filter(plans, state).replacement());
+            node.points().pass(Point::ChangeFilter, || nft.apply(batch)).await
         }
     }
 }
@@ -150,7 +153,8 @@ fn taken(error: Error, own: &hostnic_core::route::OwnGateway) -> Error {
 
 /// Lets the node forward. Nothing else of the node is changed for its gateways.
 async fn forward(node: &Node) -> Result<()> {
-    let written = node.netns().run(|| fs::write(FORWARD, "1")).await?;
+    let write = || node.netns().run(|| fs::write(FORWARD, "1"));
+    let written = node.points().pass(Point::LetNodeForward, write).await?;
     written.map_err(|error| {
         Error::new(ErrorKind::Unauthorised, "set", "net.ipv4.ip_forward")
             .detail("it is 0, and so the node forwards nothing for its pods; set it to 1 with sysctl")
