@@ -11,9 +11,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use async_trait::async_trait;
 use hostnic_core::cloud::Nic;
 use hostnic_core::id::{InstanceId, NicId};
-use hostnic_core::ledger::{LeaseState, NicState};
+use hostnic_core::ledger::{LeaseState, NicState, Write};
 use hostnic_core::pool::PoolConfig;
 use hostnic_core::sim::{Fault, Kernel, Operation, Plug, When};
+use hostnic_core::store::StateStore;
 use hostnic_core::{Effect, ErrorKind, Result};
 use tokio::time::{Instant, sleep};
 
@@ -320,5 +321,25 @@ async fn an_add_that_the_cloud_fails_says_what_the_cloud_said() {
     assert_eq!(error.kind(), ErrorKind::Quota(hostnic_core::QuotaScope::Account));
     assert_eq!(error.effect(), Effect::None);
     assert!(error.to_string().contains("the account's quota is used up"), "{error}");
+    world.agree().await;
+}
+
+/// The agent was killed after the cloud took its attach and before it could record that, and the cloud takes its time to
+/// say which instance this is.
+#[tokio::test(start_paused = true)]
+async fn nics_that_were_attached_before_a_crash_are_ours_when_it_is_not_known_yet_where_we_are() {
+    let world = World::new(three());
+    let agent = world.warm_agent().await;
+    let nics = agent.nics();
+    agent.stop().await;
+    let unattached = NicState::Attaching { job: None, failures: 0 };
+    let writes = nics.iter().map(|nic| Write::PutNic(nic.clone().in_state(unattached.clone(), world.now())));
+    world.store.commit(&writes.collect::<Vec<_>>()).await.unwrap();
+
+    world.cloud.inject(Operation::Instance, When::Next(2), Fault::Refuse(ErrorKind::Transient));
+    let agent = world.agent().await;
+    sleep(secs(200)).await;
+    let states: Vec<NicState> = agent.nics().into_iter().map(|nic| nic.state).collect();
+    assert_eq!(states, vec![NicState::Ready; 3]);
     world.agree().await;
 }

@@ -22,6 +22,12 @@ pub(super) async fn examine(shared: &Shared, nics: &[NicId]) -> Result<()> {
     if nics.is_empty() {
         return Ok(());
     }
+    let here = shared.inflight().instance.as_ref().map(|instance| instance.id.clone());
+    let Some(here) = here else {
+        // Before it is known where we are, every NIC that is attached looks like another instance's.
+        shared.inflight().set_back(nics, shared.now(), shared.config.visibility);
+        return Ok(());
+    };
     let filter = NicFilter { ids: Some(nics.to_vec()), ..NicFilter::default() };
     let provider = &shared.parts.provider;
     let listed = match provider.at(Point::ExamineNics, |cloud| cloud.list_nics(&filter)).await {
@@ -32,13 +38,10 @@ pub(super) async fn examine(shared: &Shared, nics: &[NicId]) -> Result<()> {
             return Ok(());
         }
     };
-    let instance = shared.inflight().instance.as_ref().map(|i| i.id.clone());
     let found = |id: &NicId| match listed.iter().find(|nic| &nic.id == id) {
         None => Found::Nowhere,
         Some(Nic { attachment: NicAttachment::Available, .. }) => Found::Available,
-        Some(Nic { attachment: NicAttachment::Attached { instance: at, .. }, .. })
-            if Some(at) != instance.as_ref() =>
-        {
+        Some(Nic { attachment: NicAttachment::Attached { instance: at, .. }, .. }) if *at != here => {
             Found::Elsewhere
         }
         Some(_) => Found::Here,
