@@ -30,6 +30,7 @@ mod needles;
 mod observers;
 mod plugin;
 mod pod;
+mod points;
 mod policies;
 mod pool;
 mod process;
@@ -52,6 +53,9 @@ use hostnic_netlink::isolation::enter_private_world;
 use libtest_mimic::{Arguments, Failed, Trial};
 
 fn main() -> ExitCode {
+    if let Some(code) = points::hosted() {
+        return code;
+    }
     let arguments = Arguments::from_args();
     if !arguments.list {
         // It needs the user's own cargo and its files, so it comes before all else.
@@ -85,6 +89,7 @@ fn main() -> ExitCode {
         damage::trials(),
         reboot::trials(),
         found::trials(),
+        points::trials(),
         secrets::trials(),
         documents::trials(),
         unit::trials(),
@@ -101,12 +106,12 @@ fn main() -> ExitCode {
 fn ready() -> Result<(), String> {
     enter_private_world().map_err(|e| e.chain().to_string())?;
     for (tool, argument) in
-        [("ip", "-V"), ("nsenter", "-V"), ("nft", "-v"), ("setpriv", "-V"), ("sysctl", "-V")]
+        [("ip", "-V"), ("nsenter", "-V"), ("nft", "-v"), ("setpriv", "-V"), ("sysctl", "-V"), ("ping", "-V")]
     {
         let found = Command::new(tool).arg(argument).output();
         found.map_err(|e| {
             format!(
-                "`{tool}` is needed as the witness (packages iproute2, util-linux, nftables, procps): {e}"
+                "`{tool}` is needed as the witness (packages iproute2, util-linux, nftables, procps, iputils-ping): {e}"
             )
         })?;
     }

@@ -57,6 +57,24 @@ impl Books {
         numbered.iter().filter(wants).map(|(number, entry)| (*number, &entry.pod)).collect()
     }
 
+    /// A pod by its number.
+    pub(crate) fn pod(&self, number: usize) -> &Pod {
+        &self.pods[number].pod
+    }
+
+    /// What the pod was told last, if it has it still.
+    pub(crate) fn result(&self, number: usize) -> Option<&Value> {
+        match &self.pods[number].state {
+            Known::Given(result) => Some(result),
+            Known::Nothing | Known::Doubtful => None,
+        }
+    }
+
+    /// Takes note that a call about the pod has begun, whose answer may never come.
+    pub(crate) fn doubt(&mut self, number: usize) {
+        self.pods[number].state = Known::Doubtful;
+    }
+
     /// Takes note of what a burst came to.
     pub(crate) fn note(&mut self, kind: Kind, outcomes: Vec<(usize, Outcome)>) {
         for (number, outcome) in outcomes {
@@ -132,7 +150,10 @@ async fn nics(machine: &Machine, cloud: &[Value], given: &BTreeMap<&str, Given>,
             let address = &nic["addresses"][0];
             let holder = address["holder"].as_str().unwrap_or("nobody");
             let [id, mac, at] = [&nic["id"], &nic["mac"], &address["address"]].map(text);
-            format!("{id} {mac} {at} {} {} {holder}", text(&nic["state"]), text(&address["state"]))
+            // The node's own, whose address is for nobody.
+            let gateway = address["state"] == "claimed" && text(&nic["note"]).contains("gateway");
+            let held = if gateway { "free".to_owned() } else { text(&address["state"]) };
+            format!("{id} {mac} {at} {} {held} {holder}", text(&nic["state"]))
         })
         .collect();
     let told = cloud

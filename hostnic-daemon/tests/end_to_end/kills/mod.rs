@@ -3,7 +3,7 @@
 //!
 //! HOSTNIC_SCALE says how many of the fifty kills are done, HOSTNIC_SEED repeats the moments of a run.
 
-mod books;
+pub(crate) mod books;
 mod burst;
 mod moment;
 
@@ -195,6 +195,6 @@ async fn killed_in_bursts() {
 }
 
 /// How much of the test is done.
-fn scale() -> f64 {
+pub(crate) fn scale() -> f64 {
     std::env::var("HOSTNIC_SCALE").map_or(0.1, |scale| scale.parse().unwrap())
 }
