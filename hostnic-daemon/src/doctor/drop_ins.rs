@@ -120,22 +120,42 @@ pub fn drop_in_findings(untold: &Untold, primary: &Primary) -> Vec<Finding> {
     findings
 }
 
-/// Whether some devices, or some kind of them, are to be left alone.
+/// Whether NICs that nobody has seen before are to be left alone.
 fn network_manager_told(root: &Path) -> io::Result<bool> {
     let mut files = vec![root.join("etc/NetworkManager/NetworkManager.conf")];
     for folder in ["etc", "run", "usr/lib"] {
         files.extend(endings(&root.join(folder).join("NetworkManager/conf.d"), "conf")?.into_values());
     }
     for file in files {
-        let told = lines(&file)?.iter().any(|line| {
-            let unmanaged = line.key.trim_end_matches('+') == "unmanaged-devices" && !line.value.is_empty();
-            unmanaged || (line.section.starts_with("device") && line.key == "managed" && is_no(&line.value))
+        let lines = lines(&file)?;
+        let told = lines.iter().any(|line| {
+            let of_section = |key: &str| lines.iter().find(|l| l.section == line.section && l.key == key);
+            match line.key.trim_end_matches('+') {
+                "unmanaged-devices" => covers_any_nic(&line.value),
+                "managed" if line.section.starts_with("device") && is_no(&line.value) => {
+                    of_section("match-device").is_none_or(|devices| covers_any_nic(&devices.value))
+                }
+                _ => false,
+            }
         });
         if told {
             return Ok(true);
         }
     }
     Ok(false)
+}
+
+/// Whether one of NetworkManager's words for devices stands for NICs under whatever name they come.
+fn covers_any_nic(devices: &str) -> bool {
+    devices.split([',', ';']).map(str::trim).any(|device| match device.split_once(':') {
+        None => device == "*",
+        Some(("type", kind)) => kind == "ethernet",
+        Some(("driver", driver)) => is_like(driver, "virtio_net"),
+        Some(("interface-name", glob)) => {
+            NAMES.iter().any(|name| is_like(glob.trim_start_matches('='), name))
+        }
+        Some(_) => false,
+    })
 }
 
 /// The file by which networkd takes up a NIC that nobody has seen before; `None` where it leaves it alone.
@@ -328,6 +348,33 @@ mod tests {
             }
         }
         assert_eq!(findings.len(), 3);
+    }
+
+    #[test]
+    fn network_manager_is_told_by_what_covers_nics_that_nobody_knows() {
+        let told = |text: &str| {
+            let machine = Machine::new();
+            machine.write("etc/NetworkManager/conf.d/10-a.conf", text);
+            !machine.untold().network_manager
+        };
+        for all in [
+            "[keyfile]\nunmanaged-devices=*,except:type:wifi\n",
+            "[keyfile]\nunmanaged-devices+=interface-name:docker0;interface-name:eth*\n",
+            "[device-nics]\nmatch-device=driver:virtio_net\nmanaged=0\n",
+            "[device]\nmanaged=false\n",
+        ] {
+            assert!(told(all), "{all}");
+        }
+        for some in [
+            "",
+            "[keyfile]\nunmanaged-devices=\n",
+            "[keyfile]\nunmanaged-devices=interface-name:docker0,mac:52:54:00:00:00:01\n",
+            "[keyfile]\n#unmanaged-devices=*\n",
+            "[device-nics]\nmatch-device=interface-name:cali*\nmanaged=0\n",
+            "[ifupdown]\nmanaged=false\n",
+        ] {
+            assert!(!told(some), "{some}");
+        }
     }
 
     #[test]
