@@ -35,7 +35,8 @@ impl Operation {
 #[derive(Debug)]
 pub(crate) struct Operations {
     pub(crate) ended: Family<[Label; 2], Counter>,
-    pub(crate) durations: Family<[Label; 1], Histogram, fn() -> Histogram>,
+    /// By how they ended: what waited in vain says nothing about how fast pods get their NICs.
+    pub(crate) durations: Family<[Label; 2], Histogram, fn() -> Histogram>,
 }
 
 impl Default for Operations {
@@ -46,8 +47,9 @@ impl Default for Operations {
         };
         // There from the start, so that the first one already shows as an increase.
         for operation in Operation::ALL {
-            drop(operations.ended.get_or_create(&[operation.label(), result(Outcome::Answered)]));
-            drop(operations.durations.get_or_create(&[operation.label()]));
+            let labels = [operation.label(), result(Outcome::Answered)];
+            drop(operations.ended.get_or_create(&labels));
+            drop(operations.durations.get_or_create(&labels));
         }
         operations
     }
@@ -82,8 +84,8 @@ impl Running<'_> {
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        let operation = self.operation.label();
-        self.operations.ended.get_or_create(&[operation, result(self.outcome)]).inc();
-        self.operations.durations.get_or_create(&[operation]).observe(self.since.elapsed().as_secs_f64());
+        let labels = [self.operation.label(), result(self.outcome)];
+        self.operations.ended.get_or_create(&labels).inc();
+        self.operations.durations.get_or_create(&labels).observe(self.since.elapsed().as_secs_f64());
     }
 }
