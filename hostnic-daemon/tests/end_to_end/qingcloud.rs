@@ -21,6 +21,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             "a_daemon_whose_cloud_is_out_of_reach_goes_on_with_its_pods_and_is_ready_when_it_is_back",
             out_of_reach,
         ),
+        trial("the_calls_that_the_status_tells_are_those_that_the_cloud_counts", counted),
         trial("a_daemon_without_records_waits_for_its_cloud", waits),
         trial("a_daemon_that_nobody_tells_its_instance_knows_it_from_its_records", nameless),
         trial("a_refused_access_key_is_told_with_its_file_and_not_tried_on_and_on", refused_key),
@@ -141,6 +142,25 @@ async fn out_of_reach() {
     }
     assert!(second.ends_by(Signal::SIGTERM).await.0);
     assert_eq!(api.nics().await, Vec::<Value>::new());
+    api.end().await;
+}
+
+async fn counted() {
+    let machine = Machine::new().await;
+    let api = Api::start(&machine).await;
+    let daemon = daemon(&machine, &api, "log", &["--cleanup-cache-on-exit"]).await;
+    let pod = machine.pod("a").await;
+    let by_node = json!({"routes": [{"dst": "10.96.0.0/12", "gw": "0.0.0.0"}]});
+    machine.call("ADD", &pod).with("ipam", by_node).succeeds().await;
+    machine.call("DEL", &pod).succeeds().await;
+    machine.until_released().await;
+    // One may be under way when either is asked.
+    let equal = async || machine.listed("status").await["api"]["calls_last_hour"] == api.calls().await;
+    machine.until(&daemon, "both have counted the same", equal).await;
+    let actions = machine.listed("status").await["api"]["actions"].to_string();
+    // It is none of the provider's operations: a gateway was let forward.
+    assert!(actions.contains("ModifyNicAttributes"), "{actions}");
+    assert!(daemon.ends_by(Signal::SIGTERM).await.0);
     api.end().await;
 }
 
