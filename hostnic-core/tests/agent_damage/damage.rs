@@ -1,6 +1,9 @@
 //! What can happen to a store between two starts of its daemon.
 
 use std::fs;
+use std::path::Path;
+
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 
 use super::node::Files;
 
@@ -19,6 +22,8 @@ pub(crate) enum Damage {
     Zeros,
     /// A page that was written is zeros.
     ZeroPage,
+    /// A digit of a record is another, and redb knows of nothing wrong: it was so when it was written.
+    Digit,
     /// The records say that they are of another boot; see [`Files`] for who opens it.
     AnotherBoot,
     /// The records are another host's: a copied disk.
@@ -70,6 +75,7 @@ impl Damage {
                 }
                 return;
             }
+            Self::Digit => return change_digit(&path, draw),
             Self::AnotherBoot | Self::AnotherHost => return,
             Self::Older => file = files.older().to_vec(),
             Self::TruncatedTo(length) => file.truncate(usize::try_from(*length).unwrap()),
@@ -97,4 +103,27 @@ fn flip(file: &mut [u8], draw: &mut Draw) {
         };
         file[at] ^= u8::try_from(1 + draw.below(255)).unwrap();
     }
+}
+
+/// Writes a NIC or a lease anew, by redb itself, with another digit somewhere: in an address, a MAC, a time.
+fn change_digit(path: &Path, draw: &mut Draw) {
+    let name = ["nics", "leases"][draw.below(2)];
+    let table: TableDefinition<'_, &str, &[u8]> = TableDefinition::new(name);
+    let database = Database::open(path).unwrap();
+    let records: Vec<(String, Vec<u8>)> = {
+        let read = database.begin_read().unwrap();
+        let entries = read.open_table(table).unwrap();
+        let owned = |(key, value): (redb::AccessGuard<'_, &str>, redb::AccessGuard<'_, &[u8]>)| {
+            (key.value().to_owned(), value.value().to_owned())
+        };
+        entries.iter().unwrap().map(|entry| owned(entry.unwrap())).collect()
+    };
+    let (key, mut value) = records[draw.below(records.len())].clone();
+    // After the checksum.
+    let digits: Vec<usize> = (4..value.len()).filter(|at| value[*at].is_ascii_digit()).collect();
+    let digit = &mut value[digits[draw.below(digits.len())]];
+    *digit = b'0' + (*digit - b'0' + 1 + u8::try_from(draw.below(9)).unwrap()) % 10;
+    let write = database.begin_write().unwrap();
+    write.open_table(table).unwrap().insert(key.as_str(), value.as_slice()).unwrap();
+    write.commit().unwrap();
 }

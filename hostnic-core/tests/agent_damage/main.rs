@@ -95,6 +95,12 @@ async fn a_store_with_flipped_bytes() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_store_with_a_wrong_record_that_redb_takes_for_right() {
+    let tally = trials("a digit of a record changed", scaled(100), |_| Damage::Digit).await;
+    assert_eq!(tally.rebuilt(), tally.trials);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_store_of_zeros() {
     let tally = trials("all zeros", scaled(10), |_| Damage::Zeros).await;
     assert_eq!(tally.rebuilt(), tally.trials);
