@@ -329,6 +329,10 @@ fn the_recovery_table() {
         &found,
     );
     row("quarantined, in a pod of ours", &quarantined().here(2).in_pod(2), 1, 0, &found);
+    let twice = || scene().here(2).in_pod(2);
+    row("free, in the node and, by its MAC, in a pod", &twice().free(2).host(2, false), 6, 60, &[]);
+    row("in the node and, by its MAC, in a pod", &twice().host(2, false), 1, 0, &["adopt 02 ready cooling"]);
+    row("in two pods by its MAC", &twice().in_pod(2), 2, 5, &["quarantined 02"]);
     let silenced = scene().free(2).here(2).in_pod(2).silenced();
     row(
         "free, in a pod whose DEL was answered",

@@ -13,7 +13,7 @@ use crate::ledger::{
 };
 use crate::route::{HostLink, KernelView};
 
-use super::found::{rebuild, unleased};
+use super::found::{in_pod, rebuild, unleased};
 
 /// One moment of everything.
 #[derive(Debug)]
@@ -219,8 +219,7 @@ fn unrecorded(
     fresh: &mut Suspicions,
     list_lag: Duration,
 ) -> Option<Finding> {
-    let in_pod = seen.kernel.pods.iter().find(|link| link.mac == nic.mac);
-    if let Some(link) = in_pod {
+    if let Some(link) = in_pod(seen.kernel, nic.mac) {
         let cooling = AddressState::Cooling { since: seen.now };
         let record = record(nic, name, range, NicState::Ready, cooling, seen.now);
         return rebuild(seen, record, link);

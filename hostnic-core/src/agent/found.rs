@@ -1,27 +1,37 @@
 //! Pods that the kernel has and no lease names: what they hold, as far as their links tell. Pure.
 
 use crate::clock::BootTime;
+use crate::id::MacAddr;
 use crate::ipam::Lease;
 use crate::ledger::{AddressRecord, AddressState, LeaseRecord, LeaseState, NicRecord, NicRole, NicState};
-use crate::route::{Datapath, MarkedLink, PodLink, PodPlan};
+use crate::route::{Datapath, KernelView, MarkedLink, PodLink, PodPlan};
 
 use super::compare::{Finding, Observation};
 
 /// Pods whose NIC is recorded as nobody's. The records may be of before, or were made when the pod could not be seen: the
 /// pod is there, so they are wrong.
 pub(super) fn unleased(seen: &Observation<'_>) -> Vec<Finding> {
-    let owner = |link: &MarkedLink| {
-        if seen.state.leases.contains_key(&link.mark) {
-            return None;
-        }
-        let record = seen.state.nic_by_mac(link.mac)?;
-        let idle = matches!(record.state, NicState::Ready | NicState::Quarantined)
+    let idle = |record: &&NicRecord| {
+        matches!(record.state, NicState::Ready | NicState::Quarantined)
             && record.role == NicRole::Pods
             && !record.has_holder()
-            && !seen.busy_nics.contains(&record.id);
-        idle.then(|| rebuild(seen, record.clone().in_state(NicState::Ready, seen.now), link)).flatten()
+            && !seen.busy_nics.contains(&record.id)
     };
-    seen.kernel.pods.iter().filter_map(owner).collect()
+    let owner = |record: &NicRecord| {
+        let link = in_pod(seen.kernel, record.mac)?;
+        let new = !seen.state.leases.contains_key(&link.mark);
+        new.then(|| rebuild(seen, record.clone().in_state(NicState::Ready, seen.now), link)).flatten()
+    };
+    seen.state.nics.values().filter(idle).filter_map(owner).collect()
+}
+
+/// The pod's link that a NIC is. A MAC that is also somewhere else is not ours alone (another daemon's pods may be in sight,
+/// in a cloud of its own), and tells nothing.
+pub(super) fn in_pod(kernel: &KernelView, mac: MacAddr) -> Option<&MarkedLink> {
+    let mut found = kernel.pods.iter().filter(|link| link.mac == mac);
+    let link = found.next()?;
+    let elsewhere = found.next().is_some() || kernel.host.iter().any(|link| link.mac == mac);
+    (!elsewhere).then_some(link)
 }
 
 /// What a NIC that a pod has is to be recorded as.

@@ -49,7 +49,7 @@ impl Api {
             .args(["serve", "--fabric", "--listen", API, "--admin", ADMIN, "--access-key", ACCESS_KEY])
             .args(flags)
             .args(["--latency", "attach=50ms", "--latency", "detach=50ms"])
-            // Clouds of different machines have different NICs, as in truth.
+            // Clouds of different machines have different NICs, as in truth: the machines' pods are in one folder.
             .arg("--seed")
             .arg(machine.number().to_string())
             .env("HOSTNIC_SIM_SECRET_KEY", SECRET);

@@ -85,6 +85,7 @@ pub(crate) async fn full() {
     pod.ping(gateway(pod.agrees_with(&result).address)).await;
     fs::remove_file(&filler).unwrap();
     node.machine.call("DEL", &pod).succeeds().await;
+    node.until_alone().await;
     pod.is_empty();
     node.all_run().await;
     // What was refused left nothing behind that a start would find.
