@@ -41,6 +41,13 @@ async fn plugged(world: &World, host: &Host, name: &str) -> Nic {
     let control = world.cloud.cloud().control();
     let _job = control.attach_nics(host.instance(), std::slice::from_ref(&nic.id), Fate::Succeed).unwrap();
     host.until_back(&nic.mac.to_string()).await;
+    // The link comes before the job's end.
+    let told = async {
+        while world.cloud.cloud().snapshot()[&nic.id].attachment.instance().is_none() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, told).await.unwrap();
     nic
 }
 

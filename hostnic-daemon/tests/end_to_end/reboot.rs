@@ -122,7 +122,13 @@ async fn renamed() {
 async fn pull(world: &World, host: &Host, mac: &str) {
     let nic = host.agent().nics().into_iter().find(|nic| nic.mac.to_string() == mac).unwrap().id;
     let control = world.cloud.cloud().control();
-    let _job = control.detach_nics(host.instance(), std::slice::from_ref(&nic), Fate::Succeed).unwrap();
+    // Its link is there before the job that attached it has ended.
+    let begun = async {
+        while control.detach_nics(host.instance(), std::slice::from_ref(&nic), Fate::Succeed).is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(crate::host::PATIENCE, begun).await.unwrap();
     let out = async {
         while world.cloud.cloud().snapshot()[&nic].attachment.instance().is_some() {
             tokio::task::yield_now().await;
