@@ -32,7 +32,7 @@ pub async fn everything(name: &str, netns: &Netns) -> Result<BTreeSet<String>> {
         ));
     }
     for rule in connection.rules().await? {
-        seen.insert(format!("{name}: rule {} to table {}", rule.preference, rule.table));
+        seen.insert(format!("{name}: rule {}", rule.rule));
     }
     connection.close().await;
     Ok(seen)

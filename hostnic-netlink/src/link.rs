@@ -1,5 +1,7 @@
 //! Links: finding, making, changing, moving and deleting them.
 
+mod ipv4;
+
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd};
 
@@ -10,7 +12,7 @@ use hostnic_core::id::MacAddr;
 use netlink_packet_core::{DefaultNla, NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    AfSpecInet, AfSpecUnspec, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkExtentMask, LinkFlags,
+    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkExtentMask, LinkFlags,
     LinkInfo, LinkLayerType, LinkMessage,
 };
 use nix::errno::Errno;
@@ -18,9 +20,8 @@ use nix::errno::Errno;
 use crate::connection::Connection;
 use crate::error::KernelError;
 use crate::netns::Netns;
+pub use ipv4::{Ipv4Setting, Ipv4Settings};
 
-/// IFLA_INET_CONF with the flag that says that it holds attributes.
-const INET_CONF: u16 = 1 | 1 << 15;
 /// IFLA_IFALIAS, for an alias of no bytes at all, which the typed attribute cannot say.
 const ALIAS: u16 = 20;
 
@@ -52,100 +53,6 @@ pub enum LinkKind {
     Other(String),
 }
 
-/// A setting of a link for IPv4: what /proc/sys/net/ipv4/conf has a file of that name for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Ipv4Setting {
-    /// `forwarding`
-    Forwarding,
-    /// `send_redirects`
-    SendRedirects,
-    /// `rp_filter`
-    RpFilter,
-    /// `arp_announce`
-    ArpAnnounce,
-    /// `arp_ignore`
-    ArpIgnore,
-    /// `arp_notify`
-    ArpNotify,
-    /// `src_valid_mark`
-    SrcValidMark,
-}
-
-impl Ipv4Setting {
-    /// The name of the file.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Forwarding => "forwarding",
-            Self::SendRedirects => "send_redirects",
-            Self::RpFilter => "rp_filter",
-            Self::ArpAnnounce => "arp_announce",
-            Self::ArpIgnore => "arp_ignore",
-            Self::ArpNotify => "arp_notify",
-            Self::SrcValidMark => "src_valid_mark",
-        }
-    }
-
-    /// The kernel's number for it (IPV4_DEVCONF_…).
-    fn number(self) -> u16 {
-        match self {
-            Self::Forwarding => 1,
-            Self::SendRedirects => 6,
-            Self::RpFilter => 8,
-            Self::ArpAnnounce => 18,
-            Self::ArpIgnore => 19,
-            Self::ArpNotify => 22,
-            Self::SrcValidMark => 24,
-        }
-    }
-}
-
-/// The settings of a link for IPv4 that we know of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Ipv4Settings {
-    forwarding: i32,
-    send_redirects: i32,
-    rp_filter: i32,
-    arp_announce: i32,
-    arp_ignore: i32,
-    arp_notify: i32,
-    src_valid_mark: i32,
-}
-
-impl Ipv4Settings {
-    /// The value of one of them.
-    pub fn get(&self, setting: Ipv4Setting) -> i32 {
-        match setting {
-            Ipv4Setting::Forwarding => self.forwarding,
-            Ipv4Setting::SendRedirects => self.send_redirects,
-            Ipv4Setting::RpFilter => self.rp_filter,
-            Ipv4Setting::ArpAnnounce => self.arp_announce,
-            Ipv4Setting::ArpIgnore => self.arp_ignore,
-            Ipv4Setting::ArpNotify => self.arp_notify,
-            Ipv4Setting::SrcValidMark => self.src_valid_mark,
-        }
-    }
-
-    fn read(families: &[AfSpecUnspec]) -> Self {
-        let inet = families.iter().filter_map(|family| match family {
-            AfSpecUnspec::Inet(inet) => Some(inet),
-            _ => None,
-        });
-        let conf = inet.flatten().find_map(|inet| match inet {
-            AfSpecInet::DevConf(conf) => Some(conf),
-            _ => None,
-        });
-        conf.map_or_else(Self::default, |conf| Self {
-            forwarding: conf.forwarding,
-            send_redirects: conf.send_redirects,
-            rp_filter: conf.rp_filter,
-            arp_announce: conf.arp_announce,
-            arp_ignore: conf.arp_ignore,
-            arp_notify: conf.arp_notify,
-            src_valid_mark: conf.src_vmark,
-        })
-    }
-}
-
 /// A link, as the kernel described it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Link {
@@ -167,6 +74,8 @@ pub struct Link {
     pub running: bool,
     /// The bridge that it is a port of.
     pub master: Option<LinkIndex>,
+    /// The group that it is in: 0 unless somebody put it into another.
+    pub group: u32,
     /// Its settings for IPv4.
     pub ipv4: Ipv4Settings,
 }
@@ -201,6 +110,7 @@ impl Link {
             up: message.header.flags.contains(LinkFlags::Up),
             running: message.header.flags.contains(LinkFlags::Running | LinkFlags::LowerUp),
             master: None,
+            group: 0,
             ipv4: Ipv4Settings::default(),
         };
         for attribute in message.attributes {
@@ -208,6 +118,7 @@ impl Link {
                 LinkAttribute::IfName(name) => link.name = name,
                 LinkAttribute::IfAlias(alias) if !alias.is_empty() => link.alias = Some(alias),
                 LinkAttribute::Mtu(mtu) => link.mtu = mtu,
+                LinkAttribute::Group(group) => link.group = group,
                 LinkAttribute::Controller(index) => link.master = Some(LinkIndex(index)),
                 LinkAttribute::Address(bytes) if ethernet => {
                     link.mac = <[u8; 6]>::try_from(bytes).ok().and_then(|mac| MacAddr::new(mac).ok());
@@ -248,6 +159,7 @@ pub struct LinkChange<'a> {
     mac: Option<MacAddr>,
     mtu: Option<u32>,
     master: Option<Option<LinkIndex>>,
+    group: Option<u32>,
     up: Option<bool>,
     announce: bool,
     ipv4: &'a [(Ipv4Setting, i32)],
@@ -289,6 +201,11 @@ impl<'a> LinkChange<'a> {
         Self { master: Some(bridge), ..self }
     }
 
+    /// Puts it into a group of links; 0 is that of all that nobody put into another.
+    pub fn group(self, group: u32) -> Self {
+        Self { group: Some(group), ..self }
+    }
+
     /// Sets it up.
     pub fn up(self) -> Self {
         Self { up: Some(true), ..self }
@@ -327,29 +244,15 @@ impl<'a> LinkChange<'a> {
                 self.alias.map(|text| LinkAttribute::Other(alias(text))),
                 self.mac.map(|mac| LinkAttribute::Address(mac.octets().to_vec())),
                 self.mtu.map(LinkAttribute::Mtu),
+                self.group.map(LinkAttribute::Group),
                 self.master.map(|bridge| LinkAttribute::Controller(bridge.map_or(0, |index| index.0))),
-                (!settings.is_empty()).then(|| {
-                    let settings = AfSpecInet::Other(DefaultNla::new(INET_CONF, inet_conf(&settings)));
-                    LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet(vec![settings])])
-                }),
+                (!settings.is_empty()).then(|| ipv4::attribute(&settings)),
             ]
             .into_iter()
             .flatten(),
         );
         message
     }
-}
-
-/// Settings as the kernel takes them. The typed attribute leaves out what is 0.
-fn inet_conf(settings: &[(Ipv4Setting, i32)]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    for (setting, value) in settings {
-        // Four bytes of header and four of value.
-        bytes.extend(8u16.to_ne_bytes());
-        bytes.extend(setting.number().to_ne_bytes());
-        bytes.extend(value.to_ne_bytes());
-    }
-    bytes
 }
 
 /// One end of a new pair of links.
@@ -461,6 +364,22 @@ impl Connection {
         message.header.index = index.0;
         match self.change(RouteNetlinkMessage::DelLink(message), 0).await {
             Err(e) if !e.is(Errno::ENODEV) => Err(e.during("delete", index)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Deletes all links of a group at once, which takes the kernel little more time than deleting one. That there are
+    /// none is success.
+    ///
+    /// Whoever put a link into the group has it deleted, too: read the members before.
+    ///
+    /// # Errors
+    /// `Unsupported` when one of them cannot be deleted: then all of them stay.
+    pub async fn delete_group(&self, group: u32) -> Result<()> {
+        let mut message = LinkMessage::default();
+        message.attributes.push(LinkAttribute::Group(group));
+        match self.change(RouteNetlinkMessage::DelLink(message), 0).await {
+            Err(e) if !e.is(Errno::ENODEV) => Err(e.during("delete links of group", group)),
             _ => Ok(()),
         }
     }

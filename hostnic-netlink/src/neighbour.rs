@@ -2,21 +2,28 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use hostnic_core::Result;
 use hostnic_core::id::MacAddr;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
-use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
+use netlink_packet_route::neighbour_table::{
+    NeighbourTableAttribute, NeighbourTableMessage, NeighbourTableParameter,
+};
 use netlink_packet_route::route::RouteProtocol;
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use nix::errno::Errno;
 
 use crate::PROTOCOL;
 use crate::address::family;
 use crate::connection::Connection;
 use crate::link::LinkIndex;
+
+/// The kernel's name for the neighbour table of IPv4.
+const ARP_TABLE: &str = "arp_cache";
 
 /// An entry of a link's neighbour table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -60,6 +67,41 @@ impl Neighbour {
     }
 }
 
+/// An entry as the kernel lists it, whoever made it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ListedNeighbour {
+    /// The entry.
+    pub neighbour: Neighbour,
+    /// Who made it: [`PROTOCOL`] for us.
+    pub protocol: u8,
+}
+
+/// Reads an entry that is there for good; those that the kernel learned are nobody's.
+fn listed(reply: &RouteNetlinkMessage) -> Option<ListedNeighbour> {
+    let RouteNetlinkMessage::NewNeighbour(message) = reply else { return None };
+    let (mut address, mut mac, mut protocol) = (None, None, 0);
+    for attribute in &message.attributes {
+        match attribute {
+            NeighbourAttribute::Destination(NeighbourAddress::Inet(ip)) => address = Some(IpAddr::V4(*ip)),
+            NeighbourAttribute::Destination(NeighbourAddress::Inet6(ip)) => address = Some(IpAddr::V6(*ip)),
+            NeighbourAttribute::LinkLayerAddress(bytes) => {
+                mac = <[u8; 6]>::try_from(bytes.as_slice()).ok().and_then(|mac| MacAddr::new(mac).ok());
+            }
+            NeighbourAttribute::Protocol(number) => protocol = (*number).into(),
+            _ => {}
+        }
+    }
+    let entry = if message.header.flags.contains(NeighbourFlags::Proxy) {
+        NeighbourEntry::Proxy
+    } else if message.header.state == NeighbourState::Permanent {
+        NeighbourEntry::Permanent(mac?)
+    } else {
+        return None;
+    };
+    let neighbour = Neighbour { link: LinkIndex(message.header.ifindex), address: address?, entry };
+    Some(ListedNeighbour { neighbour, protocol })
+}
+
 impl fmt::Display for Neighbour {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} of {}", self.address, self.link)
@@ -67,6 +109,53 @@ impl fmt::Display for Neighbour {
 }
 
 impl Connection {
+    /// The entries of both kinds that are there for good, of all links and both families.
+    ///
+    /// # Errors
+    /// `Transient` when the kernel does not answer, or the list changes faster than it can be read.
+    pub async fn neighbours(&self) -> Result<Vec<ListedNeighbour>> {
+        let failed = |e: crate::error::KernelError| e.during("list neighbours", self.sandbox());
+        let mut found = Vec::new();
+        for flags in [NeighbourFlags::empty(), NeighbourFlags::Proxy] {
+            let mut message = NeighbourMessage::default();
+            message.header.flags = flags;
+            let replies = self.dump(RouteNetlinkMessage::GetNeighbour(message)).await.map_err(failed)?;
+            found.extend(replies.iter().filter_map(listed));
+        }
+        Ok(found)
+    }
+
+    /// How long each link waits before it answers for others, by ARP.
+    ///
+    /// # Errors
+    /// As [`Connection::neighbours`].
+    pub async fn proxy_delays(&self) -> Result<Vec<(LinkIndex, Duration)>> {
+        let mut message = NeighbourTableMessage::default();
+        message.header.family = AddressFamily::Inet;
+        let replies = self.dump(RouteNetlinkMessage::GetNeighbourTable(message)).await;
+        let replies = replies.map_err(|e| e.during("list neighbour tables", self.sandbox()))?;
+        Ok(replies.iter().filter_map(proxy_delay).collect())
+    }
+
+    /// Sets how long a link waits before it answers for others, by ARP: by default up to 0.8 seconds, by chance.
+    ///
+    /// # Errors
+    /// `NotFound` without the link.
+    pub async fn set_proxy_delay(&self, link: LinkIndex, delay: Duration) -> Result<()> {
+        let millis = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+        let mut message = NeighbourTableMessage::default();
+        message.header.family = AddressFamily::Inet;
+        message.attributes = vec![
+            NeighbourTableAttribute::Name(ARP_TABLE.to_owned()),
+            NeighbourTableAttribute::Parms(vec![
+                NeighbourTableParameter::Ifindex(link.0),
+                NeighbourTableParameter::ProxyDelay(millis),
+            ]),
+        ];
+        let set = self.change(RouteNetlinkMessage::SetNeighbourTable(message), 0).await;
+        set.map_err(|e| e.during("set proxy_delay of", link))
+    }
+
     /// Makes the entry be there, in place of any other for that address. Idempotent.
     ///
     /// # Errors
@@ -89,4 +178,22 @@ impl Connection {
             _ => Ok(()),
         }
     }
+}
+
+/// The settings of one link; the table's own have no link.
+fn proxy_delay(reply: &RouteNetlinkMessage) -> Option<(LinkIndex, Duration)> {
+    let RouteNetlinkMessage::NewNeighbourTable(message) = reply else { return None };
+    let parameters = message.attributes.iter().find_map(|attribute| match attribute {
+        NeighbourTableAttribute::Parms(parameters) => Some(parameters),
+        _ => None,
+    })?;
+    let link = parameters.iter().find_map(|parameter| match parameter {
+        NeighbourTableParameter::Ifindex(index) => Some(LinkIndex(*index)),
+        _ => None,
+    })?;
+    let delay = parameters.iter().find_map(|parameter| match parameter {
+        NeighbourTableParameter::ProxyDelay(millis) => Some(Duration::from_millis(*millis)),
+        _ => None,
+    })?;
+    Some((link, delay))
 }

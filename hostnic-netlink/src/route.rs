@@ -20,17 +20,36 @@ use crate::link::LinkIndex;
 /// The table that is looked into when no rule says otherwise.
 pub const MAIN_TABLE: u32 = 254;
 
+/// The table of what is delivered to the host itself, which is looked into before all others.
+pub const LOCAL_TABLE: u32 = 255;
+
+/// Who makes the routes that come with an address (RTPROT_KERNEL).
+const BY_THE_KERNEL: u8 = 2;
+
+/// What becomes of packets to a route's destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RouteKind {
+    /// They leave by the link.
+    Unicast,
+    /// They are delivered to the host itself.
+    Local,
+}
+
 /// A route to one destination, by one link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct KernelRoute {
     /// Where to.
     pub destination: IpNet,
+    /// What becomes of packets to there.
+    pub kind: RouteKind,
     /// By which neighbour; `None` for what is on the link.
     pub next_hop: Option<IpAddr>,
     /// By which link.
     pub link: LinkIndex,
     /// Whether the neighbour counts as reachable on the link even when no prefix says so.
     pub onlink: bool,
+    /// The source of what the host itself sends there; `None` leaves the choice to the kernel.
+    pub source: Option<IpAddr>,
     /// The table that it is in.
     pub table: u32,
     /// Who made it: [`PROTOCOL`] for us.
@@ -40,8 +59,22 @@ pub struct KernelRoute {
 impl KernelRoute {
     /// A route of ours in the main table to what is on the link.
     pub fn new(destination: IpNet, link: LinkIndex) -> Self {
-        let destination = destination.trunc();
-        Self { destination, next_hop: None, link, onlink: false, table: MAIN_TABLE, protocol: PROTOCOL }
+        Self {
+            destination: destination.trunc(),
+            kind: RouteKind::Unicast,
+            next_hop: None,
+            link,
+            onlink: false,
+            source: None,
+            table: MAIN_TABLE,
+            protocol: PROTOCOL,
+        }
+    }
+
+    /// The route that the kernel makes for an address of the host.
+    pub fn local(address: IpAddr, link: LinkIndex) -> Self {
+        let route = Self::new(address.into(), link).table(LOCAL_TABLE);
+        Self { kind: RouteKind::Local, protocol: BY_THE_KERNEL, ..route }
     }
 
     /// The destination of a default route, of the family of `address`.
@@ -64,6 +97,12 @@ impl KernelRoute {
         Self { onlink: true, ..self }
     }
 
+    /// The same route, with the source of what the host itself sends there.
+    #[must_use]
+    pub fn source(self, source: IpAddr) -> Self {
+        Self { source: Some(source), ..self }
+    }
+
     /// The same route in another table.
     #[must_use]
     pub fn table(self, table: u32) -> Self {
@@ -75,10 +114,11 @@ impl KernelRoute {
         message.header.address_family = family(self.destination.addr());
         message.header.destination_prefix_length = self.destination.prefix_len();
         message.header.protocol = RouteProtocol::from(self.protocol);
-        message.header.kind = RouteType::Unicast;
+        message.header.kind = self.kind.number();
         message.header.table = u8::try_from(self.table).unwrap_or(RouteHeader::RT_TABLE_UNSPEC);
-        message.header.scope = match (self.next_hop, self.destination) {
-            (None, IpNet::V4(_)) => RouteScope::Link,
+        message.header.scope = match (self.kind, self.next_hop, self.destination) {
+            (RouteKind::Local, _, IpNet::V4(_)) => RouteScope::Host,
+            (RouteKind::Unicast, None, IpNet::V4(_)) => RouteScope::Link,
             _ => RouteScope::Universe,
         };
         if self.onlink {
@@ -90,26 +130,30 @@ impl KernelRoute {
             message.attributes.push(RouteAttribute::Destination(self.destination.addr().into()));
         }
         message.attributes.extend(self.next_hop.map(|hop| RouteAttribute::Gateway(hop.into())));
+        message.attributes.extend(self.source.map(|source| RouteAttribute::PrefSource(source.into())));
         message
     }
 
-    /// Reads a unicast route of one link; other sorts of routes are not ours.
+    /// Reads a route of one link; other sorts of routes are not ours.
     fn read(message: &RouteMessage) -> Option<Self> {
         let header = &message.header;
-        if header.kind != RouteType::Unicast {
-            return None;
-        }
+        let kind = match header.kind {
+            RouteType::Unicast => RouteKind::Unicast,
+            RouteType::Local => RouteKind::Local,
+            _ => return None,
+        };
         let zero = match header.address_family {
             AddressFamily::Inet => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             AddressFamily::Inet6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
             _ => return None,
         };
-        let (mut destination, mut next_hop, mut link, mut table) =
-            (zero, None, None, u32::from(header.table));
+        let (mut destination, mut next_hop, mut source) = (zero, None, None);
+        let (mut link, mut table) = (None, u32::from(header.table));
         for attribute in &message.attributes {
             match attribute {
                 RouteAttribute::Destination(address) => destination = ip(address)?,
                 RouteAttribute::Gateway(address) => next_hop = ip(address),
+                RouteAttribute::PrefSource(address) => source = ip(address),
                 RouteAttribute::Oif(index) => link = Some(LinkIndex(*index)),
                 RouteAttribute::Table(number) => table = *number,
                 _ => {}
@@ -117,12 +161,23 @@ impl KernelRoute {
         }
         Some(Self {
             destination: IpNet::new(destination, header.destination_prefix_length).ok()?,
+            kind,
+            source,
             next_hop,
             link: link?,
             onlink: header.flags.contains(RouteFlags::Onlink),
             table,
             protocol: header.protocol.into(),
         })
+    }
+}
+
+impl RouteKind {
+    fn number(self) -> RouteType {
+        match self {
+            Self::Unicast => RouteType::Unicast,
+            Self::Local => RouteType::Local,
+        }
     }
 }
 
@@ -144,7 +199,25 @@ impl Connection {
     pub async fn routes(&self) -> Result<Vec<KernelRoute>> {
         let replies = self.dump(RouteNetlinkMessage::GetRoute(RouteMessage::default())).await;
         let replies = replies.map_err(|e| e.during("list routes", self.sandbox()))?;
-        Ok(replies.iter().filter_map(route).collect())
+        Ok(replies.iter().filter_map(route).filter(|route| route.kind == RouteKind::Unicast).collect())
+    }
+
+    /// The routes by which packets come to the host itself, of IPv4, by one link; none when the link is not there.
+    ///
+    /// # Errors
+    /// As [`Connection::routes`].
+    pub async fn local_routes_of(&self, link: LinkIndex) -> Result<Vec<KernelRoute>> {
+        let mut message = RouteMessage::default();
+        message.header.address_family = AddressFamily::Inet;
+        message.header.kind = RouteType::Local;
+        message.attributes = vec![RouteAttribute::Table(LOCAL_TABLE), RouteAttribute::Oif(link.0)];
+        let replies = match self.dump(RouteNetlinkMessage::GetRoute(message)).await {
+            Err(e) if e.is(Errno::ENODEV) || e.is(Errno::ENOENT) => return Ok(Vec::new()),
+            replies => replies.map_err(|e| e.during("list local routes", self.sandbox()))?,
+        };
+        // Kernels before 4.20 do not filter.
+        let wanted = |route: &KernelRoute| route.link == link && route.kind == RouteKind::Local;
+        Ok(replies.iter().filter_map(route).filter(wanted).collect())
     }
 
     /// Adds a route.

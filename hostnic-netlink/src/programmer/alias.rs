@@ -82,6 +82,7 @@ mod tests {
             up: true,
             running: true,
             master: None,
+            group: 0,
             ipv4: Ipv4Settings::default(),
         }
     }

@@ -3,7 +3,6 @@
 use hostnic_core::route::{Drift, GatewayPlan, OwnGateway};
 
 use super::filter::{Filter, MARK};
-use crate::PROTOCOL;
 use crate::address::Address;
 use crate::link::{Ipv4Setting, Link, LinkIndex};
 use crate::route::KernelRoute;
@@ -107,8 +106,8 @@ fn too_much<'a>(plans: &'a [GatewayPlan], state: &NodeState) -> Vec<Difference<'
     let ours = state
         .rules
         .iter()
-        .filter(|rule| rule.protocol == PROTOCOL && [FROM_ADDRESS, ANSWERS].contains(&rule.preference));
-    let stray = ours.map(ListedRule::as_rule).filter(|rule| !wanted.contains(rule));
+        .filter(|listed| listed.is_ours() && [FROM_ADDRESS, ANSWERS].contains(&listed.rule.preference));
+    let stray = ours.map(|listed| listed.rule.clone()).filter(|rule| !wanted.contains(rule));
     let retired = retired.map(|link| Difference::Retired(link.index, link.name.clone()));
     retired.chain(stray.map(Difference::StrayRule)).collect()
 }
@@ -145,7 +144,7 @@ fn of_own<'a>(
         note(!state.routes.iter().any(|r| same(&r)), Difference::Route(route));
     }
     for rule in rules(plan, own) {
-        note(!state.rules.iter().any(|listed| listed.as_rule() == rule), Difference::Rule(rule));
+        note(!state.rules.iter().any(|listed| listed.rule == rule), Difference::Rule(rule));
     }
     found
 }
