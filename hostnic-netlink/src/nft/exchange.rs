@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use hostnic_core::Result;
 use netlink_packet_core::{NLM_F_DUMP, NLM_F_DUMP_INTR, NetlinkBuffer, NetlinkMessage, NetlinkPayload};
-use netlink_packet_netfilter::nftables::{ChainMessage, NfTablesMessage, RuleAttribute, RuleMessage};
+use netlink_packet_netfilter::nftables::{
+    ChainMessage, NfTablesMessage, RuleAttribute, RuleMessage, SetElementList, SetElementMessage,
+};
 use netlink_packet_netfilter::{
     NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily,
 };
@@ -19,7 +21,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use nix::sys::time::TimeVal;
 
 use super::batch::{BEGIN, Batch, append};
-use super::{ForwardDrop, RuleCounter, Table};
+use super::{Element, ForwardDrop, RuleCounter, Table};
 use crate::error::KernelError;
 
 const DEADLINE: Duration = Duration::from_secs(2);
@@ -64,6 +66,25 @@ pub(super) fn counters(table: &Table, chain: Option<&str>) -> Result<Vec<RuleCou
         _ => None,
     });
     counters.map_err(|error| error.during("read nftables counters", table))
+}
+
+/// Reads the elements of a set.
+pub(super) fn elements(table: &Table, set: &str) -> Result<Vec<Element>> {
+    let attributes = vec![SetElementList::Table(table.name.clone()), SetElementList::Set(set.to_owned())];
+    let request = NfTablesMessage::GetSetElement(SetElementMessage { attributes });
+    let request = NetfilterMessage::new(NetfilterHeader::new(table.family.number(), 0, 0), request);
+    let elements = list(&request, |_, message| match message {
+        NfTablesMessage::NewSetElement(some) => Some(Element::read(&some)),
+        _ => None,
+    });
+    match elements {
+        Err(error) if error.is(Errno::ENOENT) => Ok(Vec::new()),
+        elements => Ok(elements
+            .map_err(|error| error.during("read nftables set", format_args!("{table} {set}")))?
+            .into_iter()
+            .flatten()
+            .collect()),
+    }
 }
 
 /// Reads which chains drop what is forwarded.

@@ -105,6 +105,15 @@ impl Nft {
         self.netns.run(move || exchange::counters(&table, chain.as_deref())).await?
     }
 
+    /// The elements of a set of `table`, without the verdicts of a map. What does not exist has none.
+    ///
+    /// # Errors
+    /// As [`Nft::counters`].
+    pub async fn elements(&self, table: &Table, set: &str) -> Result<Vec<Element>> {
+        let (table, set) = (table.clone(), set.to_owned());
+        self.netns.run(move || exchange::elements(&table, &set)).await?
+    }
+
     /// The base chains, whoever made them, that drop forwarded packets of IPv4 which no rule decided about.
     ///
     /// What the older `iptables` keeps beside nftables is not among them.

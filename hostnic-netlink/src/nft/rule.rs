@@ -13,7 +13,10 @@ const COMMENT: u8 = 0;
 /// The attributes of an expression about connection tracking: NFTA_CT_DREG, NFTA_CT_KEY and NFTA_CT_SREG.
 const CT_DESTINATION: u16 = 1;
 const CT_KEY: u16 = 2;
+const CT_DIRECTION: u16 = 3;
 const CT_SOURCE: u16 = 4;
+/// The direction of a flow's first packet (IP_CT_DIR_ORIGINAL).
+const ORIGINAL: u8 = 0;
 const COUNTER_BYTES: u16 = 1;
 const COUNTER_PACKETS: u16 = 2;
 
@@ -53,6 +56,8 @@ enum Source {
     Meta(MetaKey),
     /// What connection tracking knows, by the kernel's number for it.
     Tracked(u32),
+    /// What connection tracking knows of the flow's first packet.
+    Original(u32),
     /// Bytes of the packet, counted from the start of one of its headers.
     Payload {
         base: u32,
@@ -74,6 +79,8 @@ impl Field {
     pub const FLOW_STATUS: Self = Self(Source::Tracked(2));
     /// The mark of the packet's flow (NFT_CT_MARK).
     pub const FLOW_MARK: Self = Self(Source::Tracked(3));
+    /// The destination that the flow's first packet had before anybody rewrote it, of IPv4 (NFT_CT_DST_IP).
+    pub const FLOW_IPV4_DESTINATION: Self = Self(Source::Original(20));
     /// The EtherType of what the frame carries, below any VLAN tag that the kernel has taken off.
     pub const PROTOCOL: Self = Self(Source::Meta(MetaKey::EtherTypeProtocol));
     /// The Ethernet destination.
@@ -117,6 +124,7 @@ impl Field {
         match self.0 {
             Source::Meta(key) => Expressions::Meta(vec![Meta::DestinationRegister(REGISTER), Meta::Key(key)]),
             Source::Tracked(key) => tracked(CT_DESTINATION, key),
+            Source::Original(key) => original(key),
             Source::Payload { base, offset, length } => Expressions::Payload(vec![
                 Payload::DestinationRegister(REGISTER),
                 Payload::Base(base),
@@ -205,8 +213,8 @@ impl Rule {
         let store = match field.0 {
             Source::Tracked(key) => tracked(CT_SOURCE, key),
             Source::Meta(key) => Expressions::Meta(vec![Meta::Key(key), Meta::SourceRegister(REGISTER)]),
-            // The kernel has no such expression for a packet's bytes, and says so.
-            Source::Payload { .. } => tracked(CT_SOURCE, u32::MAX),
+            // The kernel has no such expression, and says so.
+            Source::Original(_) | Source::Payload { .. } => tracked(CT_SOURCE, u32::MAX),
         };
         self.then(field.load())
             .then(Expressions::Bitwise(vec![
@@ -289,6 +297,15 @@ impl Rule {
         self.expressions.push(expression);
         self
     }
+}
+
+/// What connection tracking knows of the first packet of the flow.
+fn original(key: u32) -> Expressions {
+    let mut expression = tracked(CT_DESTINATION, key);
+    if let Expressions::Other { attributes, .. } = &mut expression {
+        attributes.push(DefaultNla::new(CT_DIRECTION, vec![ORIGINAL]));
+    }
+    expression
 }
 
 /// What connection tracking knows, read or written through our register.

@@ -3,13 +3,16 @@
 use std::net::Ipv4Addr;
 
 use netlink_packet_netfilter::nftables::{
-    DataAttribute, ListAttribute, SetAttribute, SetElementAttribute, SetFlags,
+    DataAttribute, ListAttribute, SetAttribute, SetElementAttribute, SetElementList, SetElementMessage,
+    SetFlags,
 };
 
 use super::Verdict;
 
 /// What `nft` calls an address of IPv4, for people who list the set.
 const TYPE_IPV4: u32 = 7;
+/// What `nft` calls two of them, one after the other.
+const TYPE_IPV4_PAIR: u32 = TYPE_IPV4 << 6 | TYPE_IPV4;
 /// What `nft` calls the name of an interface.
 const TYPE_INTERFACE: u32 = 41;
 /// The type of a map's values that are verdicts (NFT_DATA_VERDICT).
@@ -27,6 +30,8 @@ const INTERFACE: usize = 16;
 pub enum SetType {
     /// Addresses of IPv4.
     Ipv4Addresses,
+    /// Pairs of addresses of IPv4, such as a packet's source and destination.
+    Ipv4Pairs,
     /// Names of interfaces, each with a verdict.
     InterfaceVerdicts,
 }
@@ -50,6 +55,7 @@ impl Set {
     pub(super) fn attributes(&self, table: &str, id: u32) -> Vec<SetAttribute> {
         let (key, length, order) = match self.holds {
             SetType::Ipv4Addresses => (TYPE_IPV4, 4, NETWORK_ORDER),
+            SetType::Ipv4Pairs => (TYPE_IPV4_PAIR, 8, NETWORK_ORDER),
             SetType::InterfaceVerdicts => (TYPE_INTERFACE, 16, HOST_ORDER),
         };
         let mut attributes = vec![
@@ -82,12 +88,34 @@ impl Element {
         Self { key: address.octets().into(), verdict: None }
     }
 
+    /// A pair of addresses, for a set of [`SetType::Ipv4Pairs`].
+    pub fn pair(first: Ipv4Addr, second: Ipv4Addr) -> Self {
+        Self { key: [first.octets(), second.octets()].concat(), verdict: None }
+    }
+
     /// An interface, for a set of [`SetType::InterfaceVerdicts`]. The verdict may be left out to delete the element.
     pub fn interface(name: &str, verdict: Option<Verdict>) -> Self {
         let mut key: Vec<u8> = name.into();
         // A name that is too long stays so, and the kernel refuses it.
         key.resize(INTERFACE.max(key.len()), 0);
         Self { key, verdict }
+    }
+
+    /// The elements in an answer of the kernel; their verdicts are left out.
+    pub(super) fn read(message: &SetElementMessage) -> Vec<Self> {
+        let lists = message.attributes.iter().filter_map(|attribute| match attribute {
+            SetElementList::Elements(elements) => Some(elements),
+            _ => None,
+        });
+        let parts = lists.flatten().filter_map(|element| match element {
+            ListAttribute::Element(parts) => Some(parts),
+            _ => None,
+        });
+        let key = |part: &SetElementAttribute| match part {
+            SetElementAttribute::Key(DataAttribute::Value(key)) => Some(key.clone()),
+            _ => None,
+        };
+        parts.filter_map(|parts| Some(Self { key: parts.iter().find_map(key)?, verdict: None })).collect()
     }
 
     pub(super) fn attributes(&self) -> ListAttribute<SetElementAttribute> {
