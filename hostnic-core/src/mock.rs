@@ -76,6 +76,7 @@ mock! {
     #[async_trait]
     impl RouteProgrammer for RouteProgrammer {
         async fn setup_node(&self, plan: &NodePlan) -> Result<()>;
+        async fn check_node(&self, plan: &NodePlan) -> Result<Vec<Drift>>;
         async fn sandbox(&self, netns: &NetnsPath) -> Result<Sandbox>;
         async fn wait_for_nic(&self, mac: MacAddr) -> Result<HostLink>;
         async fn setup_pod(&self, plan: &PodPlan) -> Result<PodLink>;

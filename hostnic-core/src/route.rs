@@ -1,5 +1,7 @@
 //! What the kernel of a node has to look like, in plain values, and the trait that makes it so.
 
+mod veth;
+
 use std::fmt::{self, Debug};
 use std::net::IpAddr;
 
@@ -12,7 +14,9 @@ use crate::error::Result;
 use crate::gateway::GatewayNumber;
 use crate::id::MacAddr;
 
-/// How a pod is joined to its NIC.
+pub use veth::{Hairpin, MarkedVeth, MarkedVethEnd, NatMark, NicTable, PodsTable, VethNode, VethPlan};
+
+/// How a node joins its pods to their NICs where nothing else is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Datapath {
@@ -31,16 +35,45 @@ pub struct Route {
 
 /// What a node needs once, whatever its pods.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NodePlan {
-    /// How the node's pods are joined to their NICs.
-    pub datapath: Datapath,
+#[non_exhaustive]
+pub enum NodePlan {
+    /// Nothing: NICs are moved into pods.
+    Passthrough,
+    /// What pods behind veths need. Pods that NICs are moved into may be beside them.
+    Veth(VethNode),
+}
+
+impl From<Datapath> for NodePlan {
+    fn from(datapath: Datapath) -> Self {
+        match datapath {
+            Datapath::Passthrough => Self::Passthrough,
+        }
+    }
+}
+
+/// How one pod is joined to its NIC.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum PodDatapath {
+    /// The NIC itself is moved into the pod.
+    Passthrough,
+    /// The NIC stays in the node, and the pod is behind a veth.
+    Veth(VethPlan),
+}
+
+impl From<Datapath> for PodDatapath {
+    fn from(datapath: Datapath) -> Self {
+        match datapath {
+            Datapath::Passthrough => Self::Passthrough,
+        }
+    }
 }
 
 /// What one pod needs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PodPlan {
     /// How the pod is joined to its NIC.
-    pub datapath: Datapath,
+    pub datapath: PodDatapath,
     /// The attachment; written on the pod's link.
     pub mark: AttachmentMark,
     /// Where the pod's namespace was when the plan was made.
@@ -55,9 +88,9 @@ pub struct PodPlan {
     pub address: IpNet,
     /// The VPC router, which the default route goes by.
     pub gateway: IpAddr,
-    /// Routes beside the default one.
+    /// Routes beside the default one: in the pod or, behind a veth, in the NIC's table.
     pub routes: Vec<Route>,
-    /// The MTU; `None` leaves the NIC's own.
+    /// The MTU of the pod's interface; `None` for the NIC's own.
     pub mtu: Option<u32>,
 }
 
@@ -178,8 +211,10 @@ pub struct MarkedLink {
 pub struct KernelView {
     /// Ethernet links of the node's own namespace.
     pub host: Vec<HostLink>,
-    /// Marked links in the namespaces that could be looked into.
+    /// Marked NICs in the namespaces that could be looked into.
     pub pods: Vec<MarkedLink>,
+    /// Pods behind veths, as far as anything of them is there.
+    pub veths: Vec<MarkedVeth>,
 }
 
 /// Makes a node's kernel match plans.
@@ -194,8 +229,15 @@ pub struct KernelView {
 ///   but for the one that a [`SilencedPod`] is there to keep.
 #[async_trait]
 pub trait RouteProgrammer: Send + Sync + Debug {
-    /// What the node needs once: rules, sysctls, tables of our own. Idempotent; repairs what is missing.
+    /// What the node needs once: rules, sysctls, tables of our own. Idempotent; repairs what is missing, and takes away
+    /// what was left behind by another plan or by pods of which nothing else is there.
+    ///
+    /// # Errors
+    /// `Unauthorised` where a setting of the whole node is not as needed and cannot be changed.
     async fn setup_node(&self, plan: &NodePlan) -> Result<()>;
+
+    /// How the node differs from the plan; empty when it does not.
+    async fn check_node(&self, plan: &NodePlan) -> Result<Vec<Drift>>;
 
     /// The namespace that a path names.
     ///

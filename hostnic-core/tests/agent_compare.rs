@@ -19,7 +19,7 @@ use hostnic_core::ledger::{
     AddressRecord, AddressState, CreateIntent, LeaseRecord, LeaseState, NicRecord, NicRole, NicState, State,
     SubnetRange, Write,
 };
-use hostnic_core::route::{Datapath, HostLink, KernelView, MarkedLink, PodLink, PodPlan};
+use hostnic_core::route::{HostLink, KernelView, MarkedLink, PodDatapath, PodLink, PodPlan};
 
 const PATIENCE: Patience = Patience { list_lag: Duration::from_secs(5), grace: Duration::from_secs(60) };
 
@@ -199,7 +199,7 @@ fn lease(n: u8, state: LeaseState) -> LeaseRecord {
         state,
         lease: Lease { nic: id(n), mac: mac(n), subnet: range().id, address: net, gateway: address(1) },
         plan: PodPlan {
-            datapath: Datapath::Passthrough,
+            datapath: PodDatapath::Passthrough,
             mark: mark(n),
             netns: netns(n),
             sandbox: sandbox(n),

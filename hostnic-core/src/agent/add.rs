@@ -135,7 +135,7 @@ fn plan(
     lease: &Lease,
 ) -> PodPlan {
     PodPlan {
-        datapath: inner.config.datapath,
+        datapath: inner.config.datapath.into(),
         mark: mark.clone(),
         netns: request.netns.clone(),
         sandbox,

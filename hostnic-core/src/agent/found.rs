@@ -4,7 +4,7 @@ use crate::clock::BootTime;
 use crate::id::MacAddr;
 use crate::ipam::Lease;
 use crate::ledger::{AddressRecord, AddressState, LeaseRecord, LeaseState, NicRecord, NicRole, NicState};
-use crate::route::{Datapath, KernelView, MarkedLink, PodLink, PodPlan};
+use crate::route::{KernelView, MarkedLink, PodDatapath, PodLink, PodPlan};
 
 use super::compare::{Finding, Observation};
 
@@ -61,7 +61,7 @@ fn rebuilt(nic: &NicRecord, link: &MarkedLink, now: BootTime) -> Option<LeaseRec
             gateway: nic.subnet.gateway,
         },
         plan: PodPlan {
-            datapath: Datapath::Passthrough,
+            datapath: PodDatapath::Passthrough,
             mark: link.mark.clone(),
             netns: link.netns.clone(),
             sandbox: link.sandbox,

@@ -160,7 +160,7 @@ impl Agent {
             recovered: watch::channel(false).0,
             nudge: Notify::new(),
         });
-        let node = NodePlan { datapath: inner.config.datapath };
+        let node = NodePlan::from(inner.config.datapath);
         inner.kernel(Point::SetUpNode, |kernel| kernel.setup_node(&node)).await?;
         let leases = inner.ledger.read(|state| {
             state

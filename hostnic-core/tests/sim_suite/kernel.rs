@@ -3,7 +3,7 @@
 use futures::FutureExt;
 use hostnic_core::attachment::{AttachmentKey, AttachmentMark, NetnsPath};
 use hostnic_core::id::MacAddr;
-use hostnic_core::route::{Datapath, PodPlan};
+use hostnic_core::route::{PodDatapath, PodPlan};
 use hostnic_core::sim::{Kernel, KernelFault, KernelOperation, When};
 use hostnic_core::{Effect, ErrorKind, RouteProgrammer};
 use tokio::time::{Instant, timeout};
@@ -32,7 +32,7 @@ fn pod() -> (Kernel, PodPlan) {
     let kernel = Kernel::new();
     kernel.add_host_link(mac(), false);
     let plan = PodPlan {
-        datapath: Datapath::Passthrough,
+        datapath: PodDatapath::Passthrough,
         mark: mark("c1"),
         sandbox: kernel.add_sandbox(&netns()),
         netns: netns(),

@@ -13,7 +13,7 @@ use hostnic_core::ledger::{
     AddressRecord, AddressState, CreateIntent, LeaseRecord, LeaseState, NicRecord, NicRole, NicState, State,
     SubnetRange, Write,
 };
-use hostnic_core::route::{Datapath, PodLink, PodPlan, Route};
+use hostnic_core::route::{PodDatapath, PodLink, PodPlan, Route};
 use hostnic_core::store::{Identity, Opened, RedbStore};
 
 /// How many of `all` to do: HOSTNIC_SCALE of them, a tenth unless told.
@@ -96,7 +96,7 @@ pub(crate) fn lease(n: u32, state: LeaseState) -> LeaseRecord {
             gateway: nic.subnet.gateway,
         },
         plan: PodPlan {
-            datapath: Datapath::Passthrough,
+            datapath: PodDatapath::Passthrough,
             mark: key(n).mark(),
             netns: NetnsPath::new(format!("/run/netns/cni-{n}")).unwrap(),
             sandbox: Sandbox { device: 4, inode: n.into() },

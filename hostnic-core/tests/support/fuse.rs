@@ -120,6 +120,9 @@ impl RouteProgrammer for Fused<dyn RouteProgrammer> {
     async fn setup_node(&self, plan: &NodePlan) -> Result<()> {
         self.fuse.through(self.inner.setup_node(plan)).await
     }
+    async fn check_node(&self, plan: &NodePlan) -> Result<Vec<Drift>> {
+        self.fuse.through(self.inner.check_node(plan)).await
+    }
     async fn sandbox(&self, netns: &NetnsPath) -> Result<Sandbox> {
         self.fuse.through(self.inner.sandbox(netns)).await
     }

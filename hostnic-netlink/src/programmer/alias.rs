@@ -1,5 +1,5 @@
 //! What is written on a pod's link, so that nothing of it need be remembered: `hostnic:MARK mtu 1500`, and ` silenced`
-//! once its pod was.
+//! once its pod was. Where the pod has more than one link, a word says which it is.
 
 use std::fmt;
 
@@ -10,10 +10,37 @@ use crate::link::Link;
 const OWN_MTU: &str = "mtu";
 const SILENCED: &str = "silenced";
 
+/// Which link of an attachment it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    /// The NIC, moved into the pod. It is the only link, and no word says so.
+    Moved,
+    /// The NIC in the node, of a pod behind a veth.
+    Nic,
+    /// The veth's end in the node.
+    HostEnd,
+    /// The veth's end in the pod.
+    PodEnd,
+}
+
+impl Part {
+    const WRITTEN: [Self; 3] = [Self::Nic, Self::HostEnd, Self::PodEnd];
+
+    fn word(self) -> Option<&'static str> {
+        match self {
+            Self::Moved => None,
+            Self::Nic => Some("nic"),
+            Self::HostEnd => Some("host"),
+            Self::PodEnd => Some("pod"),
+        }
+    }
+}
+
 /// The alias of a pod's link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Alias {
     pub(super) mark: AttachmentMark,
+    pub(super) part: Part,
     /// The MTU that the NIC had before. Plans and pods change the MTU, which stays with the NIC: it is to be set back.
     pub(super) own_mtu: Option<u32>,
     /// Whether the pod's DEL was answered, so that nothing but the NIC's way back is left.
@@ -21,22 +48,25 @@ pub(super) struct Alias {
 }
 
 impl Alias {
-    /// What is to be written on a link of `mark` from now on.
+    /// What is to be written on a NIC in the pod of `mark` from now on.
     pub(super) fn anew(link: &Link, mark: &AttachmentMark, silenced: bool) -> Self {
         let own_mtu = Self::of(link).and_then(|written| written.own_mtu);
-        Self { mark: mark.clone(), own_mtu, silenced }
+        Self { mark: mark.clone(), part: Part::Moved, own_mtu, silenced }
     }
 
     /// What is written on a link; `None` where that is not ours. What it does not know it passes over.
     pub(super) fn of(link: &Link) -> Option<Self> {
         let mark = link.mark()?;
-        let mut alias = Self { mark, own_mtu: None, silenced: false };
+        let mut alias = Self { mark, part: Part::Moved, own_mtu: None, silenced: false };
         let mut words = link.alias.as_deref()?.split(' ').skip(1);
         while let Some(word) = words.next() {
             match word {
                 OWN_MTU => alias.own_mtu = words.next().and_then(|mtu| mtu.parse().ok()),
                 SILENCED => alias.silenced = true,
-                _ => {}
+                word => {
+                    let part = Part::WRITTEN.into_iter().find(|part| part.word() == Some(word));
+                    alias.part = part.unwrap_or(alias.part);
+                }
             }
         }
         Some(alias)
@@ -46,6 +76,9 @@ impl Alias {
 impl fmt::Display for Alias {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.mark.alias())?;
+        if let Some(part) = self.part.word() {
+            write!(f, " {part}")?;
+        }
         if let Some(mtu) = self.own_mtu {
             write!(f, " {OWN_MTU} {mtu}")?;
         }
@@ -90,8 +123,14 @@ mod tests {
     #[test]
     fn what_is_written_is_read_again_whatever_is_missing() {
         let mark: AttachmentMark = "aaaaaaaaaaaaaaaaaaaa".parse().unwrap();
-        for (own_mtu, silenced) in [(None, false), (Some(1500), false), (None, true), (Some(9000), true)] {
-            let alias = Alias { mark: mark.clone(), own_mtu, silenced };
+        for (part, own_mtu, silenced) in [
+            (Part::Moved, None, false),
+            (Part::Moved, Some(1500), false),
+            (Part::Nic, None, true),
+            (Part::HostEnd, Some(9000), true),
+            (Part::PodEnd, None, false),
+        ] {
+            let alias = Alias { mark: mark.clone(), part, own_mtu, silenced };
             assert_eq!(Alias::of(&link(&alias.to_string())), Some(alias));
         }
         assert_eq!(own_mtu(&link("hostnic:aaaaaaaaaaaaaaaaaaaa mtu much later")), 1400);

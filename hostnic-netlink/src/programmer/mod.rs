@@ -1,4 +1,4 @@
-//! Gives pods their interfaces by moving NICs into them.
+//! Gives pods their interfaces: NICs that are moved into them, or veths to NICs that stay in the node.
 
 mod alias;
 mod gateway;
@@ -7,6 +7,7 @@ mod plan;
 mod pod;
 mod silenced;
 mod survey;
+mod veth;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,23 +17,23 @@ use hostnic_core::attachment::{AttachmentMark, NetnsPath, Sandbox};
 use hostnic_core::id::MacAddr;
 use hostnic_core::point::Points;
 use hostnic_core::route::{
-    Datapath, Drift, GatewayPlan, HostLink, KernelView, NodePlan, PodLink, PodPlan, SilencedPod,
+    Drift, GatewayPlan, HostLink, KernelView, NodePlan, PodDatapath, PodLink, PodPlan, SilencedPod,
 };
 use hostnic_core::{Error, ErrorKind, Result, RouteProgrammer};
 
 use crate::link::LinkChange;
 use crate::netns::Netns;
-use alias::{Alias, own_mtu};
+use alias::{Alias, Part, own_mtu};
 use node::{Arrivals, Node};
 use plan::{Beginning, Difference, PodState};
 use pod::Pod;
 use silenced::Silenced;
-use survey::Places;
+use survey::{Found, Places};
 
 /// Where runtimes keep the namespaces of pods: containerd, CRI-O and `ip netns` in the first, Docker in the second.
 pub const POD_FOLDERS: [&str; 2] = ["/run/netns", "/var/run/docker/netns"];
 
-/// [`RouteProgrammer`] over netlink, for [`Datapath::Passthrough`].
+/// [`RouteProgrammer`] over netlink.
 ///
 /// It keeps a socket in the node's namespace open and follows the links there; in a pod's namespace it opens one for
 /// the length of each operation, or of a [`SilencedPod`]. It needs the capabilities NET_ADMIN and SYS_ADMIN, and a runtime with its time and
@@ -102,7 +103,9 @@ impl NetlinkProgrammer {
     async fn move_in(&self, plan: &PodPlan, pod: &Pod, loopback_up: bool) -> Result<PodLink> {
         let nic = self.node.nic(plan.mac, self.arrivals.hint(plan.mac)).await?;
         let own_mtu = own_mtu(&nic);
-        let alias = Alias { mark: plan.mark.clone(), own_mtu: Some(own_mtu), silenced: false }.to_string();
+        let alias =
+            Alias { mark: plan.mark.clone(), part: Part::Moved, own_mtu: Some(own_mtu), silenced: false }
+                .to_string();
         let change = LinkChange::new()
             .move_to(&pod.netns)
             .rename(plan.ifname.as_str())
@@ -184,8 +187,12 @@ impl NetlinkProgrammer {
 #[async_trait]
 impl RouteProgrammer for NetlinkProgrammer {
     async fn setup_node(&self, plan: &NodePlan) -> Result<()> {
-        offered(plan.datapath)?;
-        self.node.check().await
+        self.node.check().await?;
+        veth::node::set_up(&self.node, plan).await
+    }
+
+    async fn check_node(&self, plan: &NodePlan) -> Result<Vec<Drift>> {
+        veth::node::check(&self.node, plan).await
     }
 
     async fn sandbox(&self, netns: &NetnsPath) -> Result<Sandbox> {
@@ -202,27 +209,43 @@ impl RouteProgrammer for NetlinkProgrammer {
     }
 
     async fn setup_pod(&self, plan: &PodPlan) -> Result<PodLink> {
-        offered(plan.datapath)?;
+        let veth = offered(plan)?;
         let pod = Pod::enter(self.pod(plan).await?, self.node.points()).await?;
-        let link = self.set_up(plan, &pod).await;
+        let link = match &veth {
+            None => self.set_up(plan, &pod).await,
+            Some(planned) => veth::set_up(&self.node, planned, &pod, self.arrivals.hint(plan.mac)).await,
+        };
         pod.leave().await;
         link
     }
 
     async fn check_pod(&self, plan: &PodPlan) -> Result<Vec<Drift>> {
-        let netns = match self.pod(plan).await {
-            Err(error) if error.kind() == ErrorKind::NotFound => {
+        let veth = offered(plan)?;
+        let netns = match (self.pod(plan).await, &veth) {
+            (Err(error), Some(planned)) if error.kind() == ErrorKind::NotFound => {
+                return veth::check(&self.node, planned, None).await;
+            }
+            (Err(error), None) if error.kind() == ErrorKind::NotFound => {
                 return Ok(vec![missing(format!("network namespace {}", plan.netns))]);
             }
-            netns => netns?,
+            (netns, _) => netns?,
         };
         let pod = Pod::enter(netns, self.node.points()).await?;
-        let drifts = self.compare(plan, &pod).await;
+        let drifts = match &veth {
+            None => self.compare(plan, &pod).await,
+            Some(planned) => veth::check(&self.node, planned, Some(&pod)).await,
+        };
         pod.leave().await;
         drifts
     }
 
     async fn silence_pod(&self, plan: &PodPlan) -> Result<Option<Box<dyn SilencedPod>>> {
+        if let Some(planned) = offered(plan)? {
+            let target = veth::Target::planned(&planned);
+            let silenced = veth::silence(&self.node, &target).await?;
+            let rest = || Box::new(veth::Silenced::new(self.node.clone(), target));
+            return Ok(silenced.then(|| rest() as Box<dyn SilencedPod>));
+        }
         let netns = pod::open_planned(&plan.netns, plan.sandbox).await;
         let Some(netns) = if_there(netns)? else { return Ok(None) };
         if netns.sandbox() == self.node.netns().sandbox() {
@@ -239,6 +262,9 @@ impl RouteProgrammer for NetlinkProgrammer {
     }
 
     async fn teardown_pod(&self, plan: &PodPlan) -> Result<()> {
+        if let Some(planned) = offered(plan)? {
+            return veth::tear_down(&self.node, &veth::Target::planned(&planned)).await.map(drop);
+        }
         let netns = pod::open_planned(&plan.netns, plan.sandbox).await;
         match if_there(netns)? {
             Some(netns) => self.tear_down(&plan.mark, Some(plan.mac), netns).await.map(drop),
@@ -247,6 +273,10 @@ impl RouteProgrammer for NetlinkProgrammer {
     }
 
     async fn teardown_marked(&self, mark: &AttachmentMark, netns: &NetnsPath) -> Result<Option<MacAddr>> {
+        // Behind a veth, all is in the node, or goes with what is there.
+        if let Some(nic) = veth::tear_down(&self.node, &veth::Target::marked(mark)).await? {
+            return Ok(Some(nic));
+        }
         match if_there(pod::open(netns).await)? {
             Some(netns) => self.tear_down(mark, None, netns).await,
             None => Ok(None),
@@ -263,8 +293,15 @@ impl RouteProgrammer for NetlinkProgrammer {
 
     async fn observe(&self) -> Result<KernelView> {
         let pods = survey::marked_links(self.places.clone(), self.node.netns().sandbox());
-        let (host, pods) = futures::try_join!(self.node.host_links(), pods)?;
-        Ok(KernelView { host, pods })
+        let (host, found) = futures::try_join!(self.node.host_links(), pods)?;
+        let (mut pods, mut ends) = (Vec::new(), Vec::new());
+        for link in found {
+            match link {
+                Found::Nic(nic) => pods.push(nic),
+                Found::Veth(end) => ends.push(end),
+            }
+        }
+        Ok(KernelView { host, pods, veths: veth::survey::veths(&self.node, ends).await? })
     }
 }
 
@@ -276,9 +313,11 @@ fn if_there(netns: Result<Netns>) -> Result<Option<Netns>> {
     }
 }
 
-fn offered(datapath: Datapath) -> Result<()> {
-    match datapath {
-        Datapath::Passthrough => Ok(()),
+/// The plan as one of a veth; `None` where the NIC itself is moved into the pod.
+fn offered(plan: &PodPlan) -> Result<Option<veth::Planned<'_>>> {
+    match &plan.datapath {
+        PodDatapath::Passthrough => Ok(None),
+        PodDatapath::Veth(veth) => veth::Planned::new(plan, veth).map(Some),
         other => Err(Error::new(ErrorKind::Unsupported, "program datapath", format_args!("{other:?}"))),
     }
 }

@@ -12,6 +12,7 @@ use hostnic_core::{Error, ErrorKind, Result};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::alias::{Alias, Part};
 use super::survey::link_local;
 use crate::connection::Connection;
 use crate::link::{Link, LinkChange, LinkIndex};
@@ -102,7 +103,7 @@ impl Node {
         }
     }
 
-    /// The links that can be NICs.
+    /// The links that can be NICs; the ends of our pods' veths cannot.
     pub(super) async fn host_links(&self) -> Result<Vec<HostLink>> {
         let connection = self.connection().await?;
         let (links, addresses, routes) =
@@ -119,7 +120,9 @@ impl Node {
                 name: link.name,
             })
         };
-        Ok(links.into_iter().filter(Link::can_be_nic).filter_map(host).collect())
+        let is_veth = |link: &Link| Alias::of(link).is_some_and(|alias| alias.part == Part::HostEnd);
+        let nics = links.into_iter().filter(|link| link.can_be_nic() && !is_veth(link));
+        Ok(nics.filter_map(host).collect())
     }
 
     async fn macs(&self) -> Result<Macs> {

@@ -7,7 +7,7 @@ use hostnic_core::id::MacAddr;
 use hostnic_core::route::{Drift, PodPlan};
 use hostnic_core::{Error, ErrorKind, Result};
 
-use super::alias::is_silenced;
+use super::alias::{Alias, Part, is_silenced};
 use crate::address::Address;
 use crate::link::{Link, LinkChange, LinkIndex};
 use crate::route::{KernelRoute, MAIN_TABLE};
@@ -49,7 +49,8 @@ pub(super) fn beginning(plan: &PodPlan, links: &[Link]) -> Result<Beginning> {
 
 /// The link of an attachment: by its mark, or else, unless it carries the mark of another one, by its NIC.
 pub(super) fn find<'a>(mark: &AttachmentMark, mac: Option<MacAddr>, links: &'a [Link]) -> Option<&'a Link> {
-    let marked = |link: &&Link| link.mark().as_ref() == Some(mark);
+    let marked =
+        |link: &&Link| Alias::of(link).is_some_and(|alias| alias.mark == *mark && alias.part == Part::Moved);
     let is_the_nic =
         |link: &&Link| mac.is_some() && link.mac == mac && link.can_be_nic() && link.mark().is_none();
     links.iter().find(marked).or_else(|| links.iter().find(is_the_nic))

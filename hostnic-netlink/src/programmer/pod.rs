@@ -56,6 +56,11 @@ impl Pod {
         Ok(Self { netns, connection })
     }
 
+    /// The connection to the kernel in it.
+    pub(super) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
     /// Whether requests can still be made.
     pub(super) fn is_open(&self) -> bool {
         !self.connection.is_closed()

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 
 use futures::StreamExt;
 use hostnic_core::attachment::{IfName, NetnsPath, Sandbox};
-use hostnic_core::route::MarkedLink;
+use hostnic_core::route::{MarkedLink, MarkedVethEnd};
 use hostnic_core::{Error, ErrorKind, Result};
 use ipnet::IpNet;
 
-use super::alias::is_silenced;
+use super::alias::{Alias, Part, is_silenced};
 use crate::connection::Connection;
 use crate::link::Link;
 use crate::netns::Netns;
@@ -27,9 +27,18 @@ pub(super) struct Places {
     pub(super) mounted: bool,
 }
 
+/// A marked link in a pod.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// A NIC.
+    Nic(MarkedLink),
+    /// The pod's end of a veth.
+    Veth(MarkedVethEnd),
+}
+
 /// The marked links in all namespaces in these places, but for the node's own. What cannot be looked into is
 /// left out: it may be going away, or be none of ours.
-pub(super) async fn marked_links(places: Places, node: Sandbox) -> Result<Vec<MarkedLink>> {
+pub(super) async fn marked_links(places: Places, node: Sandbox) -> Result<Vec<Found>> {
     let found = tokio::task::spawn_blocking(move || namespaces(&places, node))
         .await
         .map_err(|e| Error::new(ErrorKind::Internal, "look for", "network namespaces").source(e))?;
@@ -70,7 +79,7 @@ fn mounted_namespace(line: &str) -> Option<PathBuf> {
     (root.starts_with("net:[") && !point.contains('\\')).then(|| PathBuf::from(point))
 }
 
-async fn look_into(path: &Path, sandbox: Sandbox) -> Result<Vec<MarkedLink>> {
+async fn look_into(path: &Path, sandbox: Sandbox) -> Result<Vec<Found>> {
     let netns_path = NetnsPath::new(path)?;
     let netns = super::pod::open_planned(&netns_path, sandbox).await?;
     let connection = Connection::open(&netns).await?;
@@ -79,7 +88,7 @@ async fn look_into(path: &Path, sandbox: Sandbox) -> Result<Vec<MarkedLink>> {
     found
 }
 
-async fn look(connection: &Connection, netns: &NetnsPath, sandbox: Sandbox) -> Result<Vec<MarkedLink>> {
+async fn look(connection: &Connection, netns: &NetnsPath, sandbox: Sandbox) -> Result<Vec<Found>> {
     let mut links = connection.links().await?;
     links.retain(|link| link.mark().is_some());
     if links.is_empty() {
@@ -87,18 +96,29 @@ async fn look(connection: &Connection, netns: &NetnsPath, sandbox: Sandbox) -> R
     }
     let (addresses, routes) = futures::try_join!(connection.addresses(), connection.routes())?;
     let marked = |link: Link| {
+        let alias = Alias::of(&link)?;
+        let ifname = IfName::new(&link.name).ok()?;
+        match alias.part {
+            Part::Moved => {}
+            Part::PodEnd => {
+                let netns = netns.clone();
+                return Some(Found::Veth(MarkedVethEnd { mark: alias.mark, ifname, netns, sandbox }));
+            }
+            // Nobody but us marks links so, and not in pods.
+            Part::Nic | Part::HostEnd => return None,
+        }
         let of_link = addresses.iter().filter(|address| address.link == link.index);
         let routable = of_link.map(|address| address.address).filter(|address| !link_local(address));
-        Some(MarkedLink {
-            mark: link.mark()?,
+        Some(Found::Nic(MarkedLink {
+            mark: alias.mark,
             mac: link.mac?,
-            ifname: IfName::new(&link.name).ok()?,
+            ifname,
             netns: netns.clone(),
             sandbox,
             addresses: routable.collect(),
             silenced: is_silenced(&link),
             gateway: routes.iter().filter(|route| route.link == link.index).find_map(default_next_hop),
-        })
+        }))
     };
     Ok(links.into_iter().filter_map(marked).collect())
 }

@@ -10,6 +10,7 @@ mod setup;
 mod silence;
 mod speed;
 mod teardown;
+mod veth;
 mod world;
 
 use std::future::Future;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         gateway::trials(),
         arrival::trials(),
         speed::trials(),
+        veth::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit_code()
 }

@@ -1,7 +1,7 @@
 //! Setting pods up.
 
 use hostnic_core::attachment::NetnsPath;
-use hostnic_core::route::{Datapath, NodePlan, PodPlan, Route};
+use hostnic_core::route::{NodePlan, PodPlan, Route};
 use hostnic_core::{ErrorKind, RouteProgrammer};
 use libtest_mimic::Trial;
 use serde_json::json;
@@ -193,7 +193,7 @@ async fn own_namespace() {
 
 async fn setup_node() {
     let world = World::new().await;
-    let plan = NodePlan { datapath: Datapath::Passthrough };
+    let plan = NodePlan::Passthrough;
     world.programmer().await.setup_node(&plan).await.unwrap();
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use hostnic_core::attachment::{AttachmentKey, NetnsPath};
 use hostnic_core::id::MacAddr;
-use hostnic_core::route::{Datapath, PodPlan, Route};
+use hostnic_core::route::{PodDatapath, PodPlan, Route};
 use hostnic_netlink::link::VethEnd;
 use hostnic_netlink::{Connection, NamedNetns, NetlinkProgrammer};
 use serde_json::Value;
@@ -75,7 +75,7 @@ pub(crate) fn plan(pod: &NamedNetns, container: &str, mac: &str) -> PodPlan {
         ifname: "eth0".parse().unwrap(),
     };
     PodPlan {
-        datapath: Datapath::Passthrough,
+        datapath: PodDatapath::Passthrough,
         mark: key.mark(),
         netns: NetnsPath::new(pod.path()).unwrap(),
         sandbox: pod.open().unwrap().sandbox(),

@@ -38,6 +38,10 @@ impl RouteProgrammer for Kernel {
         self.single(KernelOperation::SetupNode, &"for passthrough").await?.end(())
     }
 
+    async fn check_node(&self, _plan: &NodePlan) -> Result<Vec<Drift>> {
+        Ok(Vec::new())
+    }
+
     async fn sandbox(&self, netns: &NetnsPath) -> Result<Sandbox> {
         let course = self.single(KernelOperation::Sandbox, netns).await?;
         let refuse = |kind| Error::new(kind, KernelOperation::Sandbox.verb(), netns);

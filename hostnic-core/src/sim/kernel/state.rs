@@ -366,7 +366,7 @@ impl Links {
                 })
             })
         });
-        KernelView { host: host.collect(), pods: pods.collect() }
+        KernelView { host: host.collect(), pods: pods.collect(), ..KernelView::default() }
     }
 }
 

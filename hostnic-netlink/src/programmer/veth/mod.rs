@@ -1,0 +1,111 @@
+//! Pods behind veths, each with a NIC of its own that stays in the node's namespace.
+//!
+//! What the pod sends is routed by the NIC's own table, so that it leaves by the NIC that its address belongs to. The NIC
+//! answers ARP for the pod by a proxy entry. To ask by ARP itself, the NIC has the pod's address too, as the cloud lets
+//! no other sender pass; the route by which the kernel would then take the pod's packets for the node's own is deleted.
+
+mod hairpin;
+mod marks;
+pub(super) mod node;
+mod plan;
+mod planned;
+mod program;
+mod state;
+pub(super) mod survey;
+mod undo;
+
+use hostnic_core::attachment::AttachmentMark;
+use hostnic_core::route::{Drift, PodLink};
+use hostnic_core::{Error, ErrorKind, Result};
+
+use super::node::Node;
+use super::pod::Pod;
+use super::{missing, told};
+use crate::link::LinkIndex;
+use plan::{Beginning, differences};
+pub(super) use planned::Planned;
+use program::Programming;
+use state::State;
+pub(super) use undo::{Silenced, Target, silence, tear_down};
+
+/// How often what is there is compared with the plan: putting one thing right can undo another, as setting a link down
+/// takes its routes away.
+const ROUNDS: usize = 3;
+
+/// What a link is called whose name another one takes, before its number in the node.
+const ASIDE: &str = "hnx";
+
+/// The name of the link with that number when its own name is to be free.
+fn aside(link: LinkIndex) -> String {
+    format!("{ASIDE}{}", link.0)
+}
+
+/// Makes the pod's interface as planned. `hint` is where the NIC was last seen.
+pub(super) async fn set_up(
+    node: &Node,
+    planned: &Planned<'_>,
+    pod: &Pod,
+    hint: Option<LinkIndex>,
+) -> Result<PodLink> {
+    let beginning = state::begin(node, planned, pod, hint).await?;
+    let programming = Programming { node, planned, pod };
+    let mtu = match beginning {
+        Beginning::Fresh(nic, loopback_up) => match programming.make(nic, loopback_up).await {
+            Ok(mtu) => mtu,
+            Err(error) => {
+                return Err(told(error, tear_down(node, &Target::planned(planned)).await.map(drop)));
+            }
+        },
+        Beginning::Present => repair(&programming).await?,
+        Beginning::Supersede(older) => {
+            programming.put_aside(older).await?;
+            repair(&programming).await?
+        }
+    };
+    Ok(PodLink { mac: planned.pod_mac, mtu })
+}
+
+/// Puts right what differs, and returns the MTU of the pod's interface. What was right before stays so even when this
+/// fails: pods that run are repaired by it.
+async fn repair(programming: &Programming<'_>) -> Result<u32> {
+    let Programming { node, planned, pod } = programming;
+    for _ in 0..ROUNDS {
+        let state = State::read(node, planned, Some(pod)).await?.ok_or_else(|| planned.absent())?;
+        let missing = differences(planned, &state);
+        if missing.is_empty() {
+            return Ok(planned.mtu(&state.nic));
+        }
+        programming.put_right(&state, &missing).await?;
+    }
+    let state = State::read(node, planned, Some(pod)).await?.ok_or_else(|| planned.absent())?;
+    match differences(planned, &state).first() {
+        None => Ok(planned.mtu(&state.nic)),
+        Some(left) => {
+            let left = left.drift(planned);
+            Err(Error::new(
+                ErrorKind::Transient,
+                "set up",
+                format!("{} in {}", planned.plan.ifname, planned.plan.netns),
+            )
+            .detail(format!("{left}; somebody else changes it, too")))
+        }
+    }
+}
+
+/// How the pod differs from its plan. `pod` is `None` where its namespace is gone.
+pub(super) async fn check(node: &Node, planned: &Planned<'_>, pod: Option<&Pod>) -> Result<Vec<Drift>> {
+    let mut drifts = Vec::new();
+    if pod.is_none() {
+        drifts.push(missing(format!("network namespace {}", planned.plan.netns)));
+    }
+    match State::read(node, planned, pod).await? {
+        None => drifts.push(missing(format!("NIC {}", planned.plan.mac))),
+        Some(state) => drifts.extend(differences(planned, &state).iter().map(|d| d.drift(planned))),
+    }
+    Ok(drifts)
+}
+
+/// Whether `link` carries the mark as that part of an attachment.
+fn is_part(link: &crate::link::Link, mark: &AttachmentMark, part: super::alias::Part) -> bool {
+    super::alias::Alias::of(link).is_some_and(|alias| alias.mark == *mark && alias.part == part)
+}

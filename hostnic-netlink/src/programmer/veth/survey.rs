@@ -1,0 +1,54 @@
+//! What the node and its pods' namespaces tell of pods behind veths.
+
+use std::collections::BTreeMap;
+
+use hostnic_core::Result;
+use hostnic_core::attachment::{AttachmentMark, IfName};
+use hostnic_core::route::{MarkedVeth, MarkedVethEnd, NicTable};
+
+use super::super::alias::{Alias, Part};
+use super::super::node::Node;
+
+/// All pods of which the node or a namespace has something. `ends` are the links that were found in pods.
+pub(in crate::programmer) async fn veths(node: &Node, ends: Vec<MarkedVethEnd>) -> Result<Vec<MarkedVeth>> {
+    let connection = node.connection().await?;
+    let (links, addresses) = futures::try_join!(connection.links(), connection.addresses())?;
+    let mut found: BTreeMap<AttachmentMark, MarkedVeth> = BTreeMap::new();
+    for link in &links {
+        let Some(alias) = Alias::of(link) else { continue };
+        let veth = found.entry(alias.mark.clone()).or_insert_with(|| nothing_of(&alias.mark));
+        match alias.part {
+            Part::Nic => {
+                let of_nic = addresses.iter().filter(|address| address.link == link.index);
+                let ips = of_nic.map(|address| address.address.addr()).filter(|address| address.is_ipv4());
+                veth.nic = link.mac;
+                veth.table = NicTable::of_link(&link.name);
+                veth.addresses = ips.collect();
+                veth.silenced |= alias.silenced;
+            }
+            Part::HostEnd => {
+                veth.silenced |= alias.silenced;
+                veth.host_ifname = IfName::new(&link.name).ok();
+            }
+            Part::Moved | Part::PodEnd => {}
+        }
+    }
+    for end in ends {
+        let veth = found.entry(end.mark.clone()).or_insert_with(|| nothing_of(&end.mark));
+        veth.pod = Some(end);
+    }
+    found.retain(|_, veth| veth.nic.is_some() || veth.host_ifname.is_some() || veth.pod.is_some());
+    Ok(found.into_values().collect())
+}
+
+fn nothing_of(mark: &AttachmentMark) -> MarkedVeth {
+    MarkedVeth {
+        mark: mark.clone(),
+        nic: None,
+        table: None,
+        addresses: Vec::new(),
+        host_ifname: None,
+        pod: None,
+        silenced: false,
+    }
+}

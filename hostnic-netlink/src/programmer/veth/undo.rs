@@ -1,0 +1,221 @@
+//! Takes away what is there of a pod behind a veth.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures::future::join_all;
+use hostnic_core::attachment::AttachmentMark;
+use hostnic_core::id::MacAddr;
+use hostnic_core::route::{NicTable, SilencedPod};
+use hostnic_core::{ErrorKind, Result};
+
+use super::super::alias::{Alias, Part, own_mtu};
+use super::super::node::Node;
+use super::super::pod::FREED_NAME;
+use super::planned::{Planned, macs};
+use super::{aside, hairpin, is_part};
+use crate::address::Address;
+use crate::connection::Connection;
+use crate::link::{Link, LinkChange};
+use crate::neighbour::{Neighbour, NeighbourEntry};
+use crate::rule::Rule;
+
+/// The group of veths whose pods are gone, "hnx" in the bytes of its number.
+pub(super) const DOOMED: u32 = u32::from_be_bytes(*b"\0hnx");
+
+/// Which pod is to be taken down.
+#[derive(Debug, Clone)]
+pub(in crate::programmer) struct Target {
+    mark: AttachmentMark,
+    /// Where the plan is known: the NIC, which is found by its MAC address and name when somebody took its mark away.
+    nic: Option<(MacAddr, NicTable)>,
+}
+
+impl Target {
+    /// The pod of a plan.
+    pub(in crate::programmer) fn planned(planned: &Planned<'_>) -> Self {
+        let nic = (planned.plan.mac, planned.veth.table);
+        Self { mark: planned.plan.mark.clone(), nic: Some(nic) }
+    }
+
+    /// The pod of an attachment of which no more is known.
+    pub(in crate::programmer) fn marked(mark: &AttachmentMark) -> Self {
+        Self { mark: mark.clone(), nic: None }
+    }
+
+    fn is_unmarked_nic(&self, link: &Link) -> bool {
+        self.nic.is_some_and(|(mac, table)| {
+            link.mac == Some(mac) && NicTable::of_link(&link.name) == Some(table) && link.mark().is_none()
+        })
+    }
+}
+
+/// What the node has of an attachment.
+struct Parts {
+    nic: Option<Link>,
+    host_end: Option<Link>,
+}
+
+impl Parts {
+    async fn find(connection: &Connection, target: &Target) -> Result<Self> {
+        let mark = &target.mark;
+        let (host_mac, _) = macs(mark)?;
+        let links = connection.links().await?;
+        let unmarked = |link: &Link| link.mac == Some(host_mac) && link.mark().is_none();
+        let host_end = |link: &&Link| is_part(link, mark, Part::HostEnd) || unmarked(link);
+        Ok(Self {
+            nic: links
+                .iter()
+                .find(|link| is_part(link, mark, Part::Nic) || target.is_unmarked_nic(link))
+                .cloned(),
+            host_end: links.iter().find(host_end).cloned(),
+        })
+    }
+
+    fn is_empty(&self) -> bool {
+        self.nic.is_none() && self.host_end.is_none()
+    }
+}
+
+/// Ends the traffic of a pod and frees the name of its veth in the node; false when nothing of it is there.
+///
+/// The rules stay until the NIC is down: they drop what still comes for the pod.
+pub(in crate::programmer) async fn silence(node: &Node, target: &Target) -> Result<bool> {
+    let connection = node.connection().await?;
+    let parts = Parts::find(&connection, target).await?;
+    let alias =
+        |part, own_mtu| Alias { mark: target.mark.clone(), part, own_mtu, silenced: true }.to_string();
+    let host_end = async {
+        let Some(link) = &parts.host_end else { return Ok(()) };
+        let (name, alias) = (aside(link.index), alias(Part::HostEnd, None));
+        // Two messages: kernels before 6.2 do not rename a link that is up.
+        let down = connection.change_link(link.index, LinkChange::new().down());
+        let doomed = LinkChange::new().rename(&name).group(DOOMED).alias(&alias);
+        let doomed = connection.change_link(link.index, doomed);
+        let (down, doomed) = futures::join!(down, doomed);
+        unless_gone(down.and(doomed))
+    };
+    let nic = async {
+        let Some(link) = &parts.nic else { return Ok(()) };
+        let alias = alias(Part::Nic, Some(own_mtu(link)));
+        unless_gone(connection.change_link(link.index, LinkChange::new().alias(&alias)).await)
+    };
+    let (host_end, nic) = futures::join!(host_end, nic);
+    host_end.and(nic)?;
+    Ok(!parts.is_empty())
+}
+
+/// Leaves the NIC bare, and deletes the veth. Gives back the NIC's MAC address.
+async fn give_back(node: &Node, target: &Target) -> Result<Option<MacAddr>> {
+    let connection = node.connection().await?;
+    let parts = Parts::find(&connection, target).await?;
+    let freed = match &parts.nic {
+        Some(nic) => unless_gone(bare(node, &connection, nic).await).map(|()| nic.mac),
+        None => Ok(None),
+    };
+    delete_doomed(node).await?;
+    freed
+}
+
+/// Does all of it.
+pub(in crate::programmer) async fn tear_down(node: &Node, target: &Target) -> Result<Option<MacAddr>> {
+    match silence(node, target).await? {
+        true => give_back(node, target).await,
+        false => Ok(None),
+    }
+}
+
+/// Makes a NIC one like any other: down, without addresses, routes, rules and our mark, and under a name that is free.
+async fn bare(node: &Node, connection: &Connection, nic: &Link) -> Result<()> {
+    // What is set down loses its routes.
+    connection.change_link(nic.index, LinkChange::new().down()).await?;
+    let (addresses, rules) = futures::try_join!(connection.addresses_of(nic.index), connection.rules())?;
+    let addresses: Vec<Address> =
+        addresses.into_iter().filter(|address| address.address.addr().is_ipv4()).collect();
+    let ours = rules.into_iter().filter(|listed| listed.is_ours()).map(|listed| listed.rule);
+    let rules: Vec<Rule> = ours.filter(|rule| concerns(rule, nic, &addresses)).collect();
+    let deleted = join_all(rules.iter().map(|rule| connection.delete_rule(rule))).await;
+    deleted.into_iter().collect::<Result<()>>()?;
+    let mut pods = Vec::new();
+    for address in &addresses {
+        let ip = address.address.addr();
+        let proxy = Neighbour { link: nic.index, address: ip, entry: NeighbourEntry::Proxy };
+        connection.delete_neighbour(&proxy).await?;
+        connection.delete_address(address).await?;
+        if let IpAddr::V4(pod) = ip {
+            pods.push(hairpin::element(pod));
+        }
+    }
+    forget(node, &pods).await?;
+    // The mark goes last: until then this can be done again.
+    let free = LinkChange::new().rename(FREED_NAME).alias("").mtu(own_mtu(nic));
+    connection.change_link(nic.index, free).await
+}
+
+/// Takes pods out of the set, where there is one.
+async fn forget(node: &Node, pods: &[crate::nft::Element]) -> Result<()> {
+    match hairpin::remove(node, pods).await {
+        Err(error) if error.kind() == ErrorKind::Unsupported => Ok(()),
+        done => done,
+    }
+}
+
+/// Whether a rule of ours is about the NIC: by its name, its table or its addresses.
+fn concerns(rule: &Rule, nic: &Link, addresses: &[Address]) -> bool {
+    let table = NicTable::of_link(&nic.name).map(NicTable::number);
+    let is_address = |prefix: Option<ipnet::IpNet>| {
+        prefix.is_some_and(|prefix| addresses.iter().any(|address| address.address.addr() == prefix.addr()))
+    };
+    rule.came_in_by.as_deref() == Some(&nic.name)
+        || (table.is_some() && rule.action.table() == table)
+        || is_address(rule.source)
+        || is_address(rule.destination)
+}
+
+/// Deletes the veths whose pods are gone, all at once: one after the other each takes the kernel some 20 ms.
+pub(super) async fn delete_doomed(node: &Node) -> Result<()> {
+    let connection = node.connection().await?;
+    let links = connection.links().await?;
+    let doomed = links.iter().filter(|link| link.group == DOOMED);
+    let (ours, foreign): (Vec<_>, Vec<_>) = doomed
+        .partition(|link| Alias::of(link).is_some_and(|alias| alias.part == Part::HostEnd && alias.silenced));
+    if ours.is_empty() {
+        return Ok(());
+    }
+    for link in foreign {
+        tracing::warn!(
+            link = link.name,
+            "somebody else's link is taken out of the group of ours to be deleted"
+        );
+        unless_gone(connection.change_link(link.index, LinkChange::new().group(0)).await)?;
+    }
+    connection.delete_group(DOOMED).await
+}
+
+fn unless_gone(done: Result<()>) -> Result<()> {
+    match done {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        done => done,
+    }
+}
+
+/// A pod behind a veth between its silencing and its NIC's freedom.
+#[derive(Debug)]
+pub(in crate::programmer) struct Silenced {
+    node: Arc<Node>,
+    target: Target,
+}
+
+impl Silenced {
+    pub(in crate::programmer) fn new(node: Arc<Node>, target: Target) -> Self {
+        Self { node, target }
+    }
+}
+
+#[async_trait]
+impl SilencedPod for Silenced {
+    async fn give_back(&mut self) -> Result<()> {
+        give_back(&self.node, &self.target).await.map(drop)
+    }
+}
