@@ -80,6 +80,7 @@ mock! {
         async fn sandbox(&self, netns: &NetnsPath) -> Result<Sandbox>;
         async fn wait_for_nic(&self, mac: MacAddr) -> Result<HostLink>;
         async fn setup_pod(&self, plan: &PodPlan) -> Result<PodLink>;
+        async fn announce_pod(&self, plan: &PodPlan) -> Result<()>;
         async fn check_pod(&self, plan: &PodPlan) -> Result<Vec<Drift>>;
         async fn silence_pod(&self, plan: &PodPlan) -> Result<Option<Box<dyn SilencedPod>>>;
         async fn teardown_pod(&self, plan: &PodPlan) -> Result<()>;

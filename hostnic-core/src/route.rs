@@ -255,6 +255,13 @@ pub trait RouteProgrammer: Send + Sync + Debug {
     /// that name.
     async fn setup_pod(&self, plan: &PodPlan) -> Result<PodLink>;
 
+    /// Tells the subnet once more which NIC has the pod's address, for those who missed it when the pod was set up. No
+    /// effect for a pod that its NIC was moved into.
+    ///
+    /// # Errors
+    /// `NotFound` when the NIC is not in the node.
+    async fn announce_pod(&self, plan: &PodPlan) -> Result<()>;
+
     /// How the pod differs from the plan; empty when it does not.
     async fn check_pod(&self, plan: &PodPlan) -> Result<Vec<Drift>>;
 

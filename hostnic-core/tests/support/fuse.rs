@@ -132,6 +132,9 @@ impl RouteProgrammer for Fused<dyn RouteProgrammer> {
     async fn setup_pod(&self, plan: &PodPlan) -> Result<PodLink> {
         self.fuse.through(self.inner.setup_pod(plan)).await
     }
+    async fn announce_pod(&self, plan: &PodPlan) -> Result<()> {
+        self.fuse.through(self.inner.announce_pod(plan)).await
+    }
     async fn check_pod(&self, plan: &PodPlan) -> Result<Vec<Drift>> {
         self.fuse.through(self.inner.check_pod(plan)).await
     }

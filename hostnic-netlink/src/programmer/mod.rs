@@ -219,6 +219,13 @@ impl RouteProgrammer for NetlinkProgrammer {
         link
     }
 
+    async fn announce_pod(&self, plan: &PodPlan) -> Result<()> {
+        match offered(plan)? {
+            None => Ok(()),
+            Some(_) => veth::announce(&self.node, plan.mac, self.arrivals.hint(plan.mac)).await,
+        }
+    }
+
     async fn check_pod(&self, plan: &PodPlan) -> Result<Vec<Drift>> {
         let veth = offered(plan)?;
         let netns = match (self.pod(plan).await, &veth) {

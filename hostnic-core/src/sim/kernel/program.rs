@@ -85,6 +85,10 @@ impl RouteProgrammer for Kernel {
         }
     }
 
+    async fn announce_pod(&self, _plan: &PodPlan) -> Result<()> {
+        Ok(())
+    }
+
     async fn check_pod(&self, plan: &PodPlan) -> Result<Vec<Drift>> {
         let course = self.single(KernelOperation::CheckPod, &plan.netns).await?;
         let drift = self.lock().links.drift(plan);

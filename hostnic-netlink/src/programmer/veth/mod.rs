@@ -15,13 +15,14 @@ pub(super) mod survey;
 mod undo;
 
 use hostnic_core::attachment::AttachmentMark;
+use hostnic_core::id::MacAddr;
 use hostnic_core::route::{Drift, PodLink};
 use hostnic_core::{Error, ErrorKind, Result};
 
 use super::node::Node;
 use super::pod::Pod;
 use super::{missing, told};
-use crate::link::LinkIndex;
+use crate::link::{LinkChange, LinkIndex};
 use plan::{Beginning, differences};
 pub(super) use planned::Planned;
 use program::Programming;
@@ -90,6 +91,12 @@ async fn repair(programming: &Programming<'_>) -> Result<u32> {
             .detail(format!("{left}; somebody else changes it, too")))
         }
     }
+}
+
+/// Lets the kernel announce the NIC's address: it does so whenever the NIC's MAC address is set, also to what it was.
+pub(super) async fn announce(node: &Node, mac: MacAddr, hint: Option<LinkIndex>) -> Result<()> {
+    let nic = node.nic(mac, hint).await?;
+    node.change(nic.index, LinkChange::new().mac(mac)).await
 }
 
 /// How the pod differs from its plan. `pod` is `None` where its namespace is gone.

@@ -1,6 +1,6 @@
 //! Setting up the node and pods behind veths.
 
-use hostnic_core::route::{Hairpin, NodePlan};
+use hostnic_core::route::{Hairpin, NodePlan, Route};
 use hostnic_core::{ErrorKind, RouteProgrammer};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
@@ -14,6 +14,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("a_veth_pod_has_exactly_what_it_needs", exactly),
         trial("a_node_for_veth_pods_has_exactly_what_it_needs", node),
         trial("setting_veth_pods_up_again_changes_nothing", again),
+        trial("a_veth_pod_has_the_mtu_and_routes_of_its_plan", mtu_and_routes),
+        trial("a_veth_pods_address_is_announced", announced),
         trial("a_veth_pod_that_cannot_be_set_up_leaves_nothing", taken_back),
         trial("what_others_have_is_not_taken_for_a_veth_pod", refused),
         trial("a_newer_veth_pod_takes_the_name_of_an_older_one", superseded),
@@ -182,13 +184,62 @@ async fn again() {
     for hairpin in [Hairpin::Off, Hairpin::On] {
         let (vpc, pods) = Vpc::with_pods("b", hairpin, &[11, 12]).await;
         let (node, pod) = (vpc.whole(), inside(&pods[0]));
+        let veth = || ip(&vpc.node, &["link", "show", "vnica11"])[0]["ifindex"].clone();
+        let made = veth();
         vpc.programmer.setup_node(&vpc.node_plan(hairpin)).await.unwrap();
         for pod in &pods {
             vpc.programmer.setup_pod(&pod.plan).await.unwrap();
         }
         assert_eq!(vpc.whole(), node);
         assert_eq!(inside(&pods[0]), pod);
+        assert_eq!(veth(), made, "the veth was made anew");
     }
+}
+
+async fn mtu_and_routes() {
+    let vpc = Vpc::new("b").await;
+    for (number, own, planned, expected) in [(11, 1500, Some(1400), 1400), (12, 1450, None, 1450)] {
+        let mut pod = vpc.pod("a", number, Hairpin::Off).await;
+        pod.plan.mtu = planned;
+        pod.plan.routes = vec![Route {
+            destination: "10.10.0.0/16".parse().unwrap(),
+            next_hop: Some("10.1.0.9".parse().unwrap()),
+        }];
+        let nic = format!(
+            "ip link set $(ip -o link | grep 52:54:00:00:01:{number:02x} | cut -d: -f2 | cut -d@ -f1)"
+        );
+        sh(&vpc.node, &format!("{nic} mtu {own}"));
+        let link = vpc.programmer.setup_pod(&pod.plan).await.unwrap();
+        assert_eq!(vpc.programmer.check_pod(&pod.plan).await.unwrap(), []);
+        let mtu = |netns, link: &str| ip(netns, &["link", "show", link])[0]["mtu"].clone();
+        let table = super::world::table("a", number);
+        assert_eq!(link.mtu, expected);
+        assert_eq!(mtu(&vpc.node, &format!("vnica{number}")), expected);
+        assert_eq!(mtu(pod.netns.path(), "eth0"), expected);
+        assert_eq!(mtu(&vpc.node, &format!("hostnic_{table}")), own);
+        let route = format!("10.10.0.0/16 via 10.1.0.9 dev hostnic_{table} proto 104 onlink");
+        assert!(routes(&vpc, table).contains(&route), "{:?}", routes(&vpc, table));
+    }
+}
+
+async fn announced() {
+    let vpc = Vpc::new("b").await;
+    vpc.programmer.setup_node(&vpc.node_plan(Hairpin::Off)).await.unwrap();
+    let pod = vpc.pod("a", 11, Hairpin::Off).await;
+    let (host, _) = vpc.host("a", 20).await;
+    // The address was somebody else's until now.
+    sh(&host, "ip neigh replace 10.1.0.11 lladdr 02:00:00:00:00:01 dev eth0 nud reachable");
+    vpc.programmer.setup_pod(&pod.plan).await.unwrap();
+    let before = (vpc.whole(), inside(&pod));
+    let known = || ip(&host, &["neigh", "show", "10.1.0.11", "dev", "eth0"])[0]["lladdr"].clone();
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(5);
+    // The bridge of the subnet passes nothing on until it has seen that the NIC is up.
+    while known() != pod.plan.mac.to_string() {
+        assert!(std::time::Instant::now() < end, "the host was not told within 5 s: {}", known());
+        vpc.programmer.announce_pod(&pod.plan).await.unwrap();
+    }
+    assert_eq!((vpc.whole(), inside(&pod)), before);
+    vpc.nothing_policed().await;
 }
 
 async fn taken_back() {
