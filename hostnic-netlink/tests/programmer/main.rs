@@ -1,7 +1,7 @@
 //! What the programmer does to real links and namespaces, with `ip` and `nft` as witnesses.
 //!
 //! Everything happens in a private network: nothing of the machine is touched, and no root is needed.
-#![expect(clippy::unwrap_used, reason = "an expectation that fails is how a trial fails")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "an expectation that fails is how a trial fails")]
 
 mod arrival;
 mod check;

@@ -271,11 +271,6 @@ pub(crate) async fn speak(netns: &Path, address: &str) -> UdpSocket {
 
 /// Asks `to` until whoever listens in `answerer` has answered; returns the address that the question came from.
 pub(crate) async fn talk(asker: &Path, answerer: &Path, to: SocketAddr) -> IpAddr {
-    asked(asker, answerer, to).await.unwrap_or_else(|| panic!("no answer from {to}"))
-}
-
-/// As [`talk`]; `None` when there is no answer.
-pub(crate) async fn asked(asker: &Path, answerer: &Path, to: SocketAddr) -> Option<IpAddr> {
     let (mouth, ear) = (speak(asker, "0.0.0.0").await, listen(answerer).await);
     mouth.connect(to).await.unwrap();
     let (sender, mut seen) = tokio::sync::mpsc::unbounded_channel();
@@ -298,8 +293,8 @@ pub(crate) async fn asked(asker: &Path, answerer: &Path, to: SocketAddr) -> Opti
         }
     };
     tokio::select! {
-        asked = timeout(PATIENCE, ask) => asked.ok()?,
+        asked = timeout(PATIENCE, ask) => asked.unwrap_or_else(|_| panic!("no answer from {to}")),
         () = answer => {}
     }
-    seen.try_recv().ok()
+    seen.try_recv().unwrap()
 }
