@@ -148,10 +148,15 @@ async fn counters(nft: &Nft, table: &Table) -> Result<Vec<RuleCounter>> {
     absent_is_empty(nft.counters(table, None).await)
 }
 
-/// Where the kernel has no nftables there is nothing of ours in it; who needs it learns that from the next error.
+/// Where the kernel has no nftables, which it says in more than one way, there is nothing of ours in it; who needs it
+/// learns that when something is to be put there.
 fn absent_is_empty<T>(list: Result<Vec<T>>) -> Result<Vec<T>> {
     match list {
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Unsupported) => Ok(Vec::new()),
+        Err(error)
+            if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Unsupported | ErrorKind::Invalid) =>
+        {
+            Ok(Vec::new())
+        }
         list => list,
     }
 }

@@ -28,26 +28,33 @@ pub(super) const DOOMED: u32 = u32::from_be_bytes(*b"\0hnx");
 #[derive(Debug, Clone)]
 pub(in crate::programmer) struct Target {
     mark: AttachmentMark,
-    /// Where the plan is known: the NIC, which is found by its MAC address and name when somebody took its mark away.
-    nic: Option<(MacAddr, NicTable)>,
+    planned: Option<PlannedLinks>,
+}
+
+/// By what else the links are known where the plan is: sooner than by their marks, and when somebody took those away.
+#[derive(Debug, Clone)]
+struct PlannedLinks {
+    mac: MacAddr,
+    nic: String,
+    host_end: String,
 }
 
 impl Target {
     /// The pod of a plan.
     pub(in crate::programmer) fn planned(planned: &Planned<'_>) -> Self {
-        let nic = (planned.plan.mac, planned.veth.table);
-        Self { mark: planned.plan.mark.clone(), nic: Some(nic) }
+        let host_end = planned.veth.host_ifname.to_string();
+        let links = PlannedLinks { mac: planned.plan.mac, nic: planned.nic.clone(), host_end };
+        Self { mark: planned.plan.mark.clone(), planned: Some(links) }
     }
 
     /// The pod of an attachment of which no more is known.
     pub(in crate::programmer) fn marked(mark: &AttachmentMark) -> Self {
-        Self { mark: mark.clone(), nic: None }
+        Self { mark: mark.clone(), planned: None }
     }
 
     fn is_unmarked_nic(&self, link: &Link) -> bool {
-        self.nic.is_some_and(|(mac, table)| {
-            link.mac == Some(mac) && NicTable::of_link(&link.name) == Some(table) && link.mark().is_none()
-        })
+        let planned = |links: &PlannedLinks| link.mac == Some(links.mac) && link.name == links.nic;
+        self.planned.as_ref().is_some_and(planned) && link.mark().is_none()
     }
 }
 
@@ -59,6 +66,9 @@ struct Parts {
 
 impl Parts {
     async fn find(connection: &Connection, target: &Target) -> Result<Self> {
+        if let Some(parts) = Self::by_name(connection, target).await {
+            return Ok(parts);
+        }
         let mark = &target.mark;
         let (host_mac, _) = macs(mark)?;
         let links = connection.links().await?;
@@ -71,6 +81,16 @@ impl Parts {
                 .cloned(),
             host_end: links.iter().find(host_end).cloned(),
         })
+    }
+
+    /// Both links under the names of the plan, as they usually are; the list of a full node is long.
+    async fn by_name(connection: &Connection, target: &Target) -> Option<Self> {
+        let planned = target.planned.as_ref()?;
+        let nic = connection.link_by_name(&planned.nic);
+        let (nic, host_end) = futures::join!(nic, connection.link_by_name(&planned.host_end));
+        let nic = nic.ok().filter(|link| is_part(link, &target.mark, Part::Nic))?;
+        let host_end = host_end.ok().filter(|link| is_part(link, &target.mark, Part::HostEnd))?;
+        Some(Self { nic: Some(nic), host_end: Some(host_end) })
     }
 
     fn is_empty(&self) -> bool {
