@@ -211,10 +211,10 @@ points! {
         CompareGateways,
         /// One message to the kernel that changes a link, an address, a route or a rule. Most of the above are several.
         ChangeKernel,
-        /// The node's table of nftables, in one batch.
+        /// Tables of nftables in the node, in one batch.
         ChangeFilter,
-        /// The node forwards.
-        LetNodeForward,
+        /// A setting of the whole node, such as that it forwards.
+        ChangeSetting,
     }
     Answer {
         /// To an ADD.

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use std::{fs, io};
 
 use hostnic_core::id::MacAddr;
-use hostnic_core::point::Points;
+use hostnic_core::point::{Point, Points};
 use hostnic_core::route::HostLink;
 use hostnic_core::{Error, ErrorKind, Result};
 use tokio::sync::watch;
@@ -17,6 +18,7 @@ use super::survey::link_local;
 use crate::connection::Connection;
 use crate::link::{Link, LinkChange, LinkIndex};
 use crate::netns::Netns;
+use crate::nft::{Batch, Nft};
 use crate::route::{KernelRoute, MAIN_TABLE};
 use crate::watch::{LinkEvent, LinkEvents};
 
@@ -71,6 +73,18 @@ impl Node {
     /// done or refused, also those whose answer nobody waited for.
     pub(super) async fn check(&self) -> Result<()> {
         self.connection().await?.link(LinkIndex::LOOPBACK).await.map(drop)
+    }
+
+    /// Carries out a batch of nftables in the node.
+    pub(super) async fn filter(&self, batch: Batch) -> Result<()> {
+        let nft = Nft::new(self.netns.try_clone()?);
+        self.points.pass(Point::ChangeFilter, || nft.apply(batch)).await
+    }
+
+    /// Writes a setting of the whole node, a file below /proc/sys, unless that is read-only.
+    pub(super) async fn write_setting(&self, path: String, value: &'static str) -> Result<io::Result<()>> {
+        let write = || self.netns.run(move || fs::write(path, value));
+        self.points.pass(Point::ChangeSetting, write).await
     }
 
     /// Changes a link of the node.

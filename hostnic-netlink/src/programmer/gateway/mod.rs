@@ -9,7 +9,6 @@ mod plan;
 use std::fs;
 use std::sync::Arc;
 
-use hostnic_core::point::Point;
 use hostnic_core::route::{Drift, GatewayPlan};
 use hostnic_core::{Error, ErrorKind, Result};
 
@@ -116,11 +115,7 @@ async fn put_right(
         Difference::Down(_, link) => change(*link, LinkChange::new().up()).await,
         Difference::Route(route) => connection.replace_route(route).await,
         Difference::Rule(rule) => connection.add_rule(rule).await,
-        Difference::Filter => {
-            let (nft, batch) =
-                (Nft::new(node.netns().try_clone()?), plan::filter(plans, state).replacement());
-            node.points().pass(Point::ChangeFilter, || nft.apply(batch)).await
-        }
+        Difference::Filter => node.filter(plan::filter(plans, state).replacement()).await,
     }
 }
 
@@ -153,9 +148,7 @@ fn taken(error: Error, own: &hostnic_core::route::OwnGateway) -> Error {
 
 /// Lets the node forward. Nothing else of the node is changed for its gateways.
 async fn forward(node: &Node) -> Result<()> {
-    let write = || node.netns().run(|| fs::write(FORWARD, "1"));
-    let written = node.points().pass(Point::LetNodeForward, write).await?;
-    written.map_err(|error| {
+    node.write_setting(FORWARD.to_owned(), "1").await?.map_err(|error| {
         Error::new(ErrorKind::Unauthorised, "set", "net.ipv4.ip_forward")
             .detail("it is 0, and so the node forwards nothing for its pods; set it to 1 with sysctl")
             .source(error)

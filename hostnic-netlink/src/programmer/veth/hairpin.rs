@@ -70,16 +70,15 @@ pub(super) async fn add(node: &Node, pod: Ipv4Addr) -> Result<()> {
     let table = table();
     let mut batch = Batch::new();
     batch.add_table(&table).add_set(&table, &set()).add_elements(&table, PODS, &[element(pod)]);
-    Nft::new(node.netns().try_clone()?).apply(batch).await
+    node.filter(batch).await
 }
 
 /// Takes elements out, whether or not they are there.
 pub(super) async fn remove(node: &Node, elements: &[Element]) -> Result<()> {
-    let nft = Nft::new(node.netns().try_clone()?);
     for element in elements {
         let mut batch = Batch::new();
         batch.delete_elements(&table(), PODS, std::slice::from_ref(element));
-        match nft.apply(batch).await {
+        match node.filter(batch).await {
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             done => done?,
         }

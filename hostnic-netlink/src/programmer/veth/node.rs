@@ -221,7 +221,6 @@ fn rules(plan: &VethNode) -> Vec<Rule> {
 }
 
 async fn put_right(node: &Node, plan: &NodePlan, difference: &Difference) -> Result<()> {
-    let apply = |batch: Batch| async { Nft::new(node.netns().try_clone()?).apply(batch).await };
     match difference {
         Difference::Setting(setting) => set(node, *setting).await,
         Difference::StrayRule(rule) => node.connection().await?.delete_rule(rule).await,
@@ -231,21 +230,20 @@ async fn put_right(node: &Node, plan: &NodePlan, difference: &Difference) -> Res
                 NodePlan::Veth(veth) => marks::rules(veth),
                 _ => Rules::default(),
             };
-            apply(marks::replacement(&rules)).await
+            node.filter(marks::replacement(&rules)).await
         }
-        Difference::Hairpin(mark) => apply(hairpin::replacement(*mark)).await,
+        Difference::Hairpin(mark) => node.filter(hairpin::replacement(*mark)).await,
         Difference::NoHairpin => {
             let mut batch = Batch::new();
             batch.delete_table(&hairpin::table());
-            apply(batch).await
+            node.filter(batch).await
         }
         Difference::StrayPods(elements) => hairpin::remove(node, elements).await,
     }
 }
 
 async fn set(node: &Node, setting: Setting) -> Result<()> {
-    let written = node.netns().run(move || fs::write(setting.path(), setting.value)).await?;
-    written.map_err(|error| {
+    node.write_setting(setting.path(), setting.value).await?.map_err(|error| {
         Error::new(ErrorKind::Unauthorised, "set", setting.name)
             .detail(format!("pods behind veths need it to be {}; set it with sysctl", setting.value))
             .source(error)
