@@ -161,6 +161,7 @@ async fn del_after_loss() {
     for compared in [false, true] {
         let pod = host.pod("c1").await;
         let mac = added(&host, &pod).await;
+        host.until_at_rest().await;
         host.stop().await;
         std::fs::remove_file(host.store()).unwrap();
         host.start_cold(&world.cloud).await;
@@ -184,6 +185,8 @@ async fn finished_after_loss() {
     let pod = host.pod("c1").await;
     let mac = added(&host, &pod).await;
     let plan = host.leases()[0].plan.clone();
+    // A NIC on its way in would be found by a later comparison only.
+    host.until_at_rest().await;
     host.stop().await;
     // As a daemon leaves it that is killed just after its answer.
     drop(host.programmer().await.silence_pod(&plan).await.unwrap().unwrap());
@@ -202,6 +205,7 @@ async fn kept_after_loss() {
     let pod = host.pod("c1").await;
     let result = host.call("ADD", &pod).succeeds().await;
     let given = pod.agrees_with(&result);
+    host.until_at_rest().await;
     host.stop().await;
     std::fs::remove_file(host.store()).unwrap();
     host.start(&world.cloud).await;
