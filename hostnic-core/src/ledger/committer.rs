@@ -73,9 +73,8 @@ async fn fall_back(
     go_back(shared, store).await;
     // Only now: whoever hears of the failure must find the old state, not the refused one.
     for commit in batch.drain(..) {
-        let refused = Error::new(error.kind(), "write", "the state store").detail(format!(
-            "{error}; what was asked for is not done; free some disk space or look at the disk, then try again"
-        ));
+        let refused = Error::new(error.kind(), "record", "what was asked for")
+            .detail(format!("it is not done; look at the disk, then try again: {}", error.chain()));
         drop(commit.done.send(Err(refused)));
     }
 }
