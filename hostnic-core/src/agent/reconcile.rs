@@ -133,6 +133,7 @@ async fn compare_once(
     suspicions: &mut Suspicions,
     with_cloud: Option<Scope>,
 ) -> Result<Vec<Finding>> {
+    let known_before: BTreeSet<NicId> = inner.ledger.read(|state| state.nics.keys().cloned().collect());
     let evidence = match with_cloud {
         // What was suspicious once is looked at again, whatever the turn.
         Some(scope) => gather(inner, scope, !suspicions.is_empty()).await.map(Some),
@@ -155,6 +156,8 @@ async fn compare_once(
         let busy_leases: BTreeSet<AttachmentMark> = moved.chain(under_way).cloned().collect();
         let freed = state.nics.values().filter(|nic| nic.freed_since(looked));
         busy_nics.extend(freed.map(|nic| nic.id.clone()));
+        // What was given back since we began to look may be in the lists still: it is no stray.
+        busy_nics.extend(known_before.into_iter().filter(|nic| !state.nics.contains_key(nic)));
         let seen = Observation {
             now: inner.now(),
             state,
