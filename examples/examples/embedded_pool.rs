@@ -9,6 +9,7 @@ use std::time::Duration;
 use hostnic_core::agent::{AddRequest, Agent, AgentConfig, AgentParts, ByHost, DelRequest};
 use hostnic_core::attachment::{AttachmentKey, NetnsPath};
 use hostnic_core::clock::{Clock, SystemClock};
+use hostnic_core::pods::PodWishes;
 use hostnic_core::pool::PoolConfig;
 use hostnic_core::sim::{Cloud, Durations, Kernel};
 use hostnic_core::store::MemoryStore;
@@ -43,6 +44,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             key: key.clone(),
             netns: netns.clone(),
             pod: None,
+            wishes: PodWishes::default(),
             routes: Vec::new(),
             by_host: ByHost::default(),
             mtu: None,

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::attachment::{AttachmentKey, AttachmentMark, PodRef};
 use crate::error::Result;
 use crate::id::{MacAddr, NicId, SubnetId};
+use crate::pods::NicWish;
 
 /// Who wants an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +20,8 @@ pub struct LeaseRequest {
     pub key: AttachmentKey,
     /// The pod, where the runtime told.
     pub pod: Option<PodRef>,
+    /// Which NIC is to carry it.
+    pub nic: NicWish,
     /// How long to wait for an address that is on its way.
     pub patience: Duration,
 }
@@ -56,7 +59,7 @@ pub trait Ipam: Send + Sync + Debug {
     ///
     /// # Errors
     /// `Exhausted` or `Quota` when none is free and none can be made, `Throttled`, `Unauthorised` or `Transient` when the
-    /// cloud is the reason; the detail is fit to be shown to the pod's owner.
+    /// cloud is the reason, `Unsupported` for a wish that is not served here; the detail is fit to be shown to the pod's owner.
     async fn allocate(&self, request: &LeaseRequest) -> Result<Lease>;
 
     /// Takes the address back. `used` says whether anybody may have seen the address in use: if so it cools

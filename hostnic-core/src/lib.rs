@@ -17,6 +17,7 @@ pub mod layer;
 pub mod ledger;
 #[cfg(feature = "mock")]
 pub mod mock;
+pub mod pods;
 pub mod point;
 pub mod policy;
 pub mod pool;

@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use hostnic_core::agent::{Agent, AgentParts};
 use hostnic_core::ipam::LeaseRequest;
 use hostnic_core::ledger::{AddressState, LeaseState, Ledger, NicState, State, Write};
+use hostnic_core::pods::NicWish;
 use hostnic_core::policy::PolicyName;
 use hostnic_core::pool::{Pool, PoolConfig, PoolParts};
 use hostnic_core::provider::Capabilities;
@@ -104,7 +105,12 @@ async fn a_cloud_with_eight_addresses_on_a_nic_runs_through_the_same_pool() {
     let ledger = Arc::new(Ledger::open(store).await.unwrap());
     let pool = Pool::start(PoolParts { provider, programmer, ledger, clock, seed }, config).unwrap();
     pool.settle();
-    let request = |n| LeaseRequest { key: Pod::named(&format!("p{n}")).key, pod: None, patience: secs(60) };
+    let request = |n| LeaseRequest {
+        key: Pod::named(&format!("p{n}")).key,
+        pod: None,
+        nic: NicWish::Any,
+        patience: secs(60),
+    };
     let requests: Vec<_> = (0..20).map(request).collect();
     let leases = futures::future::join_all(requests.iter().map(|request| pool.allocate(request))).await;
     let leases: Vec<_> = leases.into_iter().map(Result::unwrap).collect();

@@ -55,6 +55,7 @@ impl Facts {
     pub(crate) fn mode_name(&self) -> &'static str {
         match self.mode {
             Datapath::Passthrough => "passthrough",
+            Datapath::Veth => "veth",
             _ => "",
         }
     }

@@ -11,6 +11,7 @@ use hostnic_cni::error::{CniError, Code};
 use hostnic_core::agent::{AddRequest, ByHost, CheckRequest, DelRequest, GcRequest};
 use hostnic_core::attachment::AttachmentKey;
 use hostnic_core::ledger::LeaseRecord;
+use hostnic_core::pods::PodWishes;
 use hostnic_core::route::Route;
 use hostnic_core::{Error, ErrorKind};
 
@@ -85,6 +86,7 @@ impl NodeService for Service {
             key: request.key,
             netns: request.netns,
             pod: request.pod,
+            wishes: PodWishes::default(),
             mtu: request.mtu.map(hostnic_cni::contract::Mtu::get),
             started: request.call.started_at,
             patience: request.call.remaining.saturating_sub(RESERVE),

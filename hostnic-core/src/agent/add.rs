@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ipam::{Lease, LeaseRequest};
 use crate::ledger::{LeaseRecord, LeaseState};
 use crate::point::Point;
-use crate::route::{PodLink, PodPlan};
+use crate::route::{Datapath, PodDatapath, PodLink, PodPlan};
 
 use super::request::{AddAnswer, AddRequest};
 use super::{Inner, gateway, step, undo};
@@ -22,6 +22,10 @@ pub(super) async fn add(
     cancel: CancellationToken,
 ) -> Result<AddAnswer> {
     let mark = request.key.mark();
+    if request.wishes.datapath == Some(Datapath::Veth) {
+        return Err(Error::new(ErrorKind::Unsupported, "add", &request.key)
+            .detail("this node has no pods behind veths"));
+    }
     let begun = tokio::time::Instant::now();
     let announced = inner.gates.announce_add(&mark, request.started, &cancel);
     gateway::offered(&inner, &request)?;
@@ -42,7 +46,7 @@ pub(super) async fn add(
     let lease = allocate(&inner, &request, &cancel).await?;
     request.patience = patience.saturating_sub(begun.elapsed());
     let done = async {
-        let mut plan = plan(&inner, &request, &mark, sandbox, &lease);
+        let mut plan = plan(&request, &mark, sandbox, &lease);
         gateway::resolve(&inner, &request, &mut plan, &lease.subnet, &cancel).await?;
         let link = give(&inner, &request, &plan, lease.clone(), &cancel).await?;
         Ok(AddAnswer { lease: lease.clone(), link, gateway: plan.gateway, routes: plan.routes })
@@ -114,8 +118,12 @@ async fn again(
 }
 
 async fn allocate(inner: &Inner, request: &AddRequest, cancel: &CancellationToken) -> Result<Lease> {
-    let wanted =
-        LeaseRequest { key: request.key.clone(), pod: request.pod.clone(), patience: request.patience };
+    let wanted = LeaseRequest {
+        key: request.key.clone(),
+        pod: request.pod.clone(),
+        nic: request.wishes.nic.clone(),
+        patience: request.patience,
+    };
     let allocated = tokio::select! {
         allocated = inner.ipam.allocate(&wanted) => allocated,
         () = cancel.cancelled() => Err(called_off(request)),
@@ -127,15 +135,9 @@ async fn allocate(inner: &Inner, request: &AddRequest, cancel: &CancellationToke
     allocated
 }
 
-fn plan(
-    inner: &Inner,
-    request: &AddRequest,
-    mark: &AttachmentMark,
-    sandbox: Sandbox,
-    lease: &Lease,
-) -> PodPlan {
+fn plan(request: &AddRequest, mark: &AttachmentMark, sandbox: Sandbox, lease: &Lease) -> PodPlan {
     PodPlan {
-        datapath: inner.config.datapath.into(),
+        datapath: PodDatapath::Passthrough,
         mark: mark.clone(),
         netns: request.netns.clone(),
         sandbox,

@@ -6,13 +6,17 @@ use crate::gateway::GatewayConfig;
 use crate::pool::PoolConfig;
 use crate::route::Datapath;
 
+use super::veth::VethConfig;
+
 /// The settings of an [`Agent`](super::Agent).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AgentConfig {
     /// The pool's.
     pub pool: PoolConfig,
-    /// How pods are joined to their NICs.
+    /// How pods are joined to their NICs that ask for neither way. Default passthrough.
     pub datapath: Datapath,
+    /// What pods behind veths have in common. Default `None`: there are none, and whoever asks to be one is refused.
+    pub veth: Option<VethConfig>,
     /// Whether, and how, the node keeps NICs in the subnets of its pods for them to send by. Default `None`: a request
     /// that asks for such a NIC is refused.
     pub gateways: Option<GatewayConfig>,
@@ -35,6 +39,7 @@ impl AgentConfig {
         Self {
             pool,
             datapath: Datapath::Passthrough,
+            veth: None,
             gateways: None,
             kernel_deadline: Duration::from_secs(10),
             node_sync: Duration::from_secs(60),

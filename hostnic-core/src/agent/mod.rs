@@ -19,6 +19,7 @@ mod reconcile;
 mod request;
 mod step;
 mod undo;
+mod veth;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,7 +38,7 @@ use crate::ledger::{LeaseRecord, Ledger, NicRecord};
 use crate::point::{Guarded, Point, Points};
 use crate::pool::{Cleaned, Pool, PoolParts, SubnetRoom};
 use crate::provider::NicProvider;
-use crate::route::{NodePlan, RouteProgrammer};
+use crate::route::{Datapath, NodePlan, RouteProgrammer};
 use crate::store::StateStore;
 
 pub use compare::{Evidence, Finding, Observation, Patience, Suspicions, compare};
@@ -46,6 +47,7 @@ pub use counts::{Counts, Repair};
 pub use ending::EndingCounts;
 pub use failures::FailureListener;
 pub use request::{AddAnswer, AddRequest, ByHost, CheckRequest, DelRequest, GcReport, GcRequest};
+pub use veth::{PodMtu, VethConfig, VethPrefix};
 
 use counts::Tally;
 use ending::Endings;
@@ -130,6 +132,10 @@ impl Agent {
     /// # Errors
     /// As [`Agent::start`].
     pub async fn start_probed(parts: AgentParts, config: AgentConfig, points: Points) -> Result<Self> {
+        if config.datapath == Datapath::Veth || config.veth.is_some() {
+            return Err(Error::new(ErrorKind::Unsupported, "start", "node agent")
+                .detail("pods behind veths are not made yet"));
+        }
         let gateways = config.gateways.clone().map(Gateways::new).transpose()?;
         let ledger = Arc::new(Ledger::open_probed(parts.store, points.clone()).await?);
         let pool = Arc::new(Pool::start(
@@ -160,7 +166,7 @@ impl Agent {
             recovered: watch::channel(false).0,
             nudge: Notify::new(),
         });
-        let node = NodePlan::from(inner.config.datapath);
+        let node = NodePlan::Passthrough;
         inner.kernel(Point::SetUpNode, |kernel| kernel.setup_node(&node)).await?;
         let leases = inner.ledger.read(|state| {
             state

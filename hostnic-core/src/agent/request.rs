@@ -10,6 +10,7 @@ use crate::attachment::{AttachmentKey, ContainerId, IfName, NetnsPath, NetworkNa
 use crate::clock::BootTime;
 use crate::error::Error;
 use crate::ipam::Lease;
+use crate::pods::PodWishes;
 use crate::route::{PodLink, Route};
 
 /// A pod is to get an interface.
@@ -21,6 +22,8 @@ pub struct AddRequest {
     pub netns: NetnsPath,
     /// The pod, where the runtime told.
     pub pod: Option<PodRef>,
+    /// What the pod asks for beside what the node gives to any.
+    pub wishes: PodWishes,
     /// Routes beside the default one.
     pub routes: Vec<Route>,
     /// What goes by the node itself.

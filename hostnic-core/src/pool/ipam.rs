@@ -10,6 +10,7 @@ use crate::clock::BootTime;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ipam::{Ipam, Lease, LeaseRequest};
 use crate::ledger::{AddressState, LeaseState, NicRecord, NicState, State};
+use crate::pods::NicWish;
 
 use super::inflight::Inflight;
 use super::plan::Shortage;
@@ -46,6 +47,10 @@ impl Ipam for Pool {
     }
 
     async fn allocate(&self, request: &LeaseRequest) -> Result<Lease> {
+        if request.nic != NicWish::Any {
+            return Err(Error::new(ErrorKind::Unsupported, "lease an address for", &request.key)
+                .detail("this node gives pods any NIC of its pool, and no particular one"));
+        }
         let shared = self.shared.as_ref();
         let ticket = Ticket::take(shared);
         let mut news = shared.news.subscribe();

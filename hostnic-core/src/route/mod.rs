@@ -22,6 +22,8 @@ pub use veth::{Hairpin, MarkedVeth, MarkedVethEnd, NatMark, NicTable, PodsTable,
 pub enum Datapath {
     /// The NIC itself is moved into the pod.
     Passthrough,
+    /// The NIC stays in the node, and the pod is behind a veth.
+    Veth,
 }
 
 /// A route inside a pod.
@@ -43,14 +45,6 @@ pub enum NodePlan {
     Veth(VethNode),
 }
 
-impl From<Datapath> for NodePlan {
-    fn from(datapath: Datapath) -> Self {
-        match datapath {
-            Datapath::Passthrough => Self::Passthrough,
-        }
-    }
-}
-
 /// How one pod is joined to its NIC.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -59,14 +53,6 @@ pub enum PodDatapath {
     Passthrough,
     /// The NIC stays in the node, and the pod is behind a veth.
     Veth(VethPlan),
-}
-
-impl From<Datapath> for PodDatapath {
-    fn from(datapath: Datapath) -> Self {
-        match datapath {
-            Datapath::Passthrough => Self::Passthrough,
-        }
-    }
 }
 
 /// What one pod needs.

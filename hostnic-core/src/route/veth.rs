@@ -19,6 +19,8 @@ const MAIN_TABLE: u32 = 254;
 pub struct NicTable(u32);
 
 impl NicTable {
+    /// The lowest unless told otherwise, as in the Go versions.
+    pub const FIRST: Self = Self(260);
     /// The highest: its number still fits the name of a link.
     pub const MAX: u32 = 9_999_999;
     const PREFIX: &'static str = "hostnic_";
@@ -71,6 +73,9 @@ impl From<NicTable> for u32 {
 pub struct PodsTable(u32);
 
 impl PodsTable {
+    /// One that is no NIC's, whatever their first is.
+    pub const OWN: Self = Self(NicTable::MAX + 1);
+
     /// Checks and takes a number.
     ///
     /// # Errors
@@ -109,6 +114,9 @@ impl From<PodsTable> for u32 {
 pub struct NatMark(NonZeroU32);
 
 impl NatMark {
+    /// 0x10000, as in the Go versions.
+    pub const USUAL: Self = Self(NonZeroU32::MIN.saturating_add(0xffff));
+
     /// Takes the bits; `None` for no bits at all.
     pub fn new(bits: u32) -> Option<Self> {
         NonZeroU32::new(bits).map(Self)

@@ -22,6 +22,7 @@ use hostnic_core::clock::{BootTime, Clock, TokioClock};
 use hostnic_core::cloud::{Nic, NicAttachment, NicName};
 use hostnic_core::id::{InstanceId, NicId};
 use hostnic_core::ledger::{AddressState, LeaseState, NicState, State};
+use hostnic_core::pods::PodWishes;
 use hostnic_core::policy::PolicyName;
 use hostnic_core::pool::PoolConfig;
 use hostnic_core::sim::{Call, Cloud, CloudBuilder, Durations, Kernel, Operation};
@@ -189,6 +190,7 @@ impl World {
             key: pod.key.clone(),
             netns: pod.netns.clone(),
             pod: None,
+            wishes: PodWishes::default(),
             routes: Vec::new(),
             by_host: ByHost::default(),
             mtu: None,

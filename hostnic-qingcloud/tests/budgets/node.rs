@@ -9,6 +9,7 @@ use hostnic_core::attachment::{AttachmentKey, NetnsPath};
 use hostnic_core::clock::{Clock, TokioClock};
 use hostnic_core::layer::{Concurrency, Deadline, Rate, RateLimit, RetryConfig, Stack};
 use hostnic_core::ledger::{AddressState, NicState};
+use hostnic_core::pods::PodWishes;
 use hostnic_core::pool::PoolConfig;
 use hostnic_core::sim::Kernel;
 use hostnic_core::store::MemoryStore;
@@ -97,6 +98,7 @@ impl Node {
                 key,
                 netns,
                 pod: None,
+                wishes: PodWishes::default(),
                 routes,
                 by_host: ByHost::default(),
                 mtu: None,

@@ -7,6 +7,7 @@ use futures::future::join_all;
 use hostnic_core::agent::{AddAnswer, AddRequest, ByHost, DelRequest};
 use hostnic_core::attachment::{AttachmentKey, NetnsPath};
 use hostnic_core::clock::Clock;
+use hostnic_core::pods::PodWishes;
 use hostnic_core::{ErrorKind, QuotaScope, Result};
 
 use crate::node::Node;
@@ -49,6 +50,7 @@ pub(crate) async fn add(node: &Node, name: &str) -> Pod {
         key: key.clone(),
         netns: netns.clone(),
         pod: None,
+        wishes: PodWishes::default(),
         routes: Vec::new(),
         by_host: ByHost::default(),
         mtu: None,

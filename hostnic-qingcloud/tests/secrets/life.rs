@@ -9,6 +9,7 @@ use hostnic_core::attachment::{AttachmentKey, NetnsPath};
 use hostnic_core::clock::{Clock, SystemClock};
 use hostnic_core::cloud::NicFilter;
 use hostnic_core::layer::{Backoff, Deadline, RetryConfig, Stack};
+use hostnic_core::pods::PodWishes;
 use hostnic_core::pool::PoolConfig;
 use hostnic_core::sim::{Kernel, When};
 use hostnic_core::store::MemoryStore;
@@ -140,6 +141,7 @@ async fn node(provider: Arc<QingCloudProvider>, shown: &Shown) {
         key: key.clone(),
         netns: netns.clone(),
         pod: None,
+        wishes: PodWishes::default(),
         routes,
         by_host: ByHost::default(),
         mtu: None,
