@@ -1,0 +1,149 @@
+//! The annotations of nodes and pods, and what a pod asks for by them.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use hostnic_core::id::{MacAddr, NicId, SubnetId};
+use hostnic_core::pods::{NicWish, PodWishes};
+use hostnic_core::route::Datapath;
+
+/// On a node: the vxnet that its pool draws from. On a pod: the vxnet that a NIC is made in for it.
+pub const VXNET: &str = "hostnic.network.kubesphere.io/vxnet";
+/// On a pod: the address that it wants, in the vxnet that it names or else in the node's.
+pub const IP: &str = "hostnic.network.kubesphere.io/ip";
+/// On a pod: the id of an existing NIC, attached to nothing, that it wants. It has its own subnet and address, so a pod
+/// that names one names neither vxnet nor ip.
+///
+/// By option the daemon also writes here which NIC a pod was given; [`NIC_GIVEN`] tells the two apart.
+pub const NIC: &str = "hostnic.network.kubesphere.io/nic";
+/// On a pod, beside [`NIC`]: what the daemon wrote there. Where both are equal, [`NIC`] is a fact and no wish: for the same
+/// pod in a new sandbox, and for another pod that was made from its description.
+pub const NIC_GIVEN: &str = "hostnic.network.kubesphere.io/nic-given";
+/// On a pod: how it is joined to its NIC, `passthrough` or `veth`.
+pub const TYPE: &str = "hostnic.network.kubesphere.io/type";
+
+/// Longer values are no ids or addresses. One byte more than the longest that is valid is kept, so that a value that was cut
+/// is refused as the whole one would be.
+const LONGEST: usize = 129;
+
+/// What a pod's annotations say, as they stand there; each value at most [`LONGEST`] bytes. Empty ones count as absent.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Asked {
+    vxnet: Option<Box<str>>,
+    ip: Option<Box<str>>,
+    nic: Option<Box<str>>,
+    datapath: Option<Box<str>>,
+}
+
+/// An annotation that makes no sense. Displays its name, its value and what it may be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct WrongWish {
+    annotation: &'static str,
+    value: Box<str>,
+    rule: String,
+}
+
+impl fmt::Display for WrongWish {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "annotation {} is {:?}: it must be {}", self.annotation, self.value, self.rule)
+    }
+}
+
+fn cut(value: &str) -> &str {
+    let end = (0..=LONGEST).rev().find(|end| value.is_char_boundary(*end)).unwrap_or(0);
+    value.get(..end).unwrap_or(value)
+}
+
+impl Asked {
+    /// What the annotations say of us; `None` where they say nothing.
+    pub(crate) fn read<'a>(annotations: impl IntoIterator<Item = (&'a String, &'a String)>) -> Option<Self> {
+        let mut asked = Self::default();
+        let mut given = None;
+        for (name, value) in annotations {
+            let value = value.trim();
+            let place = match name.as_str() {
+                VXNET => &mut asked.vxnet,
+                IP => &mut asked.ip,
+                NIC => &mut asked.nic,
+                NIC_GIVEN => &mut given,
+                TYPE => &mut asked.datapath,
+                _ => continue,
+            };
+            *place = (!value.is_empty()).then(|| cut(value).into());
+        }
+        if asked.nic == given {
+            asked.nic = None;
+        }
+        (asked != Self::default()).then_some(asked)
+    }
+
+    /// Whether it names a NIC: then that annotation is the user's, and not written.
+    pub(crate) fn names_nic(&self) -> bool {
+        self.nic.is_some()
+    }
+
+    /// What the pod asks for. `allowed` are the vxnets that pods may name; `None` for any.
+    pub(crate) fn wishes(&self, allowed: Option<&[SubnetId]>) -> Result<PodWishes, WrongWish> {
+        let wrong = |annotation, value: &str, rule: &dyn fmt::Display| WrongWish {
+            annotation,
+            value: value.into(),
+            rule: rule.to_string(),
+        };
+        let datapath = self.datapath.as_deref().map(|value| match value.to_ascii_lowercase().as_str() {
+            "passthrough" => Ok(Datapath::Passthrough),
+            "veth" => Ok(Datapath::Veth),
+            _ => Err(wrong(TYPE, value, &"passthrough or veth")),
+        });
+        let subnet = self.vxnet.as_deref().map(|value| {
+            let id = SubnetId::new(value)
+                .map_err(|e| wrong(VXNET, value, &format_args!("a vxnet's id, {}", e.rule)))?;
+            match allowed {
+                Some(allowed) if !allowed.contains(&id) => Err(wrong(
+                    VXNET,
+                    value,
+                    &format_args!("one that pods may name here: {}", Listed(allowed)),
+                )),
+                _ => Ok(id),
+            }
+        });
+        let address = self.ip.as_deref().map(|value| match value.parse::<IpAddr>() {
+            Ok(ip) if !(ip.is_unspecified() || ip.is_loopback() || ip.is_multicast()) => Ok(ip),
+            _ => Err(wrong(IP, value, &"one address of the vxnet, without a prefix length, as 172.22.0.88")),
+        });
+        let nic = self
+            .nic
+            .as_deref()
+            .map(|value| nic_id(value).ok_or_else(|| wrong(NIC, value, &"a NIC's id, as 52:54:00:12:34:56")));
+        let (datapath, subnet, address) = (datapath.transpose()?, subnet.transpose()?, address.transpose()?);
+        let nic = match (nic.transpose()?, subnet, address) {
+            (None, None, None) => NicWish::Any,
+            (None, subnet, address) => NicWish::Made { subnet, address },
+            (Some(nic), None, None) => NicWish::Existing(nic),
+            (Some(nic), ..) => {
+                let rule = "without the annotations vxnet and ip, since that NIC has both already";
+                return Err(wrong(NIC, nic.as_str(), &rule));
+            }
+        };
+        Ok(PodWishes { nic, datapath })
+    }
+}
+
+/// MAC addresses are NIC ids of QingCloud's, in lower case; people write them as they like.
+fn nic_id(value: &str) -> Option<NicId> {
+    match value.parse::<MacAddr>() {
+        Ok(mac) => NicId::new(mac.to_string()).ok(),
+        Err(_) => NicId::new(value).ok(),
+    }
+}
+
+/// Displays ids parted by commas.
+pub(crate) struct Listed<'a, T>(pub(crate) &'a [T]);
+
+impl<T: fmt::Display> fmt::Display for Listed<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, item) in self.0.iter().enumerate() {
+            write!(f, "{}{item}", if n == 0 { "" } else { ", " })?;
+        }
+        if self.0.is_empty() { f.write_str("none") } else { Ok(()) }
+    }
+}

@@ -1,0 +1,105 @@
+//! The way to the API server: one deadline for every answer, and whether there were answers at all.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use kube::client::ClientBuilder;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tower::{BoxError, Layer, Service};
+
+use crate::config::Access;
+use crate::error::{ConnectError, NoAnswer};
+
+/// Whether the API server answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// Nothing was asked yet.
+    Unknown,
+    /// The last request had an answer, whatever it said.
+    Answers,
+    /// The last request had none.
+    Away,
+}
+
+/// A client whose requests have an answer, or an error, within `deadline`; what follows the head of an answer, as in a watch,
+/// may take longer.
+pub(crate) async fn connect(
+    access: &Access,
+    deadline: Duration,
+) -> Result<(Client, watch::Receiver<Reach>), ConnectError> {
+    let mut config = match access {
+        Access::InCluster => Config::incluster().map_err(|e| ConnectError::InCluster(Box::new(e)))?,
+        Access::Kubeconfig(path) => {
+            let wrong = |e| ConnectError::Kubeconfig { path: path.clone(), source: Box::new(e) };
+            let file = Kubeconfig::read_from(path).map_err(wrong)?;
+            Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.map_err(wrong)?
+        }
+    };
+    config.connect_timeout = Some(deadline);
+    // Repetitions are decided where it is known what they are for.
+    config.default_retry = false;
+    let (reach, heard) = watch::channel(Reach::Unknown);
+    let client = ClientBuilder::try_from(config)
+        .map_err(|e| ConnectError::Credentials(Box::new(e)))?
+        .with_layer(&Answered { deadline, reach })
+        .build();
+    Ok((client, heard))
+}
+
+#[derive(Clone)]
+struct Answered {
+    deadline: Duration,
+    reach: watch::Sender<Reach>,
+}
+
+impl<S> Layer<S> for Answered {
+    type Service = AnsweredService<S>;
+    fn layer(&self, inner: S) -> Self::Service {
+        AnsweredService { inner, answered: self.clone() }
+    }
+}
+
+struct AnsweredService<S> {
+    inner: S,
+    answered: Answered,
+}
+
+impl Answered {
+    fn heard(&self, reach: Reach) {
+        self.reach.send_if_modified(|was| std::mem::replace(was, reach) != reach);
+    }
+}
+
+impl<S, Request> Service<Request> for AnsweredService<S>
+where
+    S: Service<Request>,
+    S::Response: 'static,
+    S::Future: Send + 'static,
+    S::Error: Into<BoxError>,
+{
+    type Response = S::Response;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<S::Response, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let answer = self.inner.call(request);
+        let answered = self.answered.clone();
+        Box::pin(async move {
+            let outcome = match timeout(answered.deadline, answer).await {
+                Ok(answer) => answer.map_err(Into::into),
+                Err(_) => Err(NoAnswer { after: answered.deadline }.into()),
+            };
+            answered.heard(if outcome.is_ok() { Reach::Answers } else { Reach::Away });
+            outcome
+        })
+    }
+}

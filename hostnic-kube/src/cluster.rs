@@ -1,0 +1,143 @@
+//! One node's connection to its cluster: the tasks, and the handles on what they do.
+
+use std::fmt;
+use std::sync::Arc;
+
+use hostnic_core::error::Result;
+use kube::Client;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::choice::{Chooser, NodeSubnet, choose};
+use crate::client::{Reach, connect};
+use crate::config::ClusterConfig;
+use crate::error::ConnectError;
+use crate::events::{Notice, Reporter, write};
+use crate::facts::{ClusterUid, ProxyMode, cluster_uid, proxy_mode};
+use crate::node::{NodeView, Readiness, Wanted, keep};
+use crate::pods::{Cache, Pods};
+use crate::{node, pods};
+
+/// A node's connection to its cluster.
+///
+/// What is set here is what the node's object comes to say, and goes on saying when somebody changes it or the API server was
+/// away: it is written when it differs, and only then. Nothing is written before it is set, and dropping or stopping this
+/// leaves what stands there.
+pub struct Cluster {
+    client: Client,
+    pods: Arc<Pods>,
+    subnet: watch::Receiver<NodeSubnet>,
+    reach: watch::Receiver<Reach>,
+    wanted: watch::Sender<Wanted>,
+    reporter: Reporter,
+    tasks: JoinSet<()>,
+}
+
+impl fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cluster")
+            .field("subnet", &*self.subnet.borrow())
+            .field("reach", &*self.reach.borrow())
+            .field("wanted", &*self.wanted.borrow())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Cluster {
+    /// Reads how to reach the API server, and begins to follow it. Waits for no answer of it.
+    ///
+    /// # Errors
+    /// [`ConnectError`] where there is nothing to connect with: no service account, an unreadable kubeconfig.
+    ///
+    /// Dropping the future leaves nothing behind. Must be called within a tokio runtime.
+    pub async fn connect(config: ClusterConfig) -> Result<Self, ConnectError> {
+        let ClusterConfig { node, access, pods: rules, choice, telling, deadlines } = config;
+        let (client, reach) = connect(&access, deadlines.request).await?;
+        let (reporter, told) = Reporter::new(node.clone(), telling);
+        let (wanted, to_be) = watch::channel(Wanted::default());
+        let (subnet_told, subnet) = watch::channel(NodeSubnet::Unknown);
+        let (view_told, view) = watch::channel(NodeView::Unknown);
+        let cache = Arc::new(Cache::default());
+
+        let mut tasks = JoinSet::new();
+        tasks.spawn(pods::follow(client.clone(), node.clone(), cache.clone()));
+        tasks.spawn(node::follow(client.clone(), node.clone(), view_told));
+        tasks.spawn(write(client.clone(), node.clone(), told));
+        tasks.spawn(keep(client.clone(), node.clone(), view.clone(), to_be));
+        let chooser = Chooser { client: client.clone(), node, rules: choice, reporter: reporter.clone() };
+        tasks.spawn(choose(chooser, view, subnet_told));
+
+        let pods = Arc::new(Pods::new(cache, client.clone(), rules, deadlines, reporter.clone()));
+        Ok(Self { client, pods, subnet, reach, wanted, reporter, tasks })
+    }
+
+    /// The pods of this node. The handle may outlive this; then it knows what it knew, and asks for the rest.
+    pub fn pods(&self) -> Arc<Pods> {
+        Arc::clone(&self.pods)
+    }
+
+    /// The subnet that the node's pool draws from, now and whenever it changes.
+    pub fn node_subnet(&self) -> watch::Receiver<NodeSubnet> {
+        self.subnet.clone()
+    }
+
+    /// Whether the API server answers, now and whenever that changes. A quiet watch is no request: what is told may be as old
+    /// as five minutes.
+    pub fn reach(&self) -> watch::Receiver<Reach> {
+        self.reach.clone()
+    }
+
+    /// Sets the node's condition `NetworkUnavailable`: false with the reason `HostnicReady`, or true with `HostnicNotReady`.
+    ///
+    /// When ready, the taint `hostnic.network.kubesphere.io/agent-not-ready:NoSchedule` is taken away, with which the kubelet
+    /// registered the node. It is never put back: from then on the condition says it, from which Kubernetes makes a taint of
+    /// its own. Set it to not ready as the first thing, since after a reboot the condition is what it was before.
+    pub fn set_readiness(&self, readiness: Readiness) {
+        self.want(|wanted| wanted.readiness = Some(readiness));
+    }
+
+    /// Puts on, or takes off, the taint `hostnic.network.kubesphere.io/no-nic:NoSchedule`.
+    pub fn set_scarce(&self, scarce: bool) {
+        self.want(|wanted| wanted.scarce = Some(scarce));
+    }
+
+    /// Sets the resource `hostnic.network.kubesphere.io/nic` of the node: all NICs that it may ever lease to pods.
+    pub fn set_capacity(&self, nics: u32) {
+        self.want(|wanted| wanted.capacity = Some(nics));
+    }
+
+    /// Tells something by an event on the node. Never waits; when the API server is away it is told later, if not too much is.
+    pub fn tell_node(&self, notice: Notice) {
+        self.reporter.node(notice);
+    }
+
+    /// Which cluster this is. Asks the API server once; the future may be dropped.
+    ///
+    /// # Errors
+    /// `Transient` where the API server cannot be reached, `Unauthorised` where the namespace may not be read.
+    pub async fn uid(&self) -> Result<ClusterUid> {
+        cluster_uid(&self.client).await
+    }
+
+    /// How kube-proxy works, as far as its ConfigMap tells. Asks the API server once; the future may be dropped.
+    ///
+    /// # Errors
+    /// As [`uid`](Self::uid).
+    pub async fn proxy_mode(&self) -> Result<ProxyMode> {
+        proxy_mode(&self.client).await
+    }
+
+    /// Ends all that goes on here, and waits until it has ended. Events that were not told yet are lost. Dropping this ends it as
+    /// well, without waiting.
+    pub async fn stop(mut self) {
+        self.tasks.shutdown().await;
+    }
+
+    fn want(&self, change: impl FnOnce(&mut Wanted)) {
+        self.wanted.send_if_modified(|wanted| {
+            let before = wanted.clone();
+            change(wanted);
+            *wanted != before
+        });
+    }
+}

@@ -1,0 +1,82 @@
+//! What pods and the node are told by events, and pods by annotations.
+
+mod book;
+mod note;
+mod reason;
+mod task;
+
+use hostnic_core::attachment::PodRef;
+use hostnic_core::error::Error;
+use hostnic_core::ipam::Lease;
+use tokio::sync::mpsc;
+use tracing::debug;
+
+use crate::config::{NodeName, Telling};
+use crate::pods::Seen;
+use book::About;
+use note::PodNote;
+pub(crate) use task::{Told, write};
+
+/// How grave an event is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Severity {
+    /// Worth to know.
+    Normal,
+    /// A person should look.
+    Warning,
+}
+
+/// Something that is told by an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// How grave it is.
+    pub severity: Severity,
+    /// What happened in one word, as `HairpinWithIpvs`. Events of one object with the same reason are counted as one.
+    pub reason: &'static str,
+    /// What happened and what to do, for people. At most 1,024 bytes are shown.
+    pub message: String,
+}
+
+/// Where everybody leaves what is to be told. Nothing waits: when too much is left, the rest is dropped.
+#[derive(Debug, Clone)]
+pub(crate) struct Reporter {
+    node: NodeName,
+    telling: Telling,
+    told: mpsc::Sender<Told>,
+}
+
+/// How much may wait to be told.
+const BACKLOG: usize = 512;
+
+impl Reporter {
+    pub(crate) fn new(node: NodeName, telling: Telling) -> (Self, mpsc::Receiver<Told>) {
+        let (told, heard) = mpsc::channel(BACKLOG);
+        (Self { node, telling, told }, heard)
+    }
+
+    pub(crate) fn node(&self, notice: Notice) {
+        self.tell(Told::Event { about: About::node(&self.node), notice });
+    }
+
+    pub(crate) fn failed(&self, pod: &PodRef, seen: Option<&Seen>, error: &Error) {
+        if let Some(about) = About::pod(pod, seen) {
+            self.tell(Told::Event { about, notice: reason::failed(error) });
+        }
+    }
+
+    pub(crate) fn attached(&self, pod: &PodRef, seen: Option<&Seen>, lease: &Lease) {
+        if let Some(about) = About::pod(pod, seen) {
+            let notice = reason::attached(lease);
+            self.tell(Told::Attached { about, notice, always: self.telling.attached_events });
+        }
+        if let Some(note) = PodNote::of(pod, seen, lease, self.telling) {
+            self.tell(Told::Note(note));
+        }
+    }
+
+    fn tell(&self, told: Told) {
+        if let Err(error) = self.told.try_send(told) {
+            debug!("an event is not told: {error}");
+        }
+    }
+}

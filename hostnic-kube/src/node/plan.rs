@@ -1,0 +1,124 @@
+//! What the node's object is to say, and what has to be written for that.
+
+use k8s_openapi::api::core::v1::NodeCondition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::Readiness;
+use super::view::Seen;
+
+/// The condition that keeps the scheduler away from a node without a network.
+pub(super) const CONDITION: &str = "NetworkUnavailable";
+/// How many NICs pods of this node may have.
+pub(super) const RESOURCE: &str = "hostnic.network.kubesphere.io/nic";
+/// The kubelet registers the node with it; taken away when pods can be served, and never put back: from then on the
+/// condition says it.
+const NOT_READY: &str = "hostnic.network.kubesphere.io/agent-not-ready";
+/// On the node while no NIC is free and none can be made.
+const NO_NIC: &str = "hostnic.network.kubesphere.io/no-nic";
+const NO_SCHEDULE: &str = "NoSchedule";
+
+/// What the node's object is to say. `None`: nothing of ours, what stands there stays.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Wanted {
+    pub(crate) readiness: Option<Readiness>,
+    pub(crate) scarce: Option<bool>,
+    pub(crate) capacity: Option<u32>,
+}
+
+/// One thing to be written.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Step {
+    Condition(NodeCondition),
+    Taints { version: Option<String>, taints: Vec<Value> },
+    Capacity(u32),
+}
+
+/// What a step is about: the same one is not repeated at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Subject {
+    Condition,
+    Taints,
+    Capacity,
+}
+
+impl Step {
+    pub(super) fn subject(&self) -> Subject {
+        match self {
+            Self::Condition(_) => Subject::Condition,
+            Self::Taints { .. } => Subject::Taints,
+            Self::Capacity(_) => Subject::Capacity,
+        }
+    }
+
+    /// The patch, and whether it is of the node's status. Conditions are merged by their type, the resource by its name; taints are
+    /// one list, which is replaced only if nobody changed the object since it was read.
+    pub(super) fn patch(&self) -> (Value, bool) {
+        match self {
+            Self::Condition(condition) => (json!({ "status": { "conditions": [condition] } }), true),
+            Self::Taints { version, taints } => {
+                (json!({ "metadata": { "resourceVersion": version }, "spec": { "taints": taints } }), false)
+            }
+            Self::Capacity(nics) => {
+                let amount = json!({ RESOURCE: nics.to_string() });
+                (json!({ "status": { "capacity": amount, "allocatable": amount } }), true)
+            }
+        }
+    }
+}
+
+/// What has to be written so that the object says what is wanted. The taint that keeps pods away goes last: when it is gone,
+/// all else is said.
+pub(super) fn steps(seen: &Seen, wanted: &Wanted, now: Timestamp) -> Vec<Step> {
+    let capacity = wanted.capacity.filter(|nics| {
+        let nics = Some(nics.to_string());
+        seen.capacity != nics || seen.allocatable != nics
+    });
+    let condition =
+        wanted.readiness.as_ref().and_then(|to_be| condition(seen.condition.as_ref(), to_be, now));
+    let taints = taints(&seen.taints, wanted);
+    let taints = (taints != seen.taints).then(|| Step::Taints { version: seen.version.clone(), taints });
+    capacity.map(Step::Capacity).into_iter().chain(condition.map(Step::Condition)).chain(taints).collect()
+}
+
+fn condition(is: Option<&NodeCondition>, to_be: &Readiness, now: Timestamp) -> Option<NodeCondition> {
+    let (status, reason, message) = match to_be {
+        Readiness::Ready => ("False", "HostnicReady", "hostnic gives pods their interfaces"),
+        Readiness::NotReady(why) => ("True", "HostnicNotReady", why.as_str()),
+    };
+    let says = |is: &NodeCondition| {
+        is.status == status && is.reason.as_deref() == Some(reason) && is.message.as_deref() == Some(message)
+    };
+    if is.is_some_and(says) {
+        return None;
+    }
+    let since = is.filter(|is| is.status == status).and_then(|is| is.last_transition_time.clone());
+    Some(NodeCondition {
+        type_: CONDITION.to_owned(),
+        status: status.to_owned(),
+        reason: Some(reason.to_owned()),
+        message: Some(message.to_owned()),
+        last_heartbeat_time: Some(Time(now)),
+        last_transition_time: Some(since.unwrap_or(Time(now))),
+    })
+}
+
+fn taints(are: &[Value], wanted: &Wanted) -> Vec<Value> {
+    let is = |taint: &Value, key: &str| {
+        taint.get("key").and_then(Value::as_str) == Some(key)
+            && taint.get("effect").and_then(Value::as_str) == Some(NO_SCHEDULE)
+    };
+    let mut taints = are.to_vec();
+    if wanted.readiness == Some(Readiness::Ready) {
+        taints.retain(|taint| !is(taint, NOT_READY));
+    }
+    match wanted.scarce {
+        Some(true) if !taints.iter().any(|taint| is(taint, NO_NIC)) => {
+            taints.push(json!({ "key": NO_NIC, "effect": NO_SCHEDULE }));
+        }
+        Some(false) => taints.retain(|taint| !is(taint, NO_NIC)),
+        _ => {}
+    }
+    taints
+}

@@ -1,0 +1,146 @@
+//! The pods of this node: what they ask for, whether they are there, and what they are told.
+
+mod cache;
+mod watch;
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use hostnic_core::attachment::PodRef;
+use hostnic_core::error::{Error, ErrorKind, Result};
+use hostnic_core::id::SubnetId;
+use hostnic_core::ipam::Lease;
+use hostnic_core::pods::{PodDirectory, PodWishes};
+use k8s_openapi::api::core::v1::Pod;
+use kube::Client;
+use kube::api::{Api, PartialObjectMeta};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::config::Deadlines;
+use crate::error::{NoAnswer, api_error};
+use crate::events::Reporter;
+pub(crate) use cache::{Cache, Seen};
+pub(crate) use watch::follow;
+
+/// What pods may ask for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PodRules {
+    /// The vxnets that pods may name by annotation; `None` for any. A pod that names an address alone gets it in the node's
+    /// vxnet, whatever stands here.
+    pub annotation_vxnets: Option<Vec<SubnetId>>,
+}
+
+/// The pods that are bound to this node.
+///
+/// # What an ADD costs
+/// A pod that the watch has shown, by the uid that the runtime gave, is answered from memory, whether the API server can
+/// be reached or not. One that it has not shown is waited for ([`Deadlines::pod_watch`]) and then asked for once. A pod whose
+/// uid the runtime does not give (dockershim) is always asked for, since what is remembered may be an earlier pod of its name.
+/// The uid of a static pod is the kubelet's, and is looked for in its mirror's annotation.
+pub struct Pods {
+    cache: Arc<Cache>,
+    client: Client,
+    rules: PodRules,
+    deadlines: Deadlines,
+    reporter: Reporter,
+}
+
+impl fmt::Debug for Pods {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pods")
+            .field("rules", &self.rules)
+            .field("deadlines", &self.deadlines)
+            .finish_non_exhaustive()
+    }
+}
+
+const READ: &str = "read pod";
+
+impl Pods {
+    pub(crate) fn new(
+        cache: Arc<Cache>,
+        client: Client,
+        rules: PodRules,
+        deadlines: Deadlines,
+        reporter: Reporter,
+    ) -> Self {
+        Self { cache, client, rules, deadlines, reporter }
+    }
+
+    /// Whether the pod is gone from the cluster: no pod of that name, or only one with another uid. `None` where that is not
+    /// known, because the API server cannot be asked.
+    ///
+    /// A pod that is there is answered from memory; one that seems gone is asked for once, so this is not for hot paths.
+    /// A pod whose deletion has begun is not gone. The future may be dropped.
+    pub async fn gone(&self, pod: &PodRef) -> Option<bool> {
+        if self.cache.find(pod).is_some() {
+            return Some(false);
+        }
+        match self.ask(pod).await {
+            Ok(_) => Some(false),
+            Err(error) if error.kind() == ErrorKind::NotFound => Some(true),
+            Err(_) => None,
+        }
+    }
+
+    /// The pod that the runtime means, by the watch, which may be a moment behind.
+    async fn shown(&self, pod: &PodRef) -> Option<Seen> {
+        // Without a uid nothing says that what is shown is not an earlier pod of that name.
+        pod.uid.as_ref()?;
+        let mut changes = self.cache.changes();
+        let until = Instant::now() + self.deadlines.pod_watch;
+        loop {
+            if let Some(seen) = self.cache.find(pod) {
+                return Some(seen);
+            }
+            timeout_at(until, changes.changed()).await.ok()?.ok()?;
+        }
+    }
+
+    /// Asks the API server for the pod, once.
+    async fn ask(&self, pod: &PodRef) -> Result<Seen> {
+        let pods: Api<PartialObjectMeta<Pod>> = Api::namespaced(self.client.clone(), &pod.namespace);
+        let answer = match timeout(self.deadlines.request, pods.get(&pod.name)).await {
+            Ok(answer) => answer.map_err(|e| api_error(READ, pod, e))?,
+            Err(_) => {
+                let late = NoAnswer { after: self.deadlines.request };
+                return Err(Error::new(ErrorKind::Transient, READ, pod)
+                    .detail(
+                        "the pod is not known here, and the API server cannot be asked; it is tried again",
+                    )
+                    .source(late));
+            }
+        };
+        match Seen::of(&answer) {
+            Some(seen) if pod.uid.as_deref().is_none_or(|uid| seen.is(uid)) => Ok(seen),
+            seen => Err(Error::new(ErrorKind::NotFound, READ, pod).detail(format_args!(
+                "that pod is gone: the one of its name has the uid {}, not {}",
+                seen.as_ref().map_or("-", Seen::uid),
+                pod.uid.as_deref().unwrap_or("-"),
+            ))),
+        }
+    }
+}
+
+#[async_trait]
+impl PodDirectory for Pods {
+    async fn wishes(&self, pod: &PodRef) -> Result<PodWishes> {
+        let seen = match self.shown(pod).await {
+            Some(seen) => seen,
+            None => self.ask(pod).await?,
+        };
+        let Some(asked) = seen.asked() else { return Ok(PodWishes::default()) };
+        asked
+            .wishes(self.rules.annotation_vxnets.as_deref())
+            .map_err(|wrong| Error::new(ErrorKind::Invalid, "read the annotations of pod", pod).detail(wrong))
+    }
+
+    fn attached(&self, pod: &PodRef, lease: &Lease) {
+        self.reporter.attached(pod, self.cache.find(pod).as_ref(), lease);
+    }
+
+    fn failed(&self, pod: &PodRef, error: &Error) {
+        self.reporter.failed(pod, self.cache.find(pod).as_ref(), error);
+    }
+}
