@@ -14,7 +14,9 @@ use crate::error::Result;
 use crate::gateway::GatewayNumber;
 use crate::id::MacAddr;
 
-pub use veth::{Hairpin, MarkedVeth, MarkedVethEnd, NatMark, NicTable, PodsTable, VethNode, VethPlan};
+pub use veth::{
+    Hairpin, MarkedVeth, MarkedVethEnd, NatMark, NicTable, PodsTable, ServiceVeth, VethNode, VethPlan,
+};
 
 /// How a node joins its pods to their NICs where nothing else is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -53,6 +55,8 @@ pub enum PodDatapath {
     Passthrough,
     /// The NIC stays in the node, and the pod is behind a veth.
     Veth(VethPlan),
+    /// The NIC itself is moved into the pod, and a veth beside it leads to services by the node.
+    PassthroughWithServices(ServiceVeth),
 }
 
 /// What one pod needs.

@@ -172,6 +172,22 @@ pub struct VethPlan {
     pub hairpin: Hairpin,
 }
 
+/// What a pod that its NIC is moved into needs besides, where its node serves services: a veth that leads to nothing else.
+///
+/// It is for nodes that were set up for pods behind veths. What comes by it leaves the node in the node's name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceVeth {
+    /// The name of the veth's end in the node.
+    pub host_ifname: IfName,
+    /// The addresses of services: all that the pod sends by the veth. The node's plan has them, too.
+    pub services: Vec<IpNet>,
+}
+
+impl ServiceVeth {
+    /// The name of the veth's end in the pod, as in the Go versions.
+    pub const POD_IFNAME: &str = "veth1";
+}
+
 /// What a node has of a pod behind a veth, found by the mark.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MarkedVeth {
@@ -224,6 +240,25 @@ mod tests {
         ] {
             assert_eq!(NicTable::new(number).is_ok(), nic, "{number}");
             assert_eq!(PodsTable::new(number).is_ok(), pods, "{number}");
+        }
+    }
+
+    #[test]
+    fn datapaths_are_written_as_they_were_when_there_was_only_one() {
+        use crate::route::PodDatapath;
+        let services = ServiceVeth {
+            host_ifname: IfName::new("vnic0123456789a").unwrap(),
+            services: vec!["10.96.0.0/16".parse().unwrap()],
+        };
+        for (datapath, written) in [
+            (PodDatapath::Passthrough, r#""Passthrough""#),
+            (
+                PodDatapath::PassthroughWithServices(services),
+                r#"{"PassthroughWithServices":{"host_ifname":"vnic0123456789a","services":["10.96.0.0/16"]}}"#,
+            ),
+        ] {
+            assert_eq!(serde_json::to_string(&datapath).unwrap(), written);
+            assert_eq!(serde_json::from_str::<PodDatapath>(written).unwrap(), datapath);
         }
     }
 
