@@ -213,6 +213,8 @@ points! {
         ChangeKernel,
         /// Tables of nftables in the node, in one batch.
         ChangeFilter,
+        /// The end of a pod: what connection tracking knows of its address.
+        ForgetFlows,
         /// A setting of the whole node, such as that it forwards.
         ChangeSetting,
     }

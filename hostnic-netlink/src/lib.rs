@@ -6,6 +6,7 @@
 
 pub mod address;
 pub mod connection;
+pub mod conntrack;
 mod error;
 #[cfg(feature = "fabric")]
 pub mod fabric;
@@ -13,6 +14,7 @@ pub mod fabric;
 pub mod isolation;
 pub mod link;
 pub mod neighbour;
+mod netfilter;
 pub mod netns;
 pub mod nft;
 pub mod programmer;

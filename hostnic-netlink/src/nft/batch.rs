@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use netlink_packet_core::{NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_REQUEST, NetlinkMessage};
+use netlink_packet_core::{NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE};
 use netlink_packet_netfilter::nftables::{
     ChainAttribute, ChainMessage, Hook as HookAttribute, HookNumber, InetHookNumber, NfTablesMessage,
     RuleAttribute, RuleMessage, SetAttribute, SetElementList, SetElementMessage, SetMessage, TableAttribute,
@@ -14,6 +14,7 @@ use netlink_packet_netfilter::{
 };
 
 use super::{Element, Family, Rule, Set, Table};
+use crate::netfilter::append;
 
 /// The subsystem that a batch is for (NFNL_SUBSYS_NFTABLES).
 const NFTABLES: u16 = 10;
@@ -277,15 +278,4 @@ fn element_list(table: &Table, set: &str, elements: &[Element]) -> SetElementMes
             SetElementList::Elements(elements),
         ],
     }
-}
-
-/// Writes one message behind `bytes`. Its length is a multiple of four, as all its attributes are padded.
-pub(super) fn append(bytes: &mut Vec<u8>, message: NetfilterMessage, flags: u16, sequence: u32) {
-    let mut message = NetlinkMessage::from(message);
-    message.header.flags = NLM_F_REQUEST | flags;
-    message.header.sequence_number = sequence;
-    message.finalize();
-    let start = bytes.len();
-    bytes.resize(start + message.buffer_len(), 0);
-    message.serialize(&mut bytes[start..]);
 }

@@ -9,6 +9,7 @@ mod silenced;
 mod survey;
 mod veth;
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -145,10 +146,12 @@ impl NetlinkProgrammer {
         pod: &Pod,
     ) -> Result<Option<MacAddr>> {
         let links = pod.links().await?;
-        match plan::find(mark, mac, &links) {
-            Some(link) => pod.give_back(link, self.node.netns()).await,
-            None => Ok(None),
-        }
+        let Some(link) = plan::find(mark, mac, &links) else { return Ok(None) };
+        let addresses = pod.connection().addresses_of(link.index).await?;
+        let freed = pod.give_back(link, self.node.netns()).await?;
+        let ended: Vec<IpAddr> = addresses.iter().map(|address| address.address.addr()).collect();
+        self.node.forget_flows(&ended).await;
+        Ok(freed)
     }
 
     /// Silences the link of a plan; false when the pod has none.
@@ -273,10 +276,12 @@ impl RouteProgrammer for NetlinkProgrammer {
             return veth::tear_down(&self.node, &veth::Target::planned(&planned)).await.map(drop);
         }
         let netns = pod::open_planned(&plan.netns, plan.sandbox).await;
-        match if_there(netns)? {
-            Some(netns) => self.tear_down(&plan.mark, Some(plan.mac), netns).await.map(drop),
-            None => Ok(()),
+        if let Some(netns) = if_there(netns)? {
+            self.tear_down(&plan.mark, Some(plan.mac), netns).await?;
         }
+        // Also where the NIC came back by itself.
+        self.node.forget_flows(&[plan.address.addr()]).await;
+        Ok(())
     }
 
     async fn teardown_marked(&self, mark: &AttachmentMark, netns: &NetnsPath) -> Result<Option<MacAddr>> {

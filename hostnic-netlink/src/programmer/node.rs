@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use std::{fs, io};
@@ -16,6 +17,7 @@ use tokio::task::JoinSet;
 use super::alias::{Alias, Part};
 use super::survey::link_local;
 use crate::connection::Connection;
+use crate::conntrack::Conntrack;
 use crate::link::{Link, LinkChange, LinkIndex};
 use crate::netns::Netns;
 use crate::nft::{Batch, Nft};
@@ -79,6 +81,15 @@ impl Node {
     pub(super) async fn filter(&self, batch: Batch) -> Result<()> {
         let nft = Nft::new(self.netns.try_clone()?);
         self.points.pass(Point::ChangeFilter, || nft.apply(batch)).await
+    }
+
+    /// Lets connection tracking forget what pods that end did: a later pod with their address is not taken for them, nor
+    /// are answers sent to it. What is not forgotten ends by itself; nobody's end fails for it.
+    pub(super) async fn forget_flows(&self, addresses: &[IpAddr]) {
+        let forget = async || Conntrack::new(self.netns.try_clone()?).forget(addresses).await;
+        if let Err(error) = self.points.pass(Point::ForgetFlows, forget).await {
+            tracing::warn!(error = %error.chain(), "the flows of a pod that is gone are remembered until they time out");
+        }
     }
 
     /// Writes a setting of the whole node, a file below /proc/sys, unless that is read-only.

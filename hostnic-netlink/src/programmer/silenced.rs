@@ -37,6 +37,7 @@ impl SilencedPod for Silenced {
         if let Some(link) = plan::find(&self.plan.mark, Some(self.plan.mac), &links) {
             pod.give_back(link, self.node.netns()).await?;
         }
+        self.node.forget_flows(&[self.plan.address.addr()]).await;
         if let Some(pod) = self.pod.take() {
             pod.leave().await;
         }

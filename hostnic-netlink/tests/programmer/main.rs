@@ -5,6 +5,7 @@
 
 mod arrival;
 mod check;
+mod conntrack;
 mod gateway;
 mod setup;
 mod silence;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         silence::trials(),
         teardown::trials(),
         check::trials(),
+        conntrack::trials(),
         gateway::trials(),
         arrival::trials(),
         speed::trials(),

@@ -1,5 +1,6 @@
 //! Takes away what is there of a pod behind a veth.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -35,6 +36,7 @@ pub(in crate::programmer) struct Target {
 #[derive(Debug, Clone)]
 struct PlannedLinks {
     mac: MacAddr,
+    address: IpAddr,
     nic: String,
     host_end: String,
 }
@@ -43,7 +45,8 @@ impl Target {
     /// The pod of a plan.
     pub(in crate::programmer) fn planned(planned: &Planned<'_>) -> Self {
         let host_end = planned.veth.host_ifname.to_string();
-        let links = PlannedLinks { mac: planned.plan.mac, nic: planned.nic.clone(), host_end };
+        let (mac, address) = (planned.plan.mac, planned.address.into());
+        let links = PlannedLinks { mac, address, nic: planned.nic.clone(), host_end };
         Self { mark: planned.plan.mark.clone(), planned: Some(links) }
     }
 
@@ -130,9 +133,13 @@ pub(in crate::programmer) async fn silence(node: &Node, target: &Target) -> Resu
 async fn give_back(node: &Node, target: &Target) -> Result<Option<MacAddr>> {
     let connection = node.connection().await?;
     let parts = Parts::find(&connection, target).await?;
+    let planned = target.planned.as_ref().map(|planned| planned.address);
     let freed = match &parts.nic {
-        Some(nic) => unless_gone(bare(node, &connection, nic).await).map(|()| nic.mac),
-        None => Ok(None),
+        Some(nic) => unless_gone(bare(node, &connection, nic, planned).await).map(|()| nic.mac),
+        None => {
+            node.forget_flows(planned.as_slice()).await;
+            Ok(None)
+        }
     };
     delete_doomed(node).await?;
     freed
@@ -147,7 +154,8 @@ pub(in crate::programmer) async fn tear_down(node: &Node, target: &Target) -> Re
 }
 
 /// Makes a NIC one like any other: down, without addresses, routes, rules and our mark, and under a name that is free.
-async fn bare(node: &Node, connection: &Connection, nic: &Link) -> Result<()> {
+/// `planned` is the pod's address, should the NIC not have it.
+async fn bare(node: &Node, connection: &Connection, nic: &Link, planned: Option<IpAddr>) -> Result<()> {
     // What is set down loses its routes.
     connection.change_link(nic.index, LinkChange::new().down()).await?;
     let (addresses, rules) = futures::try_join!(connection.addresses_of(nic.index), connection.rules())?;
@@ -168,6 +176,9 @@ async fn bare(node: &Node, connection: &Connection, nic: &Link) -> Result<()> {
         }
     }
     forget(node, &pods).await?;
+    let of_nic = addresses.iter().map(|address| address.address.addr());
+    let ended: BTreeSet<IpAddr> = of_nic.chain(planned).collect();
+    node.forget_flows(&Vec::from_iter(ended)).await;
     // The mark goes last: until then this can be done again.
     let free = LinkChange::new().rename(FREED_NAME).alias("").mtu(own_mtu(nic));
     connection.change_link(nic.index, free).await

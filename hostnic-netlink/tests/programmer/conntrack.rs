@@ -1,0 +1,137 @@
+//! What connection tracking knows of pods that are gone, with `conntrack` as the witness.
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::process::Command;
+
+use hostnic_core::RouteProgrammer;
+use hostnic_core::route::Hairpin;
+use hostnic_netlink::Netns;
+use hostnic_netlink::conntrack::Conntrack;
+use libtest_mimic::Trial;
+
+use crate::trial;
+use crate::veth::world::{Vpc, sh, text};
+use crate::world::World;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        trial("flows_that_name_an_address_are_forgotten_and_no_others", forgotten),
+        trial("where_nothing_is_tracked_nothing_is_forgotten", untracked),
+        trial("a_veth_pods_flows_end_with_it", ended_with_the_veth),
+        trial("a_passthrough_pods_flows_end_with_it", ended_with_the_nic),
+    ]
+}
+
+/// Entries as `conntrack` makes them: where from, where to, and with whose address the answers come and go.
+const OTHERS: [&str; 3] = [
+    "-p tcp -s 10.1.0.12 -d 10.1.0.13 --sport 1 --dport 2 --state ESTABLISHED",
+    "-p udp -s 10.1.0.1 -d 10.1.0.110 --sport 11 --dport 11",
+    "-p icmp -s 10.11.0.1 -d 10.1.1.1 --icmp-type 8 --icmp-code 0 --icmp-id 11",
+];
+const OF_THE_POD: [&str; 7] = [
+    "-p tcp -s 10.1.0.11 -d 10.1.0.13 --sport 1 --dport 2 --state ESTABLISHED",
+    "-p tcp -s 10.1.0.13 -d 10.1.0.11 --sport 3 --dport 4 --state ESTABLISHED",
+    "-p udp -s 10.1.0.11 -d 10.96.0.1 --sport 5 --dport 6",
+    "-p icmp -s 10.1.0.11 -d 10.1.0.1 --icmp-type 8 --icmp-code 0 --icmp-id 7",
+    // To it by a service, and from somebody else in its name.
+    "-p udp -s 10.1.0.13 -d 10.96.0.1 --sport 7 --dport 8 -r 10.1.0.11 -q 10.1.0.13 --reply-port-src 9 --reply-port-dst 7",
+    "-p udp -s 10.1.0.13 -d 10.1.0.1 --sport 9 --dport 10 -r 10.1.0.1 -q 10.1.0.11 --reply-port-src 10 --reply-port-dst 9",
+    // To it, and sent on to somebody else.
+    "-p udp -s 10.1.0.13 -d 10.1.0.11 --sport 11 --dport 12 -r 10.1.0.14 -q 10.1.0.13 --reply-port-src 13 --reply-port-dst 11",
+];
+
+/// Whether the witness is there; says so where it is not.
+fn witness() -> bool {
+    let there = Command::new("conntrack").arg("--version").output().is_ok();
+    assert!(there || std::env::var_os("CI").is_none(), "`conntrack` is needed as the witness");
+    if !there {
+        eprintln!("\n*** SKIPPED: `conntrack` is needed as the witness; install the package conntrack ***\n");
+    }
+    there
+}
+
+fn make(node: &Path, flows: &[&str]) {
+    for flow in flows {
+        sh(node, &format!("conntrack -I {flow} --timeout 600"));
+    }
+}
+
+/// The entries, without what changes by itself.
+fn flows(node: &Path) -> Vec<String> {
+    let listed = text(node, &["sh", "-c", "conntrack -L 2>/dev/null"]);
+    // Protocol, its number, time left.
+    let mut flows: Vec<String> =
+        listed.lines().map(|line| line.split_whitespace().skip(3).collect::<Vec<_>>().join(" ")).collect();
+    flows.sort();
+    flows
+}
+
+async fn forgotten() {
+    if !witness() {
+        return;
+    }
+    let (node, another) = (World::new().await, World::new().await);
+    let [node, another] = [&node, &another].map(|world| world.node.path());
+    make(node, &OTHERS);
+    let others = flows(node);
+    assert_eq!(others.len(), OTHERS.len(), "{others:#?}");
+    make(node, &OF_THE_POD);
+    make(another, &OF_THE_POD);
+    let elsewhere = flows(another);
+    let conntrack = Conntrack::new(Netns::open(node).unwrap());
+    let pod: IpAddr = "10.1.0.11".parse().unwrap();
+    assert_eq!(conntrack.forget(&["2001:db8::1".parse().unwrap()]).await.unwrap(), 0);
+    assert_eq!(conntrack.forget(&[pod]).await.unwrap(), OF_THE_POD.len());
+    assert_eq!(flows(node), others);
+    assert_eq!(flows(another), elsewhere, "in another namespace");
+    assert_eq!(conntrack.forget(&[pod]).await.unwrap(), 0);
+}
+
+async fn untracked() {
+    let world = World::new().await;
+    let conntrack = Conntrack::new(world.node.open().unwrap());
+    assert_eq!(conntrack.forget(&["10.1.0.11".parse().unwrap()]).await.unwrap(), 0);
+}
+
+async fn ended_with_the_veth() {
+    if !witness() {
+        return;
+    }
+    for by_its_mark in [false, true] {
+        let (vpc, pods) = Vpc::with_pods("b", Hairpin::Off, &[11, 12]).await;
+        let plan = &pods[0].plan;
+        let before = flows(&vpc.node);
+        make(&vpc.node, &OF_THE_POD);
+        make(&vpc.node, &OTHERS);
+        if by_its_mark {
+            vpc.programmer.teardown_marked(&plan.mark, &plan.netns).await.unwrap();
+        } else {
+            let mut silenced = vpc.programmer.silence_pod(plan).await.unwrap().unwrap();
+            silenced.give_back().await.unwrap();
+        }
+        assert_eq!(flows(&vpc.node).len(), before.len() + OTHERS.len());
+    }
+}
+
+async fn ended_with_the_nic() {
+    if !witness() {
+        return;
+    }
+    for silenced_before in [false, true] {
+        let (world, _pod, mut plan, programmer) = World::with_a_pod().await;
+        plan.address = "10.1.0.11/24".parse().unwrap();
+        plan.gateway = "10.1.0.1".parse().unwrap();
+        plan.routes.clear();
+        programmer.setup_pod(&plan).await.unwrap();
+        make(world.node.path(), &OF_THE_POD);
+        make(world.node.path(), &OTHERS);
+        if silenced_before {
+            let mut silenced = programmer.silence_pod(&plan).await.unwrap().unwrap();
+            silenced.give_back().await.unwrap();
+        } else {
+            programmer.teardown_pod(&plan).await.unwrap();
+        }
+        assert_eq!(flows(world.node.path()).len(), OTHERS.len());
+    }
+}
