@@ -36,7 +36,7 @@ pub struct NetworkConfig {
 pub struct Wishes {
     /// `ipam.routes`, in that order.
     pub routes: Vec<WantedRoute>,
-    /// `mtu`; `None` leaves the NIC's own.
+    /// `mtu`; `None` leaves it to the daemon, as `auto` does.
     pub mtu: Option<Mtu>,
     /// `isGateway`.
     pub is_gateway: bool,
@@ -135,7 +135,11 @@ impl NetworkConfig {
     /// Code 7, which names the key and its value.
     pub fn wishes(&self) -> Result<Wishes, CniError> {
         let keys = Keys::new(&self.object);
-        let mtu = keys.number("mtu", "a number of bytes from 68 to 65535")?.filter(|mtu| *mtu != 0);
+        let mtu = match keys.get("mtu").and_then(Value::as_str) {
+            // What it is then, the daemon knows.
+            Some(text) if text.is_empty() || text.eq_ignore_ascii_case("auto") => None,
+            _ => keys.number("mtu", "a number of bytes from 68 to 65535, or auto")?.filter(|mtu| *mtu != 0),
+        };
         let checked = |mtu| Mtu::new(mtu).map_err(|error| keys.wrong("mtu", mtu, error.rule));
         let routes = match keys.object("ipam")? {
             Some(ipam) => ipam.list("routes")?.unwrap_or_default(),

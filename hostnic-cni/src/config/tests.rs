@@ -88,6 +88,24 @@ fn keys_match_without_regard_to_case_and_unknown_ones_are_left_aside() {
 }
 
 #[test]
+fn the_configuration_of_the_kubernetes_guide_is_understood() {
+    let with_mtu = |mtu: Value| {
+        config(json!({
+            "cniVersion": "0.3.1", "name": "hostnic", "type": "hostnic", "vethPrefix": "vnic", "mtu": mtu,
+            "serviceCIDR": "10.233.0.0/18", "hairpin": true, "natMark": "0x10000", "interface": "eth0", "rt2Pod": 254,
+            "hostNicType": "veth", "logLevel": 4, "logFile": "/var/log/hostnic.log", "socket": "/run/hostnic/hostnic.sock"
+        }))
+        .unwrap()
+        .wishes()
+        .map(|wishes| wishes.mtu.map(Mtu::get))
+    };
+    assert_eq!(with_mtu(json!(1500)), Ok(Some(1500)));
+    assert_eq!(with_mtu(json!("auto")), Ok(None));
+    assert_eq!(with_mtu(json!("Auto")), Ok(None));
+    assert!(with_mtu(json!("large")).unwrap_err().to_string().contains("68 to 65535, or auto"));
+}
+
+#[test]
 fn a_wrong_value_is_named_with_its_key() {
     let base = json!({"cniVersion": "1.1.0", "name": "n", "type": "hostnic"});
     for (key, value, named) in [
