@@ -5,12 +5,12 @@ use std::ffi::OsStr;
 use std::path::PathBuf;
 
 use hostnic_core::Chain;
-use hostnic_daemon::settings::{ConfigFile, Flags, Invocation, Personality, Settings, resolve};
+use hostnic_daemon::settings::{ConfigFile, Files, Flags, Invocation, Personality, Settings, resolve};
 
 /// Resolves the daemon's settings from a file and an environment.
 ///
 /// The bytes are a line with the program's name and the file's path, lines `NAME=VALUE`, and after the first empty line
-/// the file's text.
+/// the file's text. A file named `hostnic-cni.json` is the CNI configuration, any other the file of settings.
 ///
 /// # Panics
 /// When settings are refused without a reason, a reason would disturb a terminal, or settings that are shown are not
@@ -30,7 +30,13 @@ pub fn settings_file(bytes: &[u8]) {
     let program = Personality::of_program(OsStr::new(program));
     let invocation = Invocation { program, flags: Flags::default(), environment };
     let file = ConfigFile { path: PathBuf::from(path), text: text.to_owned(), beside: Vec::new() };
-    match resolve(&invocation, Some(&file)) {
+    let is_network = file.path.file_name() == Some(OsStr::new("hostnic-cni.json"));
+    let files = if is_network {
+        Files { network: Some(file), settings: None }
+    } else {
+        Files { settings: Some(file), network: None }
+    };
+    match resolve(&invocation, &files) {
         Ok((settings, notices)) => {
             notices.iter().for_each(|notice| is_fit_to_print(&notice.to_string()));
             what_is_shown_is_what_is_meant(&settings);
@@ -57,6 +63,7 @@ fn what_is_shown_is_what_is_meant(settings: &Settings) {
     let file = ConfigFile { path: "/etc/hostnic/hostnic-daemon.json".into(), text, beside: Vec::new() };
     let compat = ("HOSTNIC_COMPAT".to_owned(), settings.personality.name().to_owned());
     let again = Invocation { environment: [compat].into(), ..Invocation::default() };
-    let second = resolve(&again, Some(&file)).map(|(settings, _)| shown(&settings));
+    let files = Files { settings: Some(file), network: None };
+    let second = resolve(&again, &files).map(|(settings, _)| shown(&settings));
     assert!(matches!(&second, Ok(second) if *second == first), "{first:?} is read as {second:?}");
 }

@@ -1,9 +1,14 @@
-//! Structured logs on standard error, as text or JSON.
+//! Structured logs on standard error, and in a file where one is named, as text or JSON.
 
-use std::io::IsTerminal;
+use std::fs::{File, OpenOptions};
+use std::io::{self, IsTerminal};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::Arc;
 
 use clap::ValueEnum;
 use tracing_subscriber::fmt::format::FmtSpan;
+use tracing_subscriber::fmt::writer::{BoxMakeWriter, MakeWriterExt};
 use tracing_subscriber::{EnvFilter, reload};
 
 /// The form of a log line.
@@ -36,17 +41,37 @@ impl Logs {
     }
 }
 
-/// Begins to log. `level` is a level (`info`) or a list of directives (`warn,hostnic_core::pool=debug`).
+/// Begins to log. `level` is a level (`info`) or a list of directives (`warn,hostnic_core::pool=debug`). A `file` that
+/// cannot be written is told and gone without: pods matter more.
 ///
 /// # Errors
 /// When `level` is neither; the text says so.
-pub(crate) fn begin(level: &str, format: LogFormat) -> Result<Logs, String> {
+pub(crate) fn begin(level: &str, format: LogFormat, file: Option<&Path>) -> Result<Logs, String> {
+    let opened = file.map(|path| (path, open(path)));
+    let (writer, plain) = match &opened {
+        Some((_, Ok(file))) => (BoxMakeWriter::new(io::stderr.and(file.clone())), true),
+        Some((_, Err(_))) | None => (BoxMakeWriter::new(io::stderr), false),
+    };
+    let logs = subscribe(level, format, writer, plain)?;
+    if let Some((path, Err(error))) = opened {
+        tracing::warn!(log_file = %path.display(), %error, "the log cannot be written there; it is on standard error alone");
+    }
+    Ok(logs)
+}
+
+/// The file to add lines to, whoever else empties it.
+fn open(path: &Path) -> io::Result<Arc<File>> {
+    OpenOptions::new().append(true).create(true).mode(0o640).open(path).map(Arc::new)
+}
+
+/// `plain` leaves colours out.
+fn subscribe(level: &str, format: LogFormat, writer: BoxMakeWriter, plain: bool) -> Result<Logs, String> {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter(level)?)
-        .with_writer(std::io::stderr)
+        .with_writer(writer)
         // A call to the cloud is told when it has ended, with its outcome.
         .with_span_events(FmtSpan::CLOSE)
-        .with_ansi(std::io::stderr().is_terminal());
+        .with_ansi(!plain && io::stderr().is_terminal());
     let failed = |error| format!("logging cannot begin: {error}");
     match format {
         LogFormat::Text => {

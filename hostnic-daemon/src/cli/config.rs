@@ -24,6 +24,7 @@ pub(super) struct Config {
 struct Shown {
     personality: &'static str,
     file: Option<String>,
+    cni_config: Option<String>,
     settings: Vec<Row>,
     notices: Vec<String>,
 }
@@ -37,6 +38,7 @@ impl Config {
         let shown = Shown {
             personality: settings.personality.name(),
             file: settings.file.as_ref().map(|file| file.display().to_string()),
+            cni_config: settings.cni.file.as_ref().map(|file| file.display().to_string()),
             settings: settings.rows(),
             notices: notices.iter().map(ToString::to_string).collect(),
         };
@@ -45,8 +47,9 @@ impl Config {
 }
 
 fn as_table(shown: &Shown) -> String {
-    let file = shown.file.as_deref().unwrap_or("none");
+    let none = |file: &Option<String>| file.clone().unwrap_or_else(|| "none".to_owned());
+    let (file, cni) = (none(&shown.file), none(&shown.cni_config));
     let rows = shown.settings.iter().map(|row| [row.key.to_owned(), row.text(), row.source.to_string()]);
     let settings = table(["SETTING", "VALUE", "SOURCE"], &rows.collect::<Vec<_>>());
-    format!("behaves as  {}\nfile        {file}\n\n{settings}", shown.personality)
+    format!("behaves as  {}\nfile        {file}\ncni-config  {cni}\n\n{settings}", shown.personality)
 }

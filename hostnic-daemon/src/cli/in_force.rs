@@ -13,8 +13,8 @@ use crate::settings::{Flags, Invocation, Notice, Settings, locate, resolve};
 pub(super) fn in_force(argv0: &OsStr, flags: Flags) -> Result<(Settings, Vec<Notice>), String> {
     let invocation = Invocation::of_this_process(argv0, flags);
     let places = invocation.places(std::env::home_dir().as_deref());
-    let file = locate(&places).map_err(|error| Chain(&error).to_string())?;
-    resolve(&invocation, file.as_ref()).map_err(|refused| {
+    let files = locate(&places).map_err(|error| Chain(&error).to_string())?;
+    resolve(&invocation, &files).map_err(|refused| {
         for notice in refused.notices.iter().filter(|notice| notice.is_warning()) {
             say(notice);
         }

@@ -34,6 +34,9 @@ pub(super) fn read(
         for name in names {
             take(&mut earlier, spec.key, name);
         }
+        if let Some(name) = spec.variable {
+            take(&mut earlier, spec.key, name.to_owned());
+        }
         take(&mut ours, spec.key, variable(spec.name));
     }
     for name in OBSOLETE.iter().map(|text| capitals(text)).filter(|name| variables.contains_key(name)) {

@@ -66,6 +66,38 @@ pub enum SettingsError {
         /// Whether a list would do.
         list: bool,
     },
+    /// A plain value, or a list, where a section with keys is wanted.
+    #[error("{origin}: keys with values are wanted here, as in {{\"poolLow\": 3}}")]
+    NoSection {
+        /// Where it is.
+        origin: Source,
+    },
+    /// A list of plugins where one configuration is wanted.
+    #[error(
+        "{}: a list of plugins has no settings; give the configuration of hostnic alone, and put a list that runtimes are to use beside 10-hostnic.conf, with a name that sorts before it", .path.display()
+    )]
+    PluginList {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A CNI configuration that the plugin would refuse.
+    #[error("{}: the plugin would refuse this configuration", .path.display())]
+    Network {
+        /// The file.
+        path: PathBuf,
+        /// What it would say.
+        source: hostnic_cni::error::CniError,
+    },
+    /// A setting that has no default and that nobody gave.
+    #[error("{key} is missing, and {because} needs it: {example}")]
+    Missing {
+        /// The setting, as a person should write it.
+        key: &'static str,
+        /// What needs it.
+        because: &'static str,
+        /// What to write.
+        example: &'static str,
+    },
     /// A text of the documentation that was not filled in.
     #[error("{origin}: {value:?} is a placeholder of the documentation; write your own value in its place")]
     Placeholder {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::document::{self, Format};
 use super::error::SettingsError;
+use super::guide;
 use super::key::{Key, OBSOLETE, nearest};
 use super::layer::Layer;
 use super::notice::Notice;
@@ -22,6 +23,15 @@ pub struct ConfigFile {
     pub beside: Vec<PathBuf>,
 }
 
+/// The files that settings come from.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Files {
+    /// The file of settings.
+    pub settings: Option<ConfigFile>,
+    /// The CNI configuration that has settings, too.
+    pub network: Option<ConfigFile>,
+}
+
 /// How strictly a file is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Dialect {
@@ -29,16 +39,19 @@ enum Dialect {
     Strict,
     /// That of the earlier programs: any case, unknown keys without effect.
     Lenient,
+    /// The same with sections, as the Kubernetes guide has it.
+    Sections,
 }
 
 impl Dialect {
     /// A file is read as its name says, and one with a name of its own as the program it is for would read it.
     fn of(path: &Path, personality: Personality) -> Self {
         let ours = path.file_stem().is_some_and(|stem| stem == Personality::Own.stem());
-        if Personality::of_file(path).is_some() || (personality != Personality::Own && !ours) {
-            Self::Lenient
-        } else {
-            Self::Strict
+        match Personality::of_file(path).unwrap_or(personality) {
+            _ if ours => Self::Strict,
+            Personality::Own => Self::Strict,
+            Personality::Daemon | Personality::QingAgent => Self::Lenient,
+            Personality::Node => Self::Sections,
         }
     }
 }
@@ -58,8 +71,11 @@ pub(super) fn read(
     match entries(file) {
         Ok(entries) => {
             let dialect = Dialect::of(path, personality);
-            for (key, raw) in entries {
-                take(&mut layer, path, dialect, (key, raw), errors, notices);
+            for entry in entries {
+                match dialect {
+                    Dialect::Sections => guide::take(&mut layer, path, entry, errors, notices),
+                    _ => take(&mut layer, path, dialect, entry, errors, notices),
+                }
             }
         }
         Err(error) => errors.push(error),
@@ -90,7 +106,7 @@ fn take(
     let path = path.to_owned();
     let key = match dialect {
         Dialect::Strict => Key::of_ours(&text),
-        Dialect::Lenient => Key::of_earlier(&text),
+        Dialect::Lenient | Dialect::Sections => Key::of_earlier(&text),
     };
     match (key, dialect) {
         (Some(_), _) if raw == Raw::Nothing => {}
@@ -98,10 +114,10 @@ fn take(
         (None, Dialect::Strict) => {
             errors.push(SettingsError::UnknownKey { path, nearest: nearest(&text), key: text });
         }
-        (None, Dialect::Lenient) if OBSOLETE.iter().any(|known| known.eq_ignore_ascii_case(&text)) => {
+        (None, _) if OBSOLETE.iter().any(|known| known.eq_ignore_ascii_case(&text)) => {
             notices.push(Notice::Obsolete(Source::File { path, key: text }));
         }
-        (None, Dialect::Lenient) => {
+        (None, _) => {
             notices.push(Notice::UnknownKey { path, nearest: nearest(&text), key: text });
         }
     }

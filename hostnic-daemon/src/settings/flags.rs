@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches, value_parser};
 
 use super::error::SettingsError;
-use super::key::{Key, OBSOLETE, SPECS, Spec, Takes};
+use super::key::{Key, OBSOLETE, OBSOLETE_FLAG, SPECS, Spec, Takes};
 use super::layer::Layer;
 use super::notice::Notice;
 use super::personality::Personality;
@@ -35,6 +35,11 @@ impl Flags {
         self.get(Key::Compat.name())?.last().map(String::as_str)
     }
 
+    /// The file of `--cni-config`.
+    pub(super) fn network(&self) -> Option<PathBuf> {
+        self.get(Key::CniConfig.name())?.last().map(PathBuf::from)
+    }
+
     /// The flags that only one program had.
     pub(super) fn telling(&self) -> impl Iterator<Item = (&'static str, Personality)> {
         let tells = |spec: &'static Spec| spec.earlier.iter().filter_map(|s| Some((s.text, s.tells?)));
@@ -52,7 +57,7 @@ impl Flags {
                 }
             }
         }
-        let obsolete = OBSOLETE.iter().filter(|flag| self.get(flag).is_some());
+        let obsolete = OBSOLETE.iter().chain([&OBSOLETE_FLAG]).filter(|flag| self.get(flag).is_some());
         notices.extend(obsolete.map(|flag| Notice::Obsolete(Source::Flag { flag })));
         layer
     }
@@ -108,10 +113,11 @@ fn args(spec: &'static Spec) -> impl Iterator<Item = Arg> {
 
 impl clap::Args for Flags {
     fn augment_args(command: Command) -> Command {
-        let help = "The configuration file [default: /etc/hostnic/hostnic-daemon.yaml, $HOME/.daemon.yaml or \
-                    ./QingAgent.yaml]";
+        let help = "The configuration file [default: /etc/hostnic/hostnic-daemon.yaml, $HOME/.daemon.yaml, \
+                    ./QingAgent.yaml or /etc/hostnic/hostnic.json]";
         let obsolete = OBSOLETE.iter().map(|flag| arg(flag, Takes::Switch).hide(true));
-        command.arg(config().help(help)).args(SPECS.iter().flat_map(args)).args(obsolete)
+        let path = arg(OBSOLETE_FLAG, Takes::One("PATH")).hide(true);
+        command.arg(config().help(help)).args(SPECS.iter().flat_map(args)).args(obsolete).arg(path)
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -128,7 +134,7 @@ impl FromArgMatches for Flags {
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
         self.config = matches.get_one::<PathBuf>(CONFIG).cloned();
-        let known = SPECS.iter().flat_map(spellings).chain(OBSOLETE.iter().copied());
+        let known = SPECS.iter().flat_map(spellings).chain(OBSOLETE.iter().copied()).chain([OBSOLETE_FLAG]);
         let given = |flag| Some((flag, matches.get_many::<String>(flag)?.cloned().collect()));
         self.given = known.filter_map(given).collect();
         Ok(())

@@ -24,11 +24,31 @@ pub struct Invocation {
 
 /// Where configuration files are looked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Places {
+pub struct Places {
+    /// The file of settings.
+    pub settings: SettingsPlace,
+    /// The CNI configuration, which has settings, too.
+    pub network: NetworkPlace,
+}
+
+/// Where the file of settings is looked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SettingsPlace {
     /// One was named, and must be there.
     Named(PathBuf),
     /// The first place of these that has any of its files counts; of those the first.
     Search(Vec<Vec<PathBuf>>),
+}
+
+/// Where the CNI configuration is looked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NetworkPlace {
+    /// One was named, and must be there.
+    Named(PathBuf),
+    /// That of this personality, if it is there.
+    Of(Personality),
+    /// That of the personality that the file of settings tells.
+    OfFile,
 }
 
 impl Invocation {
@@ -74,15 +94,23 @@ impl Invocation {
         text.parse().map(Some).map_err(|source| SettingsError::Invalid { origin, source })
     }
 
-    /// Where to look for a file, for a user whose home is `home`.
+    /// Where to look for files, for a user whose home is `home`.
     pub fn places(&self, home: Option<&Path>) -> Places {
-        let named = self.environment.get(CONFIG).filter(|path| !path.is_empty()).map(PathBuf::from);
-        if let Some(path) = self.flags.config.clone().or(named) {
-            return Places::Named(path);
+        Places { settings: self.settings_place(home), network: self.network_place() }
+    }
+
+    /// The value of a variable that names a file.
+    fn named(&self, variable: &str) -> Option<PathBuf> {
+        self.environment.get(variable).filter(|path| !path.is_empty()).map(PathBuf::from)
+    }
+
+    fn settings_place(&self, home: Option<&Path>) -> SettingsPlace {
+        if let Some(path) = self.flags.config.clone().or_else(|| self.named(CONFIG)) {
+            return SettingsPlace::Named(path);
         }
         let place = |personality: Personality| {
             let folder = match personality {
-                Personality::Own => Some(Path::new("/etc/hostnic")),
+                Personality::Own | Personality::Node => Some(Path::new("/etc/hostnic")),
                 Personality::Daemon => home,
                 Personality::QingAgent => Some(Path::new("")),
             }?;
@@ -94,6 +122,16 @@ impl Invocation {
             Ok(None) | Err(_) => Personality::ALL.map(place).into_iter().flatten().collect(),
             Ok(Some((personality, _))) => place(personality).into_iter().collect(),
         };
-        Places::Search(places)
+        SettingsPlace::Search(places)
+    }
+
+    fn network_place(&self) -> NetworkPlace {
+        if let Some(path) = self.flags.network().or_else(|| self.named(&variable(Key::CniConfig.name()))) {
+            return NetworkPlace::Named(path);
+        }
+        match self.personality() {
+            Ok(Some((personality, _))) => NetworkPlace::Of(personality),
+            Ok(None) | Err(_) => NetworkPlace::OfFile,
+        }
     }
 }

@@ -1,6 +1,7 @@
-//! Every setting there is, with all its spellings: flags, environment, files, help and `config` are made of this list.
+//! Settings and how they are spelt: flags, environment, files, help and `config` are made of the list of [`SPECS`].
 
 use super::personality::Personality;
+pub(super) use super::specs::SPECS;
 
 /// A setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,6 +28,28 @@ pub(crate) enum Key {
     GatewayName,
     LogLevel,
     LogFormat,
+    Mode,
+    PodType,
+    ServiceCidr,
+    Hairpin,
+    VethPrefix,
+    Mtu,
+    NatMark,
+    PodTable,
+    FirstTable,
+    JobPoll,
+    NodeSync,
+    NicTag,
+    FreePeriod,
+    Kubernetes,
+    NodeName,
+    Kubeconfig,
+    CniConfig,
+    CniConfDir,
+    AnnotationVxnet,
+    AnnotationNicTag,
+    NetworkPolicy,
+    LogFile,
 }
 
 /// What a flag takes.
@@ -48,6 +71,17 @@ pub(super) struct Spelling {
     pub(super) tells: Option<Personality>,
 }
 
+/// How the ConfigMap `hostnic-cfg-cm` of the Kubernetes guide spells a setting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Guide {
+    /// A key of `pool`, under `hostnic`.
+    Pool(&'static str),
+    /// A key of `server`, under `hostnic`.
+    Server(&'static str),
+    /// A key of the CNI configuration, under `hostnic-cni`.
+    Network(&'static str),
+}
+
 /// All about one setting.
 #[derive(Debug)]
 pub(super) struct Spec {
@@ -56,203 +90,43 @@ pub(super) struct Spec {
     pub(super) name: &'static str,
     pub(super) takes: Takes,
     pub(super) earlier: &'static [Spelling],
+    /// A variable beside ours and those of the earlier spellings.
+    pub(super) variable: Option<&'static str>,
+    pub(super) guide: &'static [Guide],
     /// What it is without the settings being given, for the help.
     pub(super) default: &'static str,
     pub(super) help: &'static str,
 }
 
-const fn only(text: &'static str, tells: Personality) -> Spelling {
-    Spelling { text, tells: Some(tells) }
-}
-
-const fn shared(text: &'static str) -> Spelling {
-    Spelling { text, tells: None }
-}
-
-use Personality::{Daemon, QingAgent};
-
-/// In the order of the help.
-pub(super) const SPECS: &[Spec] = &[
-    Spec {
-        key: Key::Vxnet,
-        name: "vxnet",
-        takes: Takes::List("ID"),
-        earlier: &[shared("vxnet"), only("vxnets", Daemon)],
-        default: "",
-        help: "A vxnet that pods get their NICs from, the preferred one first; may be repeated, or list several with commas",
-    },
-    Spec {
-        key: Key::Policy,
-        name: "policy",
-        takes: Takes::One("NAME"),
-        earlier: &[shared("policy")],
-        default: "FailRotate; Random as daemon",
-        help: "How the subnet of the next NIC is chosen: FailRotate, RoundRotate or Random",
-    },
-    Spec {
-        key: Key::PoolLow,
-        name: "pool-low",
-        takes: Takes::One("N"),
-        earlier: &[],
-        default: "3",
-        help: "Fewer free NICs than this, and more are made",
-    },
-    Spec {
-        key: Key::PoolHigh,
-        name: "pool-high",
-        takes: Takes::One("N"),
-        earlier: &[],
-        default: "two more than --pool-low",
-        help: "More free NICs than this, and some are given back",
-    },
-    Spec {
-        key: Key::PoolSize,
-        name: "pool-size",
-        takes: Takes::One("N"),
-        earlier: &[only("PoolSize", Daemon)],
-        default: "",
-        help: "In place of the two marks: --pool-low N --pool-high N+2",
-    },
-    Spec {
-        key: Key::MaxNics,
-        name: "max-nics",
-        takes: Takes::One("N"),
-        earlier: &[],
-        default: "63",
-        help: "The most NICs of this node beside its primary one, at most 63",
-    },
-    Spec {
-        key: Key::Cooling,
-        name: "cooling",
-        takes: Takes::One("SECONDS"),
-        earlier: &[],
-        default: "60",
-        help: "How many seconds an address rests before another pod gets it; less, but at least 5, when a pod would otherwise fail",
-    },
-    Spec {
-        key: Key::CleanupCacheOnExit,
-        name: "cleanup-cache-on-exit",
-        takes: Takes::Switch,
-        earlier: &[only("CleanUpCacheOnExit", Daemon)],
-        default: "false",
-        help: "Give the NICs that no pod has back to the cloud when told to stop",
-    },
-    Spec {
-        key: Key::Iface,
-        name: "iface",
-        takes: Takes::One("NAME"),
-        earlier: &[shared("iface")],
-        default: "eth0 as qingagent",
-        help: "An interface that is never touched, beside that of the default route",
-    },
-    Spec {
-        key: Key::GatewayName,
-        name: "gateway-name",
-        takes: Takes::One("NAME"),
-        earlier: &[only("gatewayns", QingAgent)],
-        default: "hostnic",
-        help: "What the names of the host's own interfaces in pods' subnets begin with, where such are made; at most 13 bytes",
-    },
-    Spec {
-        key: Key::Provider,
-        name: "provider",
-        takes: Takes::One("NAME"),
-        earlier: &[],
-        default: "qingcloud",
-        help: "The cloud: qingcloud, or sim, simulated by this process with links and packets of this kernel",
-    },
-    Spec {
-        key: Key::AccessFile,
-        name: "access-file",
-        takes: Takes::One("PATH"),
-        earlier: &[only("QYAccessFilePath", QingAgent), only("QyAccessFilePath", Daemon)],
-        default: "/etc/qingcloud/client.yaml, then ~/.qingcloud/config.yaml",
-        help: "The file with the access key and where the API is, in the form of QingCloud's SDKs",
-    },
-    Spec {
-        key: Key::Zone,
-        name: "zone",
-        takes: Takes::One("ZONE"),
-        earlier: &[shared("zone")],
-        default: "pek3a as qingagent, where the access file has none",
-        help: "The zone, in place of the access file's",
-    },
-    Spec {
-        key: Key::Instance,
-        name: "instance",
-        takes: Takes::One("ID"),
-        earlier: &[],
-        default: "what /etc/qingcloud/instance-id or the metadata service says; i-sim with --provider sim",
-        help: "The cloud's id of this machine",
-    },
-    Spec {
-        key: Key::Socket,
-        name: "socket",
-        takes: Takes::One("PATH"),
-        earlier: &[],
-        default: "/run/hostnic/hostnic.sock",
-        help: "Where to listen for the CNI plugin",
-    },
-    Spec {
-        key: Key::Store,
-        name: "store",
-        takes: Takes::One("PATH"),
-        earlier: &[],
-        default: "/run/hostnic/state.redb",
-        help: "Where to keep records. They must survive the daemon, not the machine: a tmpfs is best",
-    },
-    Spec {
-        key: Key::BindAddr,
-        name: "bind-addr",
-        takes: Takes::One("ADDRESS"),
-        earlier: &[only("bindaddr", QingAgent), only("bindAddr", Daemon)],
-        default: "off; 127.0.0.1:31080 as daemon or qingagent",
-        help: "Where else to listen for the CNI plugin, by TCP; off, or an address as in 127.0.0.1:31080",
-    },
-    Spec {
-        key: Key::ManageAddr,
-        name: "manage-addr",
-        takes: Takes::One("ADDRESS"),
-        earlier: &[only("manageAddr", Daemon)],
-        default: "127.0.0.1:31081",
-        help: "Where to show metrics and health, by HTTP; off, or an address",
-    },
-    Spec {
-        key: Key::AllowRemote,
-        name: "allow-remote",
-        takes: Takes::Switch,
-        earlier: &[],
-        default: "false",
-        help: "Let --bind-addr take commands from other machines, from anybody who reaches it",
-    },
-    Spec {
-        key: Key::LogLevel,
-        name: "log-level",
-        takes: Takes::One("LEVEL"),
-        earlier: &[shared("loglevel")],
-        default: "info",
-        help: "What to log: a level, or directives such as warn,hostnic_core::pool=debug",
-    },
-    Spec {
-        key: Key::LogFormat,
-        name: "log-format",
-        takes: Takes::One("FORM"),
-        earlier: &[],
-        default: "text",
-        help: "The form of a log line: text or json",
-    },
-    Spec {
-        key: Key::Compat,
-        name: "compat",
-        takes: Takes::One("PROGRAM"),
-        earlier: &[],
-        default: "by name, flags and file",
-        help: "Whose defaults and files hold: hostnic-daemon, daemon (hostnic-cni 0.x) or qingagent (qingcloud-cni)",
-    },
-];
-
 /// What the earlier programs knew and nobody needs any more.
 pub(super) const OBSOLETE: &[&str] = &["WorkInAppCenterCluser"];
+/// The same of hostnic-node, which had it as a flag with a value.
+pub(super) const OBSOLETE_FLAG: &str = "dbpath";
+/// The same of its file, under `pool`.
+pub(super) const OBSOLETE_GUIDE: [Guide; 2] = [Guide::Pool("nodeThreshold"), Guide::Pool("vxnetThreshold")];
+
+impl Guide {
+    /// The key itself.
+    pub(super) fn key(self) -> &'static str {
+        match self {
+            Self::Pool(key) | Self::Server(key) | Self::Network(key) => key,
+        }
+    }
+
+    /// The section of the file that the key is in; `None` where it is in none.
+    pub(super) fn section(self) -> Option<&'static str> {
+        match self {
+            Self::Pool(_) => Some("pool"),
+            Self::Server(_) => Some("server"),
+            Self::Network(_) => None,
+        }
+    }
+
+    /// Whether this is what `text` in `section` says, without regard to case.
+    pub(super) fn is(self, section: Option<&str>, text: &str) -> bool {
+        self.section() == section && self.key().eq_ignore_ascii_case(text)
+    }
+}
 
 impl Key {
     /// All about it.
@@ -268,8 +142,18 @@ impl Key {
 
     /// The key of a file that is ours: spelt exactly.
     pub(super) fn of_ours(text: &str) -> Option<Self> {
-        // It says how the file itself is read.
-        SPECS.iter().find(|spec| spec.name == text && spec.key != Key::Compat).map(|spec| spec.key)
+        SPECS.iter().find(|spec| spec.name == text && spec.key.is_of_files()).map(|spec| spec.key)
+    }
+
+    /// Whether a file can say it. Some say how, and which, files are read.
+    fn is_of_files(self) -> bool {
+        !matches!(self, Key::Compat | Key::CniConfig)
+    }
+
+    /// The key of the guide's ConfigMap, in `section` or in the CNI configuration, without regard to case.
+    pub(super) fn of_guide(section: Option<&str>, text: &str) -> Option<Self> {
+        let spelt = |spec: &&Spec| spec.guide.iter().any(|guide| guide.is(section, text));
+        SPECS.iter().find(spelt).map(|spec| spec.key)
     }
 
     /// The key of an earlier program's file: any spelling, without regard to case.
@@ -282,19 +166,32 @@ impl Key {
 
 /// Our spelling of the setting that `text` was most likely meant to be.
 pub(super) fn nearest(text: &str) -> Option<&'static str> {
-    let bare = |text: &str| text.to_lowercase().replace(['-', '_', '.'], "");
-    let wanted = bare(text);
     let spellings = |spec: &'static Spec| {
         std::iter::once(spec.name)
             .chain(spec.earlier.iter().map(|s| s.text))
+            .chain(spec.guide.iter().map(|guide| guide.key()))
             .map(move |text| (text, spec.name))
     };
+    let known = SPECS.iter().filter(|spec| spec.key.is_of_files());
+    nearest_of(text, known.flat_map(spellings))
+}
+
+/// The key of the guide's ConfigMap, in `section` or in the CNI configuration, that `text` was most likely meant to be.
+pub(super) fn nearest_in_guide(section: Option<&str>, text: &str) -> Option<&'static str> {
+    let there = |guide: &&Guide| guide.section() == section;
+    let known = SPECS.iter().flat_map(|spec| spec.guide).filter(there);
+    nearest_of(text, known.map(|guide| (guide.key(), guide.key())))
+}
+
+/// Of texts and the names of what they say, the name whose text is nearest.
+fn nearest_of(text: &str, known: impl Iterator<Item = (&'static str, &'static str)>) -> Option<&'static str> {
+    let bare = |text: &str| text.to_lowercase().replace(['-', '_', '.'], "");
+    let wanted = bare(text);
     let near = |(text, name)| {
         let distance = strsim::damerau_levenshtein(&bare(text), &wanted);
         (distance <= (wanted.chars().count() / 3).max(1)).then_some((distance, name))
     };
-    let known = SPECS.iter().filter(|spec| spec.key != Key::Compat);
-    known.flat_map(spellings).filter_map(near).min().map(|(_, name)| name)
+    known.filter_map(near).min().map(|(_, name)| name)
 }
 
 /// A key in the environment of an earlier program: in capitals, without prefix.
@@ -317,7 +214,7 @@ mod tests {
         keys.sort();
         keys.dedup();
         assert_eq!(keys.len(), SPECS.len());
-        assert_eq!(keys.len(), Key::LogFormat as usize + 1, "a key is missing in SPECS");
+        assert_eq!(keys.len(), Key::LogFile as usize + 1, "a key is missing in SPECS");
     }
 
     #[test]

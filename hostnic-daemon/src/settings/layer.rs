@@ -42,6 +42,11 @@ impl Layer {
         self.0.extend(later.0);
     }
 
+    /// Takes what a source of the same rank says. Gives back where the two say different things.
+    pub(super) fn join(&mut self, other: Self) -> Vec<SettingsError> {
+        other.0.into_iter().filter_map(|(key, given)| self.add(key, given.raw, given.source).err()).collect()
+    }
+
     /// What is said about a setting.
     pub(super) fn get(&self, key: Key) -> Option<&Given> {
         self.0.get(&key)

@@ -32,11 +32,17 @@ impl FromStr for LogLevel {
         let level = match text.to_ascii_lowercase().as_str() {
             "warning" => "warn".to_owned(),
             "fatal" | "panic" => "error".to_owned(),
+            // By their numbers in logrus.
+            "0" | "1" | "2" => "error".to_owned(),
+            "3" => "warn".to_owned(),
+            "4" => "info".to_owned(),
+            "5" => "debug".to_owned(),
+            "6" => "trace".to_owned(),
             level if LEVELS.contains(&level) => level.to_owned(),
             _ if text.contains(['=', ',']) && EnvFilter::try_new(text).is_ok() => text.to_owned(),
             _ => {
-                let rule =
-                    "error, warn, info, debug or trace, or directives such as warn,hostnic_core::pool=debug";
+                let rule = "error, warn, info, debug or trace, a number from 0 to 6 as in logrus, or directives such as \
+                     warn,hostnic_core::pool=debug";
                 return Err(InvalidValue::new("log level", text, rule));
             }
         };
@@ -60,7 +66,11 @@ mod tests {
         assert_eq!(read("DEBUG").as_deref(), Some("debug"));
         assert_eq!(read("warning").as_deref(), Some("warn"));
         assert_eq!(read("warn,hostnic_core::pool=debug").as_deref(), Some("warn,hostnic_core::pool=debug"));
-        for wrong in ["", "loud", "debgu", "hostnic_core::pool=loud"] {
+        for (number, level) in [("0", "error"), ("3", "warn"), ("4", "info"), ("5", "debug"), ("6", "trace")]
+        {
+            assert_eq!(read(number).as_deref(), Some(level));
+        }
+        for wrong in ["", "7", "-1", "loud", "debgu", "hostnic_core::pool=loud"] {
             assert_eq!(read(wrong), None, "{wrong:?}");
         }
     }

@@ -1,16 +1,19 @@
 //! The daemon's one configuration, where each value knows its source.
 //!
-//! Defaults, then a file, then the environment, then flags: later ones win, value by value. [`resolve()`] is all of it as a
+//! Defaults, then files, then the environment, then flags: later ones win, value by value. [`resolve()`] is all of it as a
 //! pure function. The flags, files, keys and variables of the earlier daemons (`daemon` of hostnic-cni 0.x, `qingagent` of
-//! qingcloud-cni) are understood as they are, and choose by which [`Personality`] the daemon goes where nothing is said.
+//! qingcloud-cni, `hostnic-node` on Kubernetes) are understood as they are, and choose by which [`Personality`] the daemon goes where nothing is said.
 
+mod cni_template;
 mod document;
 mod environment;
 mod error;
 mod file;
 mod flags;
+mod guide;
 mod invocation;
 mod key;
+mod kubernetes;
 mod layer;
 mod listen;
 mod locate;
@@ -24,6 +27,9 @@ mod reading;
 mod resolve;
 mod show;
 mod source;
+mod specs;
+mod values;
+mod veth;
 mod zone;
 
 use std::path::PathBuf;
@@ -32,12 +38,15 @@ use std::time::Duration;
 use hostnic_core::attachment::IfName;
 use hostnic_core::id::{InstanceId, SubnetId};
 use hostnic_core::policy::PolicyName;
+use hostnic_core::route::Datapath;
 
+pub use cni_template::CniTemplate;
 pub use document::Format;
 pub use error::{Refused, SettingsError};
-pub use file::ConfigFile;
+pub use file::{ConfigFile, Files};
 pub use flags::Flags;
-pub use invocation::{Invocation, Places};
+pub use invocation::{Invocation, NetworkPlace, Places, SettingsPlace};
+pub use kubernetes::{KubernetesSettings, NetworkPolicy, NodeName};
 pub use listen::{ListenAddress, ListenHost, is_loopback};
 pub use locate::locate;
 pub use log_level::LogLevel;
@@ -47,6 +56,7 @@ pub use provider::Provider;
 pub use resolve::resolve;
 pub use show::Row;
 pub use source::{Setting, Source};
+pub use veth::{ModeChoice, VethSettings, name as datapath_name};
 pub use zone::{Zone, ZoneChoice};
 
 pub(crate) use flags::anywhere;
@@ -64,6 +74,8 @@ pub struct Settings {
     pub personality: Personality,
     /// The configuration file that was read.
     pub file: Option<PathBuf>,
+    /// The CNI configuration for runtimes.
+    pub cni: CniTemplate,
     /// The cloud.
     pub provider: Setting<Provider>,
     /// The file with the access key; `None` for the usual places.
@@ -102,10 +114,28 @@ pub struct Settings {
     /// What the names of interfaces begin with that are made to be the host's own in a pod's subnet; 1 to 13 bytes. A number
     /// follows.
     pub gateway_name: Setting<String>,
+    /// How pods are joined to their NICs.
+    pub mode: Setting<ModeChoice>,
+    /// How pods of a node in veth mode are joined that ask for neither way; `None` for veths.
+    pub pod_type: Setting<Option<Datapath>>,
+    /// Pods behind veths.
+    pub veth: VethSettings,
+    /// The longest time between two looks at jobs of the cloud, 1 s to 1 h.
+    pub job_poll: Setting<Duration>,
+    /// The time between two comparisons with the kernel, 1 s to a day.
+    pub node_sync: Setting<Duration>,
+    /// The tag of each NIC that is made.
+    pub nic_tag: Setting<Option<String>>,
+    /// How long a NIC that pods share is kept without a pod, 1 minute to a year.
+    pub free_period: Setting<Duration>,
+    /// What a node of Kubernetes is told beside.
+    pub kubernetes: KubernetesSettings,
     /// What is logged.
     pub log_level: Setting<LogLevel>,
     /// The form of a log line.
     pub log_format: Setting<LogFormat>,
+    /// A file that the log is written to as well.
+    pub log_file: Setting<Option<PathBuf>>,
 }
 
 #[cfg(test)]

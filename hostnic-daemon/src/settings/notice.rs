@@ -59,6 +59,12 @@ pub enum Notice {
     /// What an earlier program knew and nobody needs any more.
     #[error("{0} has no effect any more; take it out")]
     Obsolete(Source),
+    /// A setting that will have an effect in a later release.
+    #[error("{origin}: understood and kept, but without effect in this release")]
+    NotYet {
+        /// Where it comes from.
+        origin: Source,
+    },
     /// Only one file of a name is read.
     #[error("{} is not read, as {} is", .ignored.display(), .read.display())]
     OtherFile {
@@ -67,13 +73,13 @@ pub enum Notice {
         /// The file that is not.
         ignored: PathBuf,
     },
-    /// A subnet that is listed again.
-    #[error("{origin}: {id} is listed more than once; once counts")]
+    /// A subnet, or whatever the setting lists, that is listed again.
+    #[error("{origin}: {item} is listed more than once; once counts")]
     Repeated {
         /// Where the list comes from.
         origin: Source,
-        /// The subnet.
-        id: String,
+        /// What is listed.
+        item: String,
     },
     /// The pool can never be as large as it is asked to be.
     #[error("{origin}: {low} free NICs are wanted, and {max} NICs are the most that there may be")]
@@ -94,6 +100,9 @@ pub(super) fn meant(nearest: &Option<&'static str>) -> String {
 impl Notice {
     /// Whether somebody should change something; otherwise it only tells.
     pub fn is_warning(&self) -> bool {
-        !matches!(self, Self::Behaves { .. } | Self::OnLoopback { .. } | Self::BareVariable { .. })
+        !matches!(
+            self,
+            Self::Behaves { .. } | Self::OnLoopback { .. } | Self::BareVariable { .. } | Self::NotYet { .. }
+        )
     }
 }

@@ -23,11 +23,16 @@ pub enum Personality {
     Daemon,
     /// `qingagent` of qingcloud-cni.
     QingAgent,
+    /// `hostnic-node` of hostnic-cni on Kubernetes.
+    #[serde(rename = "hostnic-node")]
+    Node,
 }
 
 impl Personality {
     /// All there are.
-    pub const ALL: [Self; 3] = [Self::Own, Self::Daemon, Self::QingAgent];
+    pub const ALL: [Self; 4] = [Self::Own, Self::Daemon, Self::QingAgent, Self::Node];
+    /// The programs before this one.
+    const EARLIER: [Self; 3] = [Self::Daemon, Self::QingAgent, Self::Node];
 
     /// The program's name.
     pub fn name(self) -> &'static str {
@@ -35,18 +40,19 @@ impl Personality {
             Self::Own => "hostnic-daemon",
             Self::Daemon => "daemon",
             Self::QingAgent => "qingagent",
+            Self::Node => "hostnic-node",
         }
     }
 
     /// The personality of a program that was started as `argv0`; `None` for any name but those of the earlier programs.
     pub fn of_program(argv0: &OsStr) -> Option<Self> {
         let name = Path::new(argv0).file_name()?;
-        [Self::Daemon, Self::QingAgent].into_iter().find(|personality| name == personality.name())
+        Self::EARLIER.into_iter().find(|personality| name == personality.name())
     }
 
-    /// The personality of a file by its name: `.daemon.*` and `QingAgent.*` belong to the earlier programs.
+    /// The personality of a file by its name: `.daemon.*`, `QingAgent.*` and `hostnic.*` belong to the earlier programs.
     pub fn of_file(path: &Path) -> Option<Self> {
-        [Self::Daemon, Self::QingAgent].into_iter().find(|p| path.file_stem() == Some(OsStr::new(p.stem())))
+        Self::EARLIER.into_iter().find(|p| path.file_stem() == Some(OsStr::new(p.stem())))
     }
 
     /// What its configuration file is called, without the ending.
@@ -55,13 +61,14 @@ impl Personality {
             Self::Own => "hostnic-daemon",
             Self::Daemon => ".daemon",
             Self::QingAgent => "QingAgent",
+            Self::Node => "hostnic",
         }
     }
 
     /// How the subnet of the next NIC is chosen unless told.
     pub(super) fn policy(self) -> PolicyName {
         match self {
-            Self::Own | Self::QingAgent => PolicyName::FailRotate,
+            Self::Own | Self::QingAgent | Self::Node => PolicyName::FailRotate,
             Self::Daemon => PolicyName::Random,
         }
     }
@@ -78,7 +85,17 @@ impl Personality {
 
     /// Whether it takes commands over TCP unless told.
     pub(super) fn listens(self) -> bool {
-        self != Self::Own
+        matches!(self, Self::Daemon | Self::QingAgent)
+    }
+
+    /// Whether it is a node of Kubernetes unless told.
+    pub(super) fn kubernetes(self) -> bool {
+        self == Self::Node
+    }
+
+    /// Where its CNI configuration is that has settings, too.
+    pub(super) fn network(self) -> Option<&'static Path> {
+        (self == Self::Node).then(|| Path::new("/etc/hostnic/hostnic-cni.json"))
     }
 }
 
@@ -92,10 +109,9 @@ impl FromStr for Personality {
     type Err = InvalidValue;
 
     fn from_str(text: &str) -> Result<Self, InvalidValue> {
-        Self::ALL
-            .into_iter()
-            .find(|personality| personality.name() == text)
-            .ok_or_else(|| InvalidValue::new("personality", text, "hostnic-daemon, daemon or qingagent"))
+        Self::ALL.into_iter().find(|personality| personality.name() == text).ok_or_else(|| {
+            InvalidValue::new("personality", text, "hostnic-daemon, daemon, qingagent or hostnic-node")
+        })
     }
 }
 
@@ -108,6 +124,7 @@ mod tests {
         let of = |name: &str| Personality::of_program(OsStr::new(name));
         assert_eq!(of("./bin/daemon"), Some(Personality::Daemon));
         assert_eq!(of("qingagent"), Some(Personality::QingAgent));
+        assert_eq!(of("/app/hostnic-node"), Some(Personality::Node));
         for other in ["hostnic-daemon", "Daemon", "daemon-x", "", "/"] {
             assert_eq!(of(other), None, "{other}");
         }
@@ -118,6 +135,7 @@ mod tests {
         let of = |path: &str| Personality::of_file(Path::new(path));
         assert_eq!(of("/root/.daemon.yaml"), Some(Personality::Daemon));
         assert_eq!(of("QingAgent.xml"), Some(Personality::QingAgent));
+        assert_eq!(of("/etc/hostnic/hostnic.json"), Some(Personality::Node));
         assert_eq!(of("/etc/hostnic/hostnic-daemon.yaml"), None);
     }
 }

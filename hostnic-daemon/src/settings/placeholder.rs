@@ -10,7 +10,7 @@ pub(super) fn within(raw: &Raw) -> Option<&str> {
     let whole = match raw {
         Raw::Text(text) => std::slice::from_ref(text),
         Raw::List(list) => list,
-        Raw::Nothing | Raw::Nested => &[],
+        Raw::Nothing | Raw::Keys(_) | Raw::Nested => &[],
     };
     let known = |text: &&str| TEXTS.iter().any(|known| known.eq_ignore_ascii_case(text)) || is_subnet(text);
     whole.iter().map(String::as_str).chain(raw.items()).find(known)

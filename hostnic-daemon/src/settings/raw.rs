@@ -9,7 +9,9 @@ pub(super) enum Raw {
     Text(String),
     /// Several.
     List(Vec<String>),
-    /// Something with keys or lists inside, which no setting is.
+    /// Keys with values, in their order, repeated ones too. No setting is so, but some files have sections.
+    Keys(Vec<(String, Raw)>),
+    /// A list with keys or lists inside, which no setting is.
     Nested,
 }
 
@@ -32,7 +34,7 @@ impl Raw {
     /// A list: its own items, each of which may be several parted by commas or blanks.
     pub(super) fn items(&self) -> Vec<&str> {
         let texts = match self {
-            Self::Nothing | Self::Nested => &[][..],
+            Self::Nothing | Self::Keys(_) | Self::Nested => &[][..],
             Self::Text(text) => std::slice::from_ref(text),
             Self::List(list) => list,
         };

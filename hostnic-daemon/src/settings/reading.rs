@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::str::FromStr;
 
-use hostnic_core::id::{InvalidValue, SubnetId};
+use hostnic_core::id::InvalidValue;
 
 use super::error::SettingsError;
 use super::key::Key;
@@ -44,7 +44,7 @@ impl<'a> Reading<'a> {
             Raw::Text(text) => text.as_str(),
             Raw::Nothing => "",
             Raw::List(list) if list.len() == 1 => list.first().map_or("", String::as_str),
-            Raw::List(_) | Raw::Nested => {
+            Raw::List(_) | Raw::Keys(_) | Raw::Nested => {
                 self.errors.push(SettingsError::Shape { origin: given.source.clone(), list: false });
                 return self.unset(default);
             }
@@ -68,22 +68,26 @@ impl<'a> Reading<'a> {
         self.one(key, None, |text| text.parse().map(Some))
     }
 
-    /// The subnets, each once.
-    pub(super) fn subnets(&mut self) -> Setting<Vec<SubnetId>> {
-        let Some(given) = self.usable(Key::Vxnet) else { return self.unset(Vec::new()) };
+    /// A setting that is a list, of which each item counts once.
+    pub(super) fn list<T: Clone + Ord + ToString>(
+        &mut self,
+        key: Key,
+        parse: impl Fn(&str) -> Result<T, InvalidValue>,
+    ) -> Setting<Vec<T>> {
+        let Some(given) = self.usable(key) else { return self.unset(Vec::new()) };
         let origin = || given.source.clone();
-        if given.raw == Raw::Nested {
+        if matches!(given.raw, Raw::Keys(_) | Raw::Nested) {
             self.errors.push(SettingsError::Shape { origin: origin(), list: true });
         }
-        let (mut subnets, mut seen) = (Vec::new(), BTreeSet::new());
+        let (mut list, mut seen) = (Vec::new(), BTreeSet::new());
         for item in given.raw.items() {
-            match item.parse::<SubnetId>() {
-                Ok(id) if seen.insert(id.clone()) => subnets.push(id),
-                Ok(id) => self.notices.push(Notice::Repeated { origin: origin(), id: id.to_string() }),
+            match parse(item) {
+                Ok(item) if seen.insert(item.clone()) => list.push(item),
+                Ok(item) => self.notices.push(Notice::Repeated { origin: origin(), item: item.to_string() }),
                 Err(source) => self.errors.push(SettingsError::Invalid { origin: origin(), source }),
             }
         }
-        Setting { value: subnets, source: origin() }
+        Setting { value: list, source: origin() }
     }
 
     /// What was given, unless it is a placeholder.

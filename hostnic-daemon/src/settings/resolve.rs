@@ -1,18 +1,19 @@
 //! From everything that was said to the settings in force.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::ValueEnum;
 use hostnic_cni::contract::DEFAULT_SOCKET;
-use hostnic_core::gateway::GatewayConfig;
-use hostnic_core::id::InvalidValue;
+use hostnic_core::id::SubnetId;
 use hostnic_core::pool::PoolConfig;
+use hostnic_core::route::Datapath;
 
+use super::cni_template::CniTemplate;
 use super::error::{Refused, SettingsError};
-use super::file::{self, ConfigFile};
+use super::file::{self, ConfigFile, Files};
+use super::guide;
 use super::invocation::Invocation;
 use super::key::{Key, SPECS, capitals};
+use super::kubernetes::KubernetesSettings;
 use super::layer::Layer;
 use super::listen::{ListenAddress, Written};
 use super::notice::Notice;
@@ -20,26 +21,26 @@ use super::personality::Personality;
 use super::provider::Provider;
 use super::reading::Reading;
 use super::source::{Setting, Source};
+use super::values::{
+    boolean, cooling, count, free_period, gateway_name, job_poll, log_format, nics, node_sync, path, tag,
+};
+use super::veth::{ModeChoice, VethSettings, pod_type};
 use super::zone::ZoneChoice;
 use super::{DEFAULT_STORE, LogFormat, LogLevel, Settings, environment};
 
-/// The longest that an address may be told to rest, in seconds.
-const LONGEST_COOLING: u64 = 24 * 60 * 60;
 /// The ports of the earlier daemons.
 const COMMANDS: u16 = 31080;
 const MANAGE: u16 = 31081;
 
 /// The settings in force, and what a person should hear about them.
 ///
-/// Reads nothing but its arguments: `file` is the one that was found at [`Invocation::places`]. Values that a later source
+/// Reads nothing but its arguments: `files` are those that were found at [`Invocation::places`]. Values that a later source
 /// has replaced are not looked at.
 ///
 /// # Errors
 /// Everything that is wrong, not only the first.
-pub fn resolve(
-    invocation: &Invocation,
-    file: Option<&ConfigFile>,
-) -> Result<(Settings, Vec<Notice>), Refused> {
+pub fn resolve(invocation: &Invocation, files: &Files) -> Result<(Settings, Vec<Notice>), Refused> {
+    let file = files.settings.as_ref();
     let (mut errors, mut notices) = (Vec::new(), Vec::new());
     let personality = personality(invocation, file, &mut notices).unwrap_or_else(|error| {
         errors.push(error);
@@ -49,13 +50,17 @@ pub fn resolve(
     if let Some(file) = file {
         given.overlay(file::read(file, personality, &mut errors, &mut notices));
     }
+    if let Some(network) = &files.network {
+        let said = guide::read_network(network, &mut errors, &mut notices);
+        errors.extend(given.join(said));
+    }
     given.overlay(environment::read(&invocation.environment, &mut errors, &mut notices));
     given.overlay(invocation.flags.read(&mut errors, &mut notices));
     if personality == Personality::Own {
         notices.extend(bare_variables(&given));
     }
     let mut reading = Reading::new(&given, personality);
-    let settings = settings(&mut reading, file.map(|file| file.path.clone()));
+    let settings = settings(&mut reading, files);
     errors.append(&mut reading.errors);
     notices.append(&mut reading.notices);
     if errors.is_empty() { Ok((settings, notices)) } else { Err(Refused { errors, notices }) }
@@ -90,7 +95,7 @@ fn bare_variables(given: &Layer) -> Vec<Notice> {
     given.iter().map(|(key, given)| (key, &given.source)).filter_map(notice).collect()
 }
 
-fn settings(reading: &mut Reading<'_>, file: Option<PathBuf>) -> Settings {
+fn settings(reading: &mut Reading<'_>, files: &Files) -> Settings {
     let personality = reading.personality;
     let zone = |name: &str| name.parse().ok();
     let last_resort = ZoneChoice::OfAccessFile { otherwise: personality.zone().and_then(zone) };
@@ -107,15 +112,27 @@ fn settings(reading: &mut Reading<'_>, file: Option<PathBuf>) -> Settings {
         let (low, max) = (pool_low.value, max_nics.value);
         reading.notices.push(Notice::PoolTooLarge { origin: pool_low.source.clone(), low, max });
     }
+    let kubernetes = KubernetesSettings::read(reading);
+    let (mode, veth) = (reading.parsed(Key::Mode, ModeChoice::Auto), VethSettings::read(reading));
+    if reading.source(Key::ServiceCidr).is_none() {
+        reading.errors.extend(no_services(mode.value, kubernetes.enabled.value));
+    }
+    let socket = reading.one(Key::Socket, DEFAULT_SOCKET.into(), path);
+    let cni = CniTemplate::read(files.network.as_ref(), &socket.value, &mut reading.errors);
+    let free_period = reading.one(Key::FreePeriod, Duration::from_secs(720 * 60), free_period);
+    if free_period.is_given() {
+        reading.notices.push(Notice::NotYet { origin: free_period.source.clone() });
+    }
     Settings {
         personality,
-        file,
+        file: files.settings.as_ref().map(|file| file.path.clone()),
+        cni,
         provider: reading.parsed(Key::Provider, Provider::QingCloud),
         access_file: reading.one(Key::AccessFile, None, |text| path(text).map(Some)),
         zone: reading.one(Key::Zone, last_resort, |text| text.parse().map(ZoneChoice::Given)),
-        vxnets: reading.subnets(),
+        vxnets: reading.list(Key::Vxnet, str::parse::<SubnetId>),
         instance: reading.open(Key::Instance),
-        socket: reading.one(Key::Socket, DEFAULT_SOCKET.into(), path),
+        socket,
         store: reading.one(Key::Store, DEFAULT_STORE.into(), path),
         bind_addr,
         manage_addr,
@@ -128,9 +145,30 @@ fn settings(reading: &mut Reading<'_>, file: Option<PathBuf>) -> Settings {
         cleanup_cache_on_exit: reading.one(Key::CleanupCacheOnExit, false, boolean),
         iface: reading.one(Key::Iface, iface, |text| text.parse().map(Some)),
         gateway_name: reading.one(Key::GatewayName, "hostnic".to_owned(), gateway_name),
+        mode,
+        pod_type: reading.one(Key::PodType, None, |text| pod_type(text).map(Some)),
+        veth,
+        job_poll: reading.one(Key::JobPoll, Duration::from_secs(3), job_poll),
+        node_sync: reading.one(Key::NodeSync, Duration::from_secs(60), node_sync),
+        nic_tag: reading.one(Key::NicTag, None, |text| tag(text).map(Some)),
+        free_period,
+        kubernetes,
         log_level: reading.parsed(Key::LogLevel, LogLevel::info()),
         log_format: reading.one(Key::LogFormat, LogFormat::Text, log_format),
+        log_file: reading.one(Key::LogFile, None, |text| path(text).map(Some)),
     }
+}
+
+/// The addresses of services are no node's to guess, and without them pods behind veths reach none.
+fn no_services(mode: ModeChoice, kubernetes: bool) -> Option<SettingsError> {
+    let because = match mode {
+        ModeChoice::Only(Datapath::Veth) => "veth mode",
+        ModeChoice::Auto if kubernetes => "a node of Kubernetes",
+        ModeChoice::Only(_) | ModeChoice::Auto => return None,
+    };
+    let example = "the addresses of the cluster's services, as in \"serviceCIDR\": \"10.96.0.0/12\" in hostnic-cni.json \
+                   or --service-cidr 10.96.0.0/12";
+    Some(SettingsError::Missing { key: "serviceCIDR (service-cidr)", because, example })
 }
 
 /// The two marks of the pool. `pool-size` stands for both in the source where it is given.
@@ -183,7 +221,7 @@ fn listen(
     let Setting { value, source } = written;
     let value = match value {
         Some(Written::Bare(address)) => {
-            let told = !matches!(source, Source::Default { of: Personality::Own });
+            let told = !matches!(source, Source::Default { of: Personality::Own | Personality::Node });
             if told {
                 let (origin, address) = (source.clone(), address.clone());
                 reading.notices.push(Notice::OnLoopback { key: key.name(), origin, address });
@@ -214,45 +252,4 @@ fn same_address(
         manage: manage.source.clone(),
         address: address.into(),
     })
-}
-
-fn boolean(text: &str) -> Result<bool, InvalidValue> {
-    match text.to_ascii_lowercase().as_str() {
-        "true" | "t" | "1" | "yes" | "y" | "on" => Ok(true),
-        "false" | "f" | "0" | "no" | "n" | "off" => Ok(false),
-        _ => Err(InvalidValue::new("switch", text, "true or false")),
-    }
-}
-
-fn count(text: &str) -> Result<u32, InvalidValue> {
-    let valid = text.parse().ok().filter(|count| *count <= 1000);
-    valid.ok_or_else(|| InvalidValue::new("number of NICs", text, "a whole number from 0 to 1000"))
-}
-
-fn nics(text: &str) -> Result<u32, InvalidValue> {
-    let valid = text.parse().ok().filter(|count| (1..=PoolConfig::NIC_LIMIT).contains(count));
-    valid.ok_or_else(|| InvalidValue::new("largest number of NICs", text, "a whole number from 1 to 63"))
-}
-
-fn cooling(text: &str) -> Result<Duration, InvalidValue> {
-    let valid = text.parse().ok().filter(|seconds| *seconds <= LONGEST_COOLING);
-    let rule = "a whole number of seconds from 0 to 86400";
-    valid.map(Duration::from_secs).ok_or_else(|| InvalidValue::new("cooling time", text, rule))
-}
-
-fn path(text: &str) -> Result<PathBuf, InvalidValue> {
-    if text.is_empty() || text.chars().any(char::is_control) {
-        return Err(InvalidValue::new("path", text, "the path of a file"));
-    }
-    Ok(PathBuf::from(text))
-}
-
-fn gateway_name(text: &str) -> Result<String, InvalidValue> {
-    let config = GatewayConfig { name: text.to_owned(), ..GatewayConfig::new() };
-    config.validate()?;
-    Ok(config.name)
-}
-
-fn log_format(text: &str) -> Result<LogFormat, InvalidValue> {
-    LogFormat::from_str(text, false).map_err(|_| InvalidValue::new("log format", text, "text or json"))
 }

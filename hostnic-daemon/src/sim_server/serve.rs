@@ -88,7 +88,7 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) fn run(&self) -> std::result::Result<(), String> {
-        telemetry::begin(&self.log_level, self.log_format)?;
+        telemetry::begin(&self.log_level, self.log_format, None)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .worker_threads(2)

@@ -91,7 +91,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::settings::{Invocation, resolve};
+    use crate::settings::{Files, Invocation, resolve};
 
     #[derive(Debug, Parser)]
     struct Line {
@@ -102,7 +102,7 @@ mod tests {
     fn start(arguments: &[&str]) -> (Settings, SimFlags) {
         let Start { settings, sim } = Line::try_parse_from([&["start"], arguments].concat()).unwrap().start;
         let invocation = Invocation { flags: settings, ..Invocation::default() };
-        (resolve(&invocation, None).unwrap().0, sim)
+        (resolve(&invocation, &Files::default()).unwrap().0, sim)
     }
 
     #[test]

@@ -16,12 +16,12 @@ pub(super) fn gateways(settings: &Settings) -> GatewayConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::{Invocation, resolve};
+    use crate::settings::{Files, Invocation, resolve};
 
     fn of(variables: &[(&str, &str)]) -> GatewayConfig {
         let environment =
             variables.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
-        gateways(&resolve(&Invocation { environment, ..Invocation::default() }, None).unwrap().0)
+        gateways(&resolve(&Invocation { environment, ..Invocation::default() }, &Files::default()).unwrap().0)
     }
 
     #[test]

@@ -29,7 +29,11 @@ impl Start {
     pub(super) fn run(self, argv0: &OsStr) -> std::result::Result<(), String> {
         let flags = self.settings.clone();
         let (settings, notices) = in_force(argv0, self.settings)?;
-        let logs = telemetry::begin(settings.log_level.value.as_str(), settings.log_format.value)?;
+        let logs = telemetry::begin(
+            settings.log_level.value.as_str(),
+            settings.log_format.value,
+            settings.log_file.value.as_deref(),
+        )?;
         tell(&notices);
         // Whatever is wrong with flags and files is said before anything is begun.
         let plan = Plan::new(&settings, &self.sim).map_err(|error| Chain(&error).to_string())?;

@@ -69,7 +69,11 @@ pub(super) async fn serve(
         clock: Arc::new(SystemClock),
         seed: seed()?,
     };
-    let config = AgentConfig { gateways: Some(gateways(settings)), ..AgentConfig::new(pool) };
+    let config = AgentConfig {
+        gateways: Some(gateways(settings)),
+        node_sync: settings.node_sync.value,
+        ..AgentConfig::new(pool)
+    };
     let listeners = listeners(settings).await?;
     let mut node = Node::start_with(parts, config, listeners, observer).await?;
     let [tcp, manage] = [node.tcp_address(), node.manage_address()].map(in_words);

@@ -168,11 +168,12 @@ mod tests {
 
     #[test]
     fn what_is_nested_is_told_from_a_value() {
-        let nested = [("a".to_owned(), Raw::Nested)];
-        assert_eq!(keys(Format::Yaml, "a:\n  b: 1\n"), nested);
-        assert_eq!(keys(Format::Json, r#"{"a":[{"b":1}]}"#), nested);
-        assert_eq!(keys(Format::Toml, "[a]\nb = 1\n"), nested);
-        assert_eq!(keys(Format::Toml, "a = 2026-01-01\n"), nested);
+        let section = [("a".to_owned(), Raw::Keys(vec![("b".to_owned(), Raw::Text("1".into()))]))];
+        assert_eq!(keys(Format::Yaml, "a:\n  b: 1\n"), section);
+        assert_eq!(keys(Format::Json, r#"{"a":{"b":1}}"#), section);
+        assert_eq!(keys(Format::Toml, "[a]\nb = 1\n"), section);
+        assert_eq!(keys(Format::Json, r#"{"a":[{"b":1}]}"#), [("a".to_owned(), Raw::Nested)]);
+        assert!(matches!(keys(Format::Toml, "a = 2026-01-01\n").as_slice(), [(_, Raw::Keys(_))]));
     }
 
     #[test]

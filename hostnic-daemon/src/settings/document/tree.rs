@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::settings::raw::Raw;
@@ -25,13 +25,17 @@ impl<'de> Visitor<'de> for TopVisitor {
         f.write_str("keys with values")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Top, A::Error> {
-        let mut entries = Vec::new();
-        while let Some(key) = map.next_key::<String>()? {
-            entries.push((key, map.next_value()?));
-        }
-        Ok(Top(entries))
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Top, A::Error> {
+        entries(map).map(Top)
     }
+}
+
+fn entries<'de, A: MapAccess<'de>>(mut map: A) -> Result<Vec<(String, Raw)>, A::Error> {
+    let mut entries = Vec::new();
+    while let Some(key) = map.next_key::<String>()? {
+        entries.push((key, map.next_value()?));
+    }
+    Ok(entries)
 }
 
 impl<'de> Deserialize<'de> for Raw {
@@ -95,14 +99,13 @@ impl<'de> Visitor<'de> for RawVisitor {
             match item {
                 Raw::Text(text) => list.push(text),
                 Raw::Nothing => {}
-                Raw::List(_) | Raw::Nested => nested = true,
+                Raw::List(_) | Raw::Keys(_) | Raw::Nested => nested = true,
             }
         }
         Ok(if nested { Raw::Nested } else { Raw::list(list) })
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Raw, A::Error> {
-        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Raw::Nested)
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Raw, A::Error> {
+        entries(map).map(Raw::Keys)
     }
 }

@@ -128,7 +128,7 @@ fn together(first: Raw, second: Raw) -> Raw {
         Raw::Nothing => Some(Vec::new()),
         Raw::Text(text) => Some(vec![text]),
         Raw::List(list) => Some(list),
-        Raw::Nested => None,
+        Raw::Keys(_) | Raw::Nested => None,
     };
     match (list(first), list(second)) {
         (Some(first), Some(second)) => Raw::list([first, second].concat()),

@@ -162,7 +162,7 @@ fn table() -> String {
                 let _ = write!(table, "{name}='{value}' ");
             }
             let _ = writeln!(table, "{}", said.line);
-            if let Some(file) = &said.file {
+            if let Some(file) = &said.files.settings {
                 let _ = writeln!(
                     table,
                     "  {}:\n    | {}",

@@ -100,7 +100,7 @@ fn values_of_unknown_keys_are_never_shown() {
 #[test]
 fn a_file_beside_the_one_that_is_read_is_told_of() {
     let mut said = line("daemon start --bindAddr off --manageAddr off").file("/root/.daemon.json", "{}");
-    said.file.as_mut().unwrap().beside.push(EARLIER.into());
+    said.files.settings.as_mut().unwrap().beside.push(EARLIER.into());
     assert_eq!(said.notices(), [format!("{EARLIER} is not read, as /root/.daemon.json is")]);
 }
 

@@ -2,6 +2,7 @@
 
 mod documents;
 mod files;
+mod guide;
 mod listeners;
 mod personalities;
 mod pool;
@@ -20,7 +21,7 @@ use super::*;
 pub(super) struct Said {
     line: String,
     environment: BTreeMap<String, String>,
-    file: Option<ConfigFile>,
+    files: Files,
 }
 
 /// Begins with a command line.
@@ -36,7 +37,13 @@ impl Said {
 
     pub(super) fn file(mut self, path: &str, text: &str) -> Self {
         let file = ConfigFile { path: PathBuf::from(path), text: text.to_owned(), beside: Vec::new() };
-        self.file = Some(file);
+        self.files.settings = Some(file);
+        self
+    }
+
+    pub(super) fn network(mut self, text: &str) -> Self {
+        let path = PathBuf::from("/etc/hostnic/hostnic-cni.json");
+        self.files.network = Some(ConfigFile { path, text: text.to_owned(), beside: Vec::new() });
         self
     }
 
@@ -48,7 +55,7 @@ impl Said {
     }
 
     fn resolve(&self) -> Result<(Settings, Vec<Notice>), Refused> {
-        resolve(&self.invocation(), self.file.as_ref())
+        resolve(&self.invocation(), &self.files)
     }
 
     /// The settings, which are fine.

@@ -77,15 +77,16 @@ fn a_zone_that_was_given_wins_over_the_access_files_which_wins_over_pek3a() {
 #[test]
 fn files_are_looked_for_where_each_program_did() {
     let home = std::path::Path::new("/root");
-    let places = |said: Said| match said.invocation().places(Some(home)) {
-        Places::Named(path) => vec![path.display().to_string()],
-        Places::Search(places) => {
+    let places = |said: Said| match said.invocation().places(Some(home)).settings {
+        SettingsPlace::Named(path) => vec![path.display().to_string()],
+        SettingsPlace::Search(places) => {
             let yaml = |path: &&PathBuf| path.extension().is_some_and(|ending| ending == "yaml");
             places.iter().filter_map(|place| Some(place.iter().find(yaml)?.display().to_string())).collect()
         }
     };
     let (own, daemon, agent) = ("/etc/hostnic/hostnic-daemon.yaml", "/root/.daemon.yaml", "QingAgent.yaml");
-    assert_eq!(places(line("hostnic-daemon start")), [own, daemon, agent]);
+    let node = "/etc/hostnic/hostnic.yaml";
+    assert_eq!(places(line("hostnic-daemon start")), [own, daemon, agent, node]);
     assert_eq!(places(line("daemon start")), [daemon]);
     assert_eq!(places(line("qingagent start")), [agent]);
     assert_eq!(places(line("hostnic-daemon start --PoolSize 1")), [daemon]);

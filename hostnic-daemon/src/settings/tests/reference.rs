@@ -11,7 +11,7 @@ const END: &str = "<!-- /settings -->\n";
 
 fn table() -> String {
     let mut table =
-        "| setting | default | what it says | earlier spellings | environment |\n|---|---|---|---|---|\n"
+        "| setting | default | what it says | earlier spellings | in `hostnic-cfg-cm` | environment |\n|---|---|---|---|---|---|\n"
             .to_owned();
     for spec in SPECS {
         let mut earlier: Vec<&str> = spec.earlier.iter().map(|s| s.text).collect();
@@ -21,9 +21,16 @@ fn table() -> String {
         let code =
             |names: Vec<String>| names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
         let earlier = code(earlier.into_iter().map(str::to_owned).collect());
+        bare.extend(spec.variable.map(str::to_owned));
         bare.insert(0, variable(spec.name));
-        table +=
-            &format!("| `{}` | {} | {} | {earlier} | {} |\n", spec.name, spec.default, spec.help, code(bare));
+        let guide = code(spec.guide.iter().map(|guide| guide.place()).collect());
+        table += &format!(
+            "| `{}` | {} | {} | {earlier} | {guide} | {} |\n",
+            spec.name,
+            spec.default,
+            spec.help,
+            code(bare)
+        );
     }
     table
 }

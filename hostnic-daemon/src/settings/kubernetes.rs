@@ -1,0 +1,135 @@
+//! What a node of Kubernetes is told beside what every node is.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use hostnic_core::id::{InvalidValue, SubnetId};
+
+use super::key::Key;
+use super::reading::Reading;
+use super::source::Setting;
+use super::values::{boolean, path, tag};
+
+/// Where runtimes look for CNI configurations.
+const CNI_FOLDER: &str = "/etc/cni/net.d";
+
+/// The settings of a node of Kubernetes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KubernetesSettings {
+    /// Whether it is one.
+    pub enabled: Setting<bool>,
+    /// What Kubernetes calls it; `None` for the machine's host name.
+    pub node_name: Setting<Option<NodeName>>,
+    /// The file that says where the API is; `None` for what Kubernetes gives each pod.
+    pub kubeconfig: Setting<Option<PathBuf>>,
+    /// The folder for the CNI file; `None` for nowhere.
+    pub cni_conf_dir: Setting<Option<PathBuf>>,
+    /// The subnets that pods' annotations may name; any where there are none.
+    pub annotation_vxnets: Setting<Vec<SubnetId>>,
+    /// NICs with such a tag may be named by pods' annotations, beside those with a name of ours.
+    pub annotation_nic_tags: Setting<Vec<String>>,
+    /// Who enforces network policies.
+    pub network_policy: Setting<NetworkPolicy>,
+}
+
+impl KubernetesSettings {
+    pub(super) fn read(reading: &mut Reading<'_>) -> Self {
+        let enabled = reading.one(Key::Kubernetes, reading.personality.kubernetes(), boolean);
+        let usual = enabled.value.then(|| PathBuf::from(CNI_FOLDER));
+        let folder = |text: &str| match text {
+            "off" | "false" => Ok(None),
+            text => path(text).map(Some),
+        };
+        Self {
+            node_name: reading.open(Key::NodeName),
+            kubeconfig: reading.one(Key::Kubeconfig, None, |text| path(text).map(Some)),
+            cni_conf_dir: reading.one(Key::CniConfDir, usual, folder),
+            annotation_vxnets: reading.list(Key::AnnotationVxnet, str::parse),
+            annotation_nic_tags: reading.list(Key::AnnotationNicTag, tag),
+            network_policy: reading.parsed(Key::NetworkPolicy, NetworkPolicy::None),
+            enabled,
+        }
+    }
+}
+
+/// The name of a node in Kubernetes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct NodeName(String);
+
+impl NodeName {
+    /// The name itself.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for NodeName {
+    type Err = InvalidValue;
+
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        let label = |label: &str| {
+            label.bytes().all(|byte| inner(byte) || byte == b'-')
+                && label.bytes().next().is_some_and(inner)
+                && label.bytes().next_back().is_some_and(inner)
+        };
+        if text.len() <= 253 && text.split('.').all(label) {
+            return Ok(Self(text.to_owned()));
+        }
+        let rule = "at most 253 small letters, digits, '-' or '.', as `kubectl get nodes` shows it";
+        Err(InvalidValue::new("name of a node", text, rule))
+    }
+}
+
+impl fmt::Display for NodeName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Who enforces network policies, and has to be told pods' addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NetworkPolicy {
+    /// Nobody that has to be told.
+    None,
+    /// Calico's Felix, which reads pods' addresses from annotations of its own.
+    Calico,
+}
+
+impl FromStr for NetworkPolicy {
+    type Err = InvalidValue;
+
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        match text.to_ascii_lowercase().as_str() {
+            "none" | "" => Ok(Self::None),
+            "calico" => Ok(Self::Calico),
+            _ => Err(InvalidValue::new("network policy", text, "none or calico")),
+        }
+    }
+}
+
+impl fmt::Display for NetworkPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "none",
+            Self::Calico => "calico",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_nodes_name_is_one_that_kubernetes_takes() {
+        for name in ["i-xrwbww35", "node1.example.org", "1"] {
+            assert_eq!(name.parse::<NodeName>().unwrap().as_str(), name);
+        }
+        for name in ["", "Node", "a_b", "-a", "a-", "a..b", "a b", &"a".repeat(254)] {
+            assert!(name.parse::<NodeName>().is_err(), "{name:?}");
+        }
+    }
+}
