@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::id::InvalidValue;
+use crate::refusal::Refusal;
 
 /// `Result` with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -95,6 +96,7 @@ pub struct Error {
     operation: &'static str,
     subject: String,
     detail: String,
+    refusal: Option<Box<Refusal>>,
     #[source]
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
@@ -108,6 +110,7 @@ impl Error {
             operation,
             subject: subject.to_string(),
             detail: kind.to_string(),
+            refusal: None,
             source: None,
         }
     }
@@ -116,6 +119,13 @@ impl Error {
     #[must_use]
     pub fn detail(mut self, detail: impl fmt::Display) -> Self {
         self.detail = detail.to_string();
+        self
+    }
+
+    /// Says exactly why a pod cannot have a NIC.
+    #[must_use]
+    pub(crate) fn refusal_of(mut self, refusal: Refusal) -> Self {
+        self.refusal = Some(Box::new(refusal));
         self
     }
 
@@ -141,6 +151,11 @@ impl Error {
     /// Whether the operation can have had an effect.
     pub fn effect(&self) -> Effect {
         self.effect
+    }
+
+    /// Why a pod cannot have the NIC that it asks for, where that is known more exactly than by the kind.
+    pub fn refusal(&self) -> Option<&Refusal> {
+        self.refusal.as_deref()
     }
 
     /// The operation that failed.

@@ -23,6 +23,7 @@ pub mod policy;
 pub mod pool;
 pub mod provider;
 mod random;
+pub mod refusal;
 pub mod route;
 #[cfg(feature = "sim")]
 pub mod sim;
@@ -33,6 +34,7 @@ pub use error::{Chain, Effect, Error, ErrorKind, QuotaScope, Result};
 pub use ipam::Ipam;
 pub use policy::PoolPolicy;
 pub use provider::NicProvider;
+pub use refusal::Refusal;
 pub use route::RouteProgrammer;
 
 /// The traits can be used behind `Arc<dyn …>`; this does not compile otherwise.
