@@ -57,8 +57,14 @@ pub trait NicForwarding: Send + Sync + Debug {
 /// Clouds whose NICs can carry a tag.
 #[async_trait]
 pub trait Tagging: Send + Sync + Debug {
-    /// Puts `tag` on the NICs. Idempotent. Nothing of ours ever depends on a tag.
+    /// Puts `tag` on the NICs. Idempotent. What we do with our own NICs never depends on a tag.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown NIC; some of the others may be tagged then.
     async fn tag_nics(&self, tag: &str, nics: &[NicId]) -> Result<()>;
+
+    /// Those of the NICs that carry any of the tags. Unknown NICs and tags are left out of the answer, not an error.
+    async fn tagged(&self, tags: &[String], nics: &[NicId]) -> Result<BTreeSet<NicId>>;
 }
 
 /// Clouds that tell which instances of the account there are.

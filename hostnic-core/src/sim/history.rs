@@ -35,6 +35,8 @@ pub enum Operation {
     AllowFrom,
     /// [`Tagging::tag_nics`](crate::capability::Tagging::tag_nics)
     TagNics,
+    /// [`Tagging::tagged`](crate::capability::Tagging::tagged).
+    Tagged,
     /// [`InstanceDirectory::existing`](crate::capability::InstanceDirectory::existing)
     Existing,
     /// [`NicForwarding::allow_forwarding`](crate::capability::NicForwarding::allow_forwarding)
@@ -58,6 +60,7 @@ impl Operation {
             Self::Release => "release reserved addresses",
             Self::AllowFrom => "allow a range in",
             Self::TagNics => "tag NICs",
+            Self::Tagged => "read the tags of NICs",
             Self::Existing => "look for instances",
             Self::AllowForwarding => "let NICs forward",
         }

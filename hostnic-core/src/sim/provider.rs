@@ -139,6 +139,12 @@ impl Tagging for SimProvider {
         let caller = self.caller(Operation::TagNics, &subject, nics.len());
         self.cloud.call(caller, |state, _, _| state.tag(tag, nics)).await
     }
+
+    async fn tagged(&self, tags: &[String], nics: &[NicId]) -> Result<BTreeSet<NicId>> {
+        let subject = Named(nics);
+        let caller = self.caller(Operation::Tagged, &subject, nics.len());
+        self.cloud.call(caller, |state, _, _| state.tagged(tags, nics)).await
+    }
 }
 
 #[async_trait]

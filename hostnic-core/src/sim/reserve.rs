@@ -1,5 +1,6 @@
 //! The abilities that not every cloud has: reserved addresses, firewall rules and tags.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
@@ -191,6 +192,14 @@ impl State {
     pub(super) fn allow_forwarding(&mut self, nics: &[NicId]) -> Result<()> {
         self.check_batch(Operation::AllowForwarding, nics.len())?;
         nics.iter().try_for_each(|nic| self.set_forwarding(nic, true))
+    }
+
+    pub(super) fn tagged(&self, tags: &[String], nics: &[NicId]) -> Result<BTreeSet<NicId>> {
+        self.check_batch(Operation::Tagged, nics.len())?;
+        let carries = |id: &&NicId| {
+            self.nics.get(*id).is_some_and(|port| tags.iter().any(|tag| port.tags.contains(tag)))
+        };
+        Ok(nics.iter().filter(carries).cloned().collect())
     }
 
     pub(super) fn tag(&mut self, tag: &str, nics: &[NicId]) -> Result<()> {

@@ -23,6 +23,22 @@ pub struct TagRow {
     /// Its name.
     #[serde(deserialize_with = "wire::text")]
     pub tag_name: String,
+    /// What carries it, where that was asked for.
+    #[serde(deserialize_with = "wire::list")]
+    pub resource_tag_pairs: Vec<TaggedRow>,
+}
+
+/// A resource that carries a tag.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct TaggedRow {
+    /// Its type, such as `nic`.
+    #[serde(deserialize_with = "wire::text")]
+    pub resource_type: String,
+    /// Its id.
+    #[serde(deserialize_with = "wire::text")]
+    pub resource_id: String,
 }
 
 impl Row for TagRow {
@@ -52,6 +68,15 @@ impl Operation<'_> {
         let mut rows: Vec<TagRow> = self.all(&request).await?;
         rows.retain(|row| row.tag_name == name);
         Ok(rows)
+    }
+
+    /// `DescribeTags`: those with these ids, and all that carries them.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn tags_with_resources(&self, ids: &[impl Display]) -> Result<Vec<TagRow>, CallError> {
+        let request = Request::new(Action::DescribeTags).with_list("tags", ids).with("verbose", 1);
+        self.all(&request).await
     }
 
     /// `CreateTag`. Its id.

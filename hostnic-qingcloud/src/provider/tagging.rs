@@ -1,5 +1,7 @@
 //! Tags on NICs.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use hostnic_core::capability::Tagging;
 use hostnic_core::id::NicId;
@@ -7,10 +9,16 @@ use hostnic_core::layer::Call;
 use hostnic_core::{ErrorKind, Result};
 
 use super::QingCloudProvider;
+use crate::api::TagRow;
 use crate::client::Operation;
 use crate::failure::CallError;
+use crate::paging::PAGE;
 
 const TAG: &str = "tag NICs";
+const READ: &str = "read the tags of";
+
+/// What the ids of tags begin with.
+const ID: &str = "tag-";
 
 /// A tag is given by its id (`tag-…`), or by its name; one of a new name is made.
 #[async_trait]
@@ -32,10 +40,51 @@ impl Tagging for QingCloudProvider {
             result => result.map_err(fail),
         }
     }
+
+    async fn tagged(&self, tags: &[String], nics: &[NicId]) -> Result<BTreeSet<NicId>> {
+        let operation = self.client.operation();
+        let mut found = BTreeSet::new();
+        let rows = with_resources(&operation, tags).await;
+        for row in rows.map_err(|error| error.into_error(READ, format_args!("{} NICs", nics.len())))? {
+            let carry = row.resource_tag_pairs.iter().filter(|pair| pair.resource_type == "nic");
+            let ids: BTreeSet<&str> = carry.map(|pair| pair.resource_id.as_str()).collect();
+            found.extend(nics.iter().filter(|nic| ids.contains(nic.as_str())).cloned());
+        }
+        Ok(found)
+    }
+}
+
+/// The tags that there are of these, each with what carries it. Whether an unknown one spoils a list is not documented; each
+/// is asked for alone then.
+async fn with_resources(operation: &Operation<'_>, tags: &[String]) -> Result<Vec<TagRow>, CallError> {
+    let mut ids = Vec::new();
+    for tag in tags {
+        match tag.starts_with(ID) {
+            true => ids.push(tag.clone()),
+            false => ids.extend(operation.tags_named(tag).await?.into_iter().map(|row| row.tag_id)),
+        }
+    }
+    let mut rows = Vec::new();
+    for ids in ids.chunks(PAGE) {
+        match operation.tags_with_resources(ids).await {
+            Err(error) if error.code() == Some(2100) => {}
+            found => {
+                rows.extend(found?);
+                continue;
+            }
+        }
+        for id in ids {
+            match operation.tags_with_resources(std::slice::from_ref(id)).await {
+                Err(error) if error.code() == Some(2100) => {}
+                found => rows.extend(found?),
+            }
+        }
+    }
+    Ok(rows)
 }
 
 async fn id_of(operation: &Operation<'_>, tag: &str) -> Result<String, CallError> {
-    if tag.starts_with("tag-") {
+    if tag.starts_with(ID) {
         return Ok(tag.to_owned());
     }
     match operation.tags_named(tag).await?.into_iter().next() {
