@@ -33,6 +33,7 @@ use crate::capability::NicForwarding;
 use crate::clock::{BootTime, Clock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::gateway::GatewayStatus;
+use crate::id::SubnetId;
 use crate::ipam::Ipam;
 use crate::ledger::{LeaseRecord, Ledger, NicRecord};
 use crate::point::{Guarded, Point, Points};
@@ -306,6 +307,16 @@ impl Agent {
         self.tasks.stop().await;
         self.inner.pool.stop().await;
         self.inner.ledger.close().await;
+    }
+
+    /// Has the pool draw from these subnets from now on; see [`Pool::set_subnets`].
+    pub fn set_subnets(&self, subnets: Vec<SubnetId>) {
+        self.inner.pool.set_subnets(subnets);
+    }
+
+    /// The subnets that the pool draws from, in the order of preference.
+    pub fn subnets(&self) -> Vec<SubnetId> {
+        self.inner.pool.subnets()
     }
 
     /// All NICs, as recorded.

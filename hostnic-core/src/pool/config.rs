@@ -8,7 +8,8 @@ use crate::policy::PolicyName;
 /// The settings of a [`Pool`](super::Pool). Make one with [`PoolConfig::new`] and change what is to differ.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PoolConfig {
-    /// The subnets that NICs come from, in the order of preference; at least one.
+    /// The subnets that NICs come from at first, in the order of preference. Without any, nothing is made but what a
+    /// pod asks for by the name of a subnet. See [`Pool::set_subnets`](super::Pool::set_subnets).
     pub subnets: Vec<SubnetId>,
     /// Fewer free addresses than this, and more NICs are made. Default 3.
     pub low: u32,
@@ -78,9 +79,6 @@ impl PoolConfig {
     /// [`InvalidValue`] naming the setting, its value and what it must be.
     pub fn validate(&self) -> Result<(), InvalidValue> {
         let refuse = |what, value: &dyn ToString, rule| Err(InvalidValue::new(what, value.to_string(), rule));
-        if self.subnets.is_empty() {
-            return refuse("list of subnets", &"", "at least one subnet");
-        }
         if self.low > self.high {
             return refuse("low watermark", &self.low, "at most the high watermark");
         }

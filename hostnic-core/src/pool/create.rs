@@ -44,14 +44,14 @@ pub(super) struct Surveys {
 impl Surveys {
     /// When the next one is due; `None` where none will be.
     pub(super) fn next(&self, inflight: &Inflight, short: bool, config: &PoolConfig) -> Option<BootTime> {
-        if inflight.instance.is_none() {
+        if inflight.instance.is_none() || inflight.has_new_source() {
             return Some(if self.failures == 0 {
                 BootTime::default()
             } else {
                 self.last.after(self.pause())
             });
         }
-        let full = config.subnets.iter().any(|id| !inflight.takes_nics(id));
+        let full = inflight.sources.iter().any(|id| !inflight.takes_nics(id));
         (short && full).then(|| self.last.after(config.set_aside.saturating_mul(1 << self.in_vain)))
     }
 
@@ -61,14 +61,8 @@ impl Surveys {
     }
 
     /// Takes note of one that has ended.
-    pub(super) fn ended(
-        &mut self,
-        failed: Option<ErrorKind>,
-        inflight: &Inflight,
-        config: &PoolConfig,
-        now: BootTime,
-    ) {
-        let full = !config.subnets.iter().any(|id| inflight.takes_nics(id));
+    pub(super) fn ended(&mut self, failed: Option<ErrorKind>, inflight: &Inflight, now: BootTime) {
+        let full = !inflight.sources.iter().any(|id| inflight.takes_nics(id));
         self.in_vain = if full { (self.in_vain + 1).min(SURVEY_DOUBLINGS) } else { 0 };
         self.failures = if failed.is_some() { self.failures.saturating_add(1) } else { 0 };
         self.refused =
@@ -79,14 +73,17 @@ impl Surveys {
 
 /// Learns about the instance, its NICs and the subnets; of the subnets alone once the instance is known.
 pub(super) async fn survey(shared: &Shared) -> Done {
-    let (provider, ids) = (&shared.parts.provider, &shared.config.subnets);
-    let known = shared.inflight().instance.is_some();
+    let provider = &shared.parts.provider;
+    let (known, ids) = {
+        let inflight = shared.inflight();
+        (inflight.instance.is_some(), inflight.sources.clone())
+    };
     let answer = if known {
-        let subnets = provider.at(Point::SurveySubnets, |cloud| cloud.subnets(ids)).await;
-        subnets.map(|subnets| learn(shared, subnets))
+        let subnets = provider.at(Point::SurveySubnets, |cloud| cloud.subnets(&ids)).await;
+        subnets.map(|subnets| learn(shared, &ids, subnets))
     } else {
-        let survey = provider.at(Point::Survey, |cloud| cloud.survey(ids)).await;
-        survey.map(|survey| begin(shared, survey))
+        let survey = provider.at(Point::Survey, |cloud| cloud.survey(&ids)).await;
+        survey.map(|survey| begin(shared, &ids, survey))
     };
     let failed = answer.err().map(|error| {
         tracing::warn!(error = %error.chain(), "the cloud does not describe this instance and its subnets; trying again");
@@ -99,24 +96,24 @@ pub(super) async fn survey(shared: &Shared) -> Done {
 }
 
 /// Takes note of the first description.
-fn begin(shared: &Shared, survey: Survey) {
-    learn(shared, survey.subnets);
+fn begin(shared: &Shared, asked: &[SubnetId], survey: Survey) {
+    learn(shared, asked, survey.subnets);
     let mut inflight = shared.inflight();
     inflight.attached = Some((shared.now(), survey.attached));
     inflight.instance = Some(survey.instance);
 }
 
-/// Takes note of how the subnets are now.
-pub(super) fn learn(shared: &Shared, subnets: Vec<Subnet>) {
+/// Takes note of how the subnets are now that were asked about.
+pub(super) fn learn(shared: &Shared, asked: &[SubnetId], subnets: Vec<Subnet>) {
     let missing = |id: &&SubnetId| !subnets.iter().any(|s| s.id == **id);
-    let missing: Vec<&SubnetId> = shared.config.subnets.iter().filter(missing).collect();
+    let missing: Vec<&SubnetId> = asked.iter().filter(missing).collect();
     for subnet in &missing {
         tracing::error!(%subnet, "the cloud knows no such subnet; correct the configuration");
     }
     let now = shared.now();
     let mut inflight = shared.inflight();
-    let nowhere = inflight.subnets.is_empty();
-    if subnets.is_empty() {
+    let nowhere = inflight.described().next().is_none();
+    if subnets.is_empty() && !missing.is_empty() {
         let ids = missing.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let why = format!("the cloud knows no such subnet: {ids}; correct the configuration");
         inflight.reason = Some((ErrorKind::NotFound, why));
@@ -124,7 +121,7 @@ pub(super) fn learn(shared: &Shared, subnets: Vec<Subnet>) {
         // Whatever kept the cloud from being reached, or the subnets from being found, is over.
         inflight.reason = None;
     }
-    inflight.learn(subnets, now);
+    inflight.learn(asked, subnets, now);
 }
 
 /// Decides on a create: from here on it counts.

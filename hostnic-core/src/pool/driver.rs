@@ -114,7 +114,7 @@ impl Driver {
         if matches!(inflight.hold, Hold::Until(at) if at <= now) {
             inflight.hold = Hold::No;
         }
-        let view = shared.parts.ledger.read(|state| inflight.view(state, &shared.config, now));
+        let view = shared.parts.ledger.read(|state| inflight.view(state, now));
         let plan = plan(
             &view,
             &shared.config,
@@ -230,7 +230,7 @@ impl Driver {
                 inflight.surveying = false;
                 // What was found hopeless before it is looked at anew.
                 inflight.unserved = None;
-                self.surveys.ended(failed, &inflight, &self.shared.config, now);
+                self.surveys.ended(failed, &inflight, now);
             }
             Ok(Done::Action) => {}
             Err(error) if error.is_cancelled() => {}

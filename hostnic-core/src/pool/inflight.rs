@@ -57,8 +57,12 @@ pub(super) struct Inflight {
     pub(super) instance: Option<Instance>,
     /// The NICs of this instance, as the cloud told when it first described it, and when that was.
     pub(super) attached: Option<(BootTime, Vec<Nic>)>,
-    /// What the cloud told of the subnets; their room counts what we made and gave back since.
+    /// The subnets that the pool draws from, in the order of preference.
+    pub(super) sources: Vec<SubnetId>,
+    /// What the cloud told of these and of others; their room counts what we made and gave back since.
     pub(super) subnets: BTreeMap<SubnetId, Subnet>,
+    /// Those that it was asked about, whether it knows them or not.
+    asked: BTreeSet<SubnetId>,
     /// When it last told how much room each has.
     room_told: BTreeMap<SubnetId, BootTime>,
 }
@@ -86,7 +90,7 @@ struct Trouble {
 const SHORT_ASIDE: Duration = Duration::from_secs(5);
 
 impl Inflight {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64, sources: Vec<SubnetId>) -> Self {
         Self {
             creates: BTreeMap::new(),
             busy: BTreeSet::new(),
@@ -109,7 +113,9 @@ impl Inflight {
             surveying: false,
             instance: None,
             attached: None,
+            sources,
             subnets: BTreeMap::new(),
+            asked: BTreeSet::new(),
             room_told: BTreeMap::new(),
         }
     }
@@ -141,11 +147,44 @@ impl Inflight {
         self.subnets.get(subnet).is_some_and(|subnet| subnet.room != Some(0))
     }
 
-    /// Takes note of how the subnets are now.
-    pub(super) fn learn(&mut self, subnets: Vec<Subnet>, now: BootTime) {
-        let told = subnets.iter().filter(|subnet| subnet.room.is_some());
-        self.room_told = told.map(|subnet| (subnet.id.clone(), now)).collect();
-        self.subnets = subnets.into_iter().map(|subnet| (subnet.id.clone(), subnet)).collect();
+    /// What the pool draws from, as far as the cloud has described it.
+    pub(super) fn described(&self) -> impl Iterator<Item = &Subnet> {
+        self.sources.iter().filter_map(|id| self.subnets.get(id))
+    }
+
+    /// Whether the cloud has yet to be asked about a subnet that the pool draws from.
+    pub(super) fn has_new_source(&self) -> bool {
+        self.sources.iter().any(|id| !self.asked.contains(id))
+    }
+
+    /// Draws from other subnets from now on; each counts once.
+    pub(super) fn draw_from(&mut self, subnets: Vec<SubnetId>) {
+        self.sources.clear();
+        for id in subnets {
+            if !self.sources.contains(&id) {
+                self.sources.push(id);
+            }
+        }
+        // What was found hopeless, or wrong, before may be neither now.
+        self.unserved = None;
+        if matches!(self.reason, Some((ErrorKind::NotFound, _))) {
+            self.reason = None;
+        }
+    }
+
+    /// Takes note of how the subnets are now that were asked about.
+    pub(super) fn learn(&mut self, asked: &[SubnetId], subnets: Vec<Subnet>, now: BootTime) {
+        for id in asked {
+            self.asked.insert(id.clone());
+            self.subnets.remove(id);
+            self.room_told.remove(id);
+        }
+        for subnet in subnets {
+            if subnet.room.is_some() {
+                self.room_told.insert(subnet.id.clone(), now);
+            }
+            self.subnets.insert(subnet.id.clone(), subnet);
+        }
     }
 
     /// The cloud refused so many NICs because the subnet is full.
@@ -156,13 +195,13 @@ impl Inflight {
         }
     }
 
-    /// The room of each subnet whose room is known, and how long ago the cloud told it.
+    /// The room of each subnet of the pool whose room is known, and how long ago the cloud told it.
     pub(super) fn rooms(&self, now: BootTime) -> Vec<SubnetRoom> {
         let room = |subnet: &Subnet| {
             let told = self.room_told.get(&subnet.id)?;
             Some(SubnetRoom { subnet: subnet.id.clone(), nics: subnet.room?, age: now.since(*told) })
         };
-        self.subnets.values().filter_map(room).collect()
+        self.described().filter_map(room).collect()
     }
 
     /// A subnet can take so many NICs more than was thought.
@@ -239,7 +278,7 @@ impl Inflight {
             // New NICs are made as soon as the old ones are on their way out.
             _ if self.cleaning > 0 => true,
             // There may be room by now.
-            _ if self.surveying => true,
+            _ if self.surveying || self.has_new_source() => true,
             Hold::Unsettled => true,
             Hold::Until(_) => {
                 !matches!(self.reason, Some((ErrorKind::Quota(_) | ErrorKind::Unauthorised, _)))
@@ -249,7 +288,7 @@ impl Inflight {
     }
 
     /// This moment, for the planner.
-    pub(super) fn view(&self, state: &State, config: &PoolConfig, now: BootTime) -> PoolView {
+    pub(super) fn view(&self, state: &State, now: BootTime) -> PoolView {
         let view = |intent: &CreateIntent, running| CreateView {
             token: intent.token.clone(),
             count: intent.count,
@@ -266,7 +305,7 @@ impl Inflight {
             creates: running.chain(lost).collect(),
             waiting: u32::try_from(self.waiting.len()).unwrap_or(u32::MAX),
             unmet_since: self.unmet_since,
-            subnets: config.subnets.iter().map(|id| self.subnet_view(id, now)).collect(),
+            subnets: self.sources.iter().map(|id| self.subnet_view(id, now)).collect(),
             gateways: self.gateways.iter().filter(|id| self.lacks_gateway(state, id)).cloned().collect(),
             nic_limit: self.instance.as_ref().map(|i| i.nic_limit),
             hold: self.hold,
@@ -347,7 +386,7 @@ mod tests {
     fn pauses_double_from_the_one_before_and_not_by_how_many_there_were() {
         let (short, long) = (Duration::from_millis(500), Duration::from_secs(5));
         let nics: [NicId; 1] = ["nic-1".parse().unwrap()];
-        let mut inflight = Inflight::new(0);
+        let mut inflight = Inflight::new(0, Vec::new());
         let mut after = |pause| {
             inflight.set_back(&nics, BootTime::default(), pause);
             inflight.setbacks[&nics[0]].until.since_boot()

@@ -99,12 +99,12 @@ fn serve(shared: &Shared, request: &LeaseRequest, ticket: u64) -> Result<Option<
             return Some(record.lease.clone());
         }
         let rested = now.since_boot().saturating_sub(shared.config.least_cooling);
-        let mut free = candidates(state, &inflight, &shared.config.subnets, |s| match s {
+        let mut free = candidates(state, &inflight, |s| match s {
             AddressState::Free { since } => Some(*since),
             _ => None,
         });
         // What has rested for a while is better than waiting, but only when nothing else is left.
-        free.extend(candidates(state, &inflight, &shared.config.subnets, |s| match s {
+        free.extend(candidates(state, &inflight, |s| match s {
             AddressState::Cooling { since } if since.since_boot() <= rested => Some(*since),
             _ => None,
         }));
@@ -133,11 +133,12 @@ fn serve(shared: &Shared, request: &LeaseRequest, ticket: u64) -> Result<Option<
 fn candidates<'a>(
     state: &'a State,
     inflight: &Inflight,
-    subnets: &[crate::id::SubnetId],
     since: impl Fn(&AddressState) -> Option<BootTime>,
 ) -> Vec<Candidate<'a>> {
     let usable = state.nics.values().filter(|nic| {
-        nic.state == NicState::Ready && !inflight.busy.contains(&nic.id) && subnets.contains(&nic.subnet.id)
+        nic.state == NicState::Ready
+            && !inflight.busy.contains(&nic.id)
+            && inflight.sources.contains(&nic.subnet.id)
     });
     let promised =
         |address: &IpAddr| inflight.reserved.values().any(|lease| lease.address.addr() == *address);

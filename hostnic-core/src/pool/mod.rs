@@ -84,7 +84,7 @@ impl Pool {
         let policy = config.policy.policy();
         let (draw, tokens) = split_mix(parts.seed);
         let shared = Arc::new(Shared {
-            inflight: Mutex::new(Inflight::new(draw)),
+            inflight: Mutex::new(Inflight::new(draw, config.subnets.clone())),
             tokens: Mutex::new(tokens),
             news: watch::channel(0).0,
             wake: Notify::new(),
@@ -105,6 +105,21 @@ impl Pool {
         }
         drop(inflight);
         self.shared.wake.notify_one();
+    }
+
+    /// The subnets that the pool draws from, in the order of preference.
+    pub fn subnets(&self) -> Vec<SubnetId> {
+        self.shared.inflight().sources.clone()
+    }
+
+    /// Draws from these subnets from now on, in this order of preference. New ones are described first. NICs of others
+    /// are given back as soon as no pod has them; what is being made there comes and goes. Without any subnet, nothing is
+    /// made but what pods ask for by the name of a subnet.
+    ///
+    /// Setting the same again changes nothing. Not remembered over a restart.
+    pub fn set_subnets(&self, subnets: Vec<SubnetId>) {
+        self.shared.inflight().draw_from(subnets);
+        self.look();
     }
 
     /// Says that the node is to have a gateway in this subnet. It is made as soon as there is room for it, and made again
@@ -177,7 +192,7 @@ impl Pool {
                 {
                     let inflight = self.shared.inflight();
                     if let Some(instance) = &inflight.instance {
-                        return (instance.clone(), inflight.subnets.values().cloned().collect());
+                        return (instance.clone(), inflight.described().cloned().collect());
                     }
                 }
                 // The sender lives as long as the pool, which this borrows.
@@ -196,10 +211,12 @@ impl Pool {
         (now.since(told) <= self.shared.config.visibility).then_some(nics)
     }
 
-    /// Why this pool can get no NIC anywhere, whatever it is asked: the cloud knows none of its subnets.
+    /// Why this pool can get no NIC anywhere, whatever it is asked: the cloud knows none of its subnets. Having none is
+    /// no reason, as pods may name theirs.
     pub fn blocked(&self) -> Option<String> {
         let inflight = self.shared.inflight();
-        if inflight.instance.is_none() || !inflight.subnets.is_empty() {
+        if inflight.instance.is_none() || inflight.sources.is_empty() || inflight.described().next().is_some()
+        {
             return None;
         }
         inflight.reason.as_ref().map(|(_, reason)| reason.clone())
@@ -210,9 +227,12 @@ impl Pool {
     /// # Errors
     /// Those of the cloud; what was known before stays.
     pub async fn describe_subnets(&self) -> Result<()> {
-        let (provider, ids) = (&self.shared.parts.provider, &self.shared.config.subnets);
-        let subnets = provider.at(Point::CompareSubnets, |cloud| cloud.subnets(ids)).await?;
-        create::learn(&self.shared, subnets);
+        let (provider, ids) = (&self.shared.parts.provider, self.subnets());
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let subnets = provider.at(Point::CompareSubnets, |cloud| cloud.subnets(&ids)).await?;
+        create::learn(&self.shared, &ids, subnets);
         Ok(())
     }
 
