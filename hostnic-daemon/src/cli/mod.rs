@@ -6,6 +6,7 @@ mod config;
 mod control;
 mod doctor;
 mod in_force;
+mod install;
 mod list;
 mod nic;
 mod start;
@@ -47,6 +48,8 @@ enum Command {
     /// Look into a store.
     #[command(subcommand)]
     Store(store::Store),
+    /// Put the plugin where the container runtime finds it.
+    Install(install::Install),
     /// Give the NICs that no pod has back to the cloud now, and have new ones made.
     Clean(control::Clean),
     /// Stop the daemon in good order, as SIGTERM does; pods keep their interfaces.
@@ -92,6 +95,7 @@ pub fn run() -> ExitCode {
     let done = match cli.command {
         Command::Start(start) => start.run(&argv0),
         Command::Config(config) => config.run(&argv0),
+        Command::Install(install) => install.run(),
         Command::Clean(clean) => clean.run(),
         Command::Shutdown(shutdown) => shutdown.run(),
         Command::Status(ask) => status::status(&ask),
