@@ -41,13 +41,17 @@ impl Netns {
         let subject = path.display();
         let failed = |e: io::Error| {
             let error = error::io(e, "open network namespace", &subject);
-            if error.kind() == ErrorKind::Unauthorised && path.starts_with("/proc") {
-                return error.detail(
+            match error.kind() {
+                ErrorKind::Unauthorised if path.starts_with("/proc") => error.detail(
                     "the kernel shows the namespace of a process with other capabilities only to who may trace it; give the \
-                     daemon the capability SYS_PTRACE as well",
-                );
+                     daemon the capability SYS_PTRACE as well, on Kubernetes by deploy/kubernetes/proc-netns",
+                ),
+                ErrorKind::NotFound if path.starts_with("/proc") => error.detail(
+                    "the process has ended, or the daemon is in a container that does not see the processes of its host; on \
+                     Kubernetes deploy/kubernetes/proc-netns shows it them",
+                ),
+                _ => error,
             }
-            error
         };
         let handle =
             OpenOptions::new().read(true).custom_flags(OFlag::O_PATH.bits()).open(path).map_err(failed)?;

@@ -5,6 +5,7 @@ mod gateway;
 mod node;
 mod plan;
 mod pod;
+mod setting;
 mod silenced;
 mod survey;
 mod veth;

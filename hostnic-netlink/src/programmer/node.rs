@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::io;
 use std::net::IpAddr;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use std::{fs, io};
 
 use hostnic_core::id::MacAddr;
 use hostnic_core::point::{Point, Points};
@@ -15,6 +16,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::alias::{Alias, Part};
+use super::setting;
 use super::survey::link_local;
 use crate::connection::Connection;
 use crate::conntrack::Conntrack;
@@ -92,9 +94,9 @@ impl Node {
         }
     }
 
-    /// Writes a setting of the whole node, a file below /proc/sys, unless that is read-only.
+    /// Writes a setting of the whole node, a file below /proc/sys, unless that is read-only and nowhere else.
     pub(super) async fn write_setting(&self, path: String, value: &'static str) -> Result<io::Result<()>> {
-        let write = || self.netns.run(move || fs::write(path, value));
+        let write = || self.netns.run(move || setting::write(Path::new(&path), value));
         self.points.pass(Point::ChangeSetting, write).await
     }
 
