@@ -13,16 +13,31 @@ use hostnic_qingcloud::{
 
 use crate::settings::{Setting, Settings};
 
+/// Where deploy/kubernetes shows the ConfigMap that later Go versions had the access key in, beside the Secret's file.
+const OF_CONFIG_MAP: &str = ".qingcloud/hostnic-qingcloud.yaml";
+
 /// An access file that was read and checked, and who this machine is said to be.
 #[derive(Debug)]
 pub(super) struct Access {
     pub(super) config: Config,
     pub(super) file: PathBuf,
-    /// What is odd about the file.
-    pub(super) warnings: Vec<Warning>,
+    /// What is odd about it.
+    pub(super) warnings: Vec<AccessWarning>,
     instance: Option<InstanceId>,
     store: PathBuf,
     recorder: Option<Arc<dyn RequestRecorder>>,
+}
+
+/// What is odd about an access file.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum AccessWarning {
+    #[error(transparent)]
+    Text(#[from] Warning),
+    #[error(
+        "the access key is in the ConfigMap hostnic-qingcloud, and whoever may read ConfigMaps can read it; put it into the \
+         Secret qcsecret, as config.yaml, and delete that ConfigMap"
+    )]
+    InConfigMap,
 }
 
 /// An access file that is of no use.
@@ -39,7 +54,8 @@ pub(super) enum AccessError {
 impl Access {
     /// Reads the access file; asks nobody.
     pub(super) fn read(settings: &Settings) -> std::result::Result<Self, AccessError> {
-        let Loaded { mut config, file, warnings, .. } = load(&settings.access_file)?;
+        let (Loaded { mut config, file, warnings, .. }, place) = load(&settings.access_file)?;
+        let warnings = warnings.into_iter().map(AccessWarning::from).chain(place).collect();
         let file = file.unwrap_or_default();
         let Some(zone) = settings.zone.value.choose(Some(&config.zone)).map(str::to_owned) else {
             return Err(AccessError::NoZone { file });
@@ -82,14 +98,27 @@ impl Access {
     }
 }
 
-fn load(given: &Setting<Option<PathBuf>>) -> std::result::Result<Loaded, AccessError> {
+/// The file that was named, or the first that is there, and what is odd about its place.
+fn load(
+    given: &Setting<Option<PathBuf>>,
+) -> std::result::Result<(Loaded, Option<AccessWarning>), AccessError> {
     let home = std::env::home_dir();
-    match &given.value {
-        Some(path) => Config::load(path, home.as_deref()).map_err(|source| AccessError::Given {
-            line: given.source.line(&path.display().to_string()),
-            source,
-        }),
-        None => Config::load_default(home.as_deref()).map_err(AccessError::Found),
+    let Some(path) = &given.value else { return load_default(home.as_deref()).map_err(AccessError::Found) };
+    let loaded = Config::load(path, home.as_deref()).map_err(|source| AccessError::Given {
+        line: given.source.line(&path.display().to_string()),
+        source,
+    })?;
+    Ok((loaded, None))
+}
+
+fn load_default(home: Option<&Path>) -> std::result::Result<(Loaded, Option<AccessWarning>), ConfigError> {
+    let missing = match Config::load_default(home) {
+        Err(missing @ ConfigError::NotFound(_)) => missing,
+        loaded => return Ok((loaded?, None)),
+    };
+    match home.map(|home| home.join(OF_CONFIG_MAP)) {
+        Some(path) if path.exists() => Ok((Config::load(&path, home)?, Some(AccessWarning::InConfigMap))),
+        _ => Err(missing),
     }
 }
 
