@@ -94,8 +94,8 @@ pub struct Error {
     kind: ErrorKind,
     effect: Effect,
     operation: &'static str,
-    subject: String,
-    detail: String,
+    subject: Box<str>,
+    detail: Box<str>,
     refusal: Option<Box<Refusal>>,
     #[source]
     source: Option<Box<dyn StdError + Send + Sync>>,
@@ -108,8 +108,8 @@ impl Error {
             kind,
             effect: Effect::None,
             operation,
-            subject: subject.to_string(),
-            detail: kind.to_string(),
+            subject: subject.to_string().into(),
+            detail: kind.to_string().into(),
             refusal: None,
             source: None,
         }
@@ -118,7 +118,7 @@ impl Error {
     /// Says more than the kind does, and what to do.
     #[must_use]
     pub fn detail(mut self, detail: impl fmt::Display) -> Self {
-        self.detail = detail.to_string();
+        self.detail = detail.to_string().into();
         self
     }
 
