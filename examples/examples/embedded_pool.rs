@@ -28,6 +28,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let parts = AgentParts {
         provider: Arc::new(cloud.node(&"i-1".parse()?)),
         forwarding: None,
+        tagging: None,
         programmer: Arc::new(kernel.clone()),
         store: Arc::new(MemoryStore::default()),
         clock: Arc::new(SystemClock),

@@ -59,7 +59,8 @@ pub trait Ipam: Send + Sync + Debug {
     ///
     /// # Errors
     /// `Exhausted` or `Quota` when none is free and none can be made, `Throttled`, `Unauthorised` or `Transient` when the
-    /// cloud is the reason, `Unsupported` for a wish that is not served here; the detail is fit to be shown to the pod's owner.
+    /// cloud is the reason, `Invalid` or `Unsupported` for a wish that cannot be served. Where the
+    /// reason is known more exactly, [`Error::refusal`](crate::Error::refusal) has it; the detail is fit to be shown to the pod's owner.
     async fn allocate(&self, request: &LeaseRequest) -> Result<Lease>;
 
     /// Takes the address back. `used` says whether anybody may have seen the address in use: if so it cools

@@ -105,6 +105,10 @@ points! {
         ThawAddress,
         /// The pool: NICs are about to be asked for.
         RecordIntent,
+        /// The pool: a NIC that is there already is lent to a pod.
+        RecordLent,
+        /// The pool: a NIC for one pod is left to another.
+        RecordEntrusted,
         /// The pool: no NICs came of an intent.
         DropIntent,
         /// The pool: what an intent came to could not be told.
@@ -141,6 +145,16 @@ points! {
         CompareSubnets,
         /// New NICs.
         CreateNics,
+        /// A subnet that a pod asks for by its name, or that a create was in.
+        DescribeWished,
+        /// Who has an address that a pod asks for.
+        FindHolder,
+        /// A NIC that a pod asks for by its name.
+        FindWished,
+        /// The tags of a NIC that a pod asks for by its name.
+        ReadTags,
+        /// A tag for what was made.
+        PutTags,
         /// What came of a create whose answer was lost.
         LookUpCreated,
         /// The way in.

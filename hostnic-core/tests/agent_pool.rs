@@ -101,9 +101,9 @@ async fn a_cloud_with_eight_addresses_on_a_nic_runs_through_the_same_pool() {
     };
     let config = PoolConfig { addresses_per_nic: 8, ..usual_pool() };
     let world = World::with_cloud(config.clone(), |cloud| cloud.capabilities(eight));
-    let AgentParts { provider, programmer, store, clock, seed, .. } = world.parts();
+    let AgentParts { provider, tagging, programmer, store, clock, seed, .. } = world.parts();
     let ledger = Arc::new(Ledger::open(store).await.unwrap());
-    let pool = Pool::start(PoolParts { provider, programmer, ledger, clock, seed }, config).unwrap();
+    let pool = Pool::start(PoolParts { provider, tagging, programmer, ledger, clock, seed }, config).unwrap();
     pool.settle();
     let request = |n| LeaseRequest {
         key: Pod::named(&format!("p{n}")).key,

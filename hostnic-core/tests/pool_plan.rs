@@ -15,11 +15,14 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use hostnic_core::attachment::{AttachmentKey, AttachmentMark};
 use hostnic_core::clock::BootTime;
 use hostnic_core::id::{CreateToken, NicId, SubnetId};
 use hostnic_core::ledger::NicState;
 use hostnic_core::policy::{PolicyName, PolicyState, SubnetView};
-use hostnic_core::pool::{Action, CreateView, Hold, NicView, Plan, PoolConfig, PoolView, Shortage, plan};
+use hostnic_core::pool::{
+    Action, CreateView, Hold, NicView, Plan, PoolConfig, PoolView, Purpose, Shortage, Want, WishView, plan,
+};
 use proptest::prelude::*;
 
 const CREATE_BATCH: u32 = 252;
@@ -38,6 +41,15 @@ fn nic_id(n: usize) -> NicId {
     format!("nic-{n:03}").parse().unwrap()
 }
 
+fn mark(n: usize) -> AttachmentMark {
+    let key = AttachmentKey {
+        network: "net".parse().unwrap(),
+        container: format!("c{n}").parse().unwrap(),
+        ifname: "eth0".parse().unwrap(),
+    };
+    key.mark()
+}
+
 fn config(subnets: usize) -> PoolConfig {
     PoolConfig::new((1..=subnets).map(subnet_id).collect())
 }
@@ -51,6 +63,8 @@ fn empty(config: &PoolConfig) -> PoolView {
         creates: Vec::new(),
         waiting: 0,
         unmet_since: Some(at(NOW - 1)),
+        wishes: Vec::new(),
+        lending: 0,
         subnets: config.subnets.iter().map(subnet).collect(),
         gateways: Vec::new(),
         nic_limit: Some(63),
@@ -77,7 +91,7 @@ fn begun(view: &PoolView, plan: &Plan) -> PoolView {
                 view.creates.push(CreateView {
                     token: format!("token{number:08}").parse().unwrap(),
                     count: *count,
-                    gateway: false,
+                    purpose: Purpose::Pods,
                     running: true,
                     since: view.now,
                 });
@@ -91,13 +105,39 @@ fn begun(view: &PoolView, plan: &Plan) -> PoolView {
                 view.creates.push(CreateView {
                     token: format!("token{number:08}").parse().unwrap(),
                     count: 1,
-                    gateway: true,
+                    purpose: Purpose::Gateway,
                     running: true,
                     since: view.now,
                 });
                 view.gateways.retain(|wanted| wanted != subnet);
                 let chosen = view.subnets.iter_mut().find(|s| s.id == *subnet).expect("a subnet of the pool");
                 chosen.room = chosen.room.map(|room| room.checked_sub(1).expect("no more than the room"));
+            }
+            Action::CreateOwn { mark, subnet } => {
+                let number = view.creates.len();
+                view.creates.push(CreateView {
+                    token: format!("token{number:08}").parse().unwrap(),
+                    count: 1,
+                    purpose: Purpose::Own,
+                    running: true,
+                    since: view.now,
+                });
+                view.wishes.retain(|wish| wish.mark != *mark);
+                if let Some(room) =
+                    view.subnets.iter_mut().find(|s| s.id == *subnet).and_then(|s| s.room.as_mut())
+                {
+                    *room = room.saturating_sub(1);
+                }
+            }
+            Action::Lend { mark, .. } => {
+                view.wishes.retain(|wish| wish.mark != *mark);
+                view.lending += 1;
+            }
+            Action::Entrust { mark, nic } => {
+                view.wishes.retain(|wish| wish.mark != *mark);
+                let nic = view.nics.iter_mut().find(|n| n.id == *nic).expect("a NIC of the pool");
+                nic.held = 1;
+                nic.busy = true;
             }
             Action::LookUp(token) => {
                 view.creates.iter_mut().filter(|c| c.token == *token).for_each(|c| c.running = true);
@@ -121,6 +161,8 @@ fn subjects(plan: &Plan) -> Vec<String> {
         match action {
             Action::Create { .. } => subjects.push("create".to_owned()),
             Action::CreateGateway(subnet) => subjects.push(format!("gateway in {subnet}")),
+            Action::CreateOwn { mark, .. } | Action::Lend { mark, .. } => subjects.push(mark.to_string()),
+            Action::Entrust { mark, nic } => subjects.extend([mark.to_string(), nic.to_string()]),
             Action::LookUp(token) => subjects.push(token.to_string()),
             Action::Attach(nics) | Action::Detach(nics) | Action::Delete(nics) => {
                 subjects.extend(nics.iter().map(ToString::to_string));
@@ -146,6 +188,12 @@ fn gateways_made(plan: &Plan) -> Vec<SubnetId> {
     plan.actions.iter().filter_map(made).collect()
 }
 
+/// NICs that the plan makes, or takes in, for one attachment each.
+fn alone(plan: &Plan) -> u32 {
+    let alone = |a: &&Action| matches!(a, Action::CreateOwn { .. } | Action::Lend { .. });
+    u32::try_from(plan.actions.iter().filter(alone).count()).unwrap()
+}
+
 fn detached(plan: &Plan) -> BTreeSet<&NicId> {
     plan.actions
         .iter()
@@ -163,20 +211,26 @@ prop_compose! {
         busy in prop::bool::weighted(0.2),
         not_before in prop::option::weighted(0.2, 0..20u64),
         addresses in prop::collection::vec((0..4u8, 0..100u64), 1..4),
+        purpose in 0..12u8,
     ) -> NicView {
+        let purpose = match purpose {
+            0 => Purpose::Own,
+            1 => Purpose::Lent,
+            _ => Purpose::Pods,
+        };
         let job = Some("job-1".parse().unwrap());
         let state = match state {
             0..=2 => NicState::Ready,
             3 => NicState::Attaching { job: None, failures },
             4 => NicState::Attaching { job, failures },
             5 => NicState::Detaching { job: None },
-            6 => NicState::Deleting,
+            6 if purpose != Purpose::Lent => NicState::Deleting,
             _ => NicState::Quarantined,
         };
         let mut nic = NicView {
             id: nic_id(0),
             subnet: subnet_id(subnet),
-            gateway: false,
+            purpose,
             since: at(NOW - age),
             busy,
             not_before: not_before.map(|n| at(NOW - 10 + n)),
@@ -191,6 +245,8 @@ prop_compose! {
         for (number, (what, since)) in addresses.into_iter().enumerate() {
             match what {
                 _ if idle => {}
+                // It is that pod's, or nobody's.
+                what if purpose.is_one_pod() => nic.held = u32::from(what < 2),
                 0 => nic.held += 1,
                 1 => nic.cooling.push((IpAddr::V4(Ipv4Addr::from_bits(u32::try_from(number).unwrap())), at(NOW - since))),
                 _ if state == NicState::Ready => {
@@ -211,10 +267,28 @@ prop_compose! {
 }
 
 prop_compose! {
+    fn any_wish()(
+        existing in any::<bool>(),
+        subnet in prop::option::of(1..=4usize),
+        left in prop::option::weighted(0.3, 0..40usize),
+        not_before in prop::option::weighted(0.2, 0..20u64),
+    ) -> WishView {
+        WishView {
+            mark: mark(0),
+            want: if existing { Want::Existing(nic_id(900)) } else { Want::Made(subnet.map(subnet_id)) },
+            left: left.into_iter().map(nic_id).collect(),
+            not_before: not_before.map(|n| at(NOW - 10 + n)),
+        }
+    }
+}
+
+prop_compose! {
     fn any_view()(
         mut nics in prop::collection::vec(any_nic(), 0..40),
         creates in prop::collection::vec((1..5u32, any::<bool>(), 0..20u64), 0..3),
         waiting in 0..40u32,
+        mut wishes in prop::collection::vec(any_wish(), 0..6),
+        lending in 0..2u32,
         unmet in prop::option::of(0..2u64),
         subnets in prop::collection::vec(any_subnet(), 3),
         gateways in prop::collection::btree_set(1..=3usize, 0..3),
@@ -224,6 +298,7 @@ prop_compose! {
         draw in any::<u64>(),
     ) -> PoolView {
         nics.iter_mut().enumerate().for_each(|(n, nic)| nic.id = nic_id(n));
+        wishes.iter_mut().enumerate().for_each(|(n, wish)| wish.mark = mark(n));
         PoolView {
             now: at(NOW),
             nics,
@@ -233,12 +308,14 @@ prop_compose! {
                 .map(|(n, (count, running, age))| CreateView {
                     token: CreateToken::from_bits([u8::try_from(n).unwrap(); 10]),
                     count,
-                    gateway: false,
+                    purpose: Purpose::Pods,
                     running,
                     since: at(NOW - age),
                 })
                 .collect(),
             waiting,
+            wishes,
+            lending,
             unmet_since: unmet.map(|age| at(NOW - age)),
             subnets: subnets
                 .into_iter()
@@ -273,14 +350,16 @@ prop_compose! {
 
 /// Free addresses on ready NICs of configured subnets that are not on their way out.
 fn free(view: &PoolView) -> u32 {
-    let configured = |nic: &&NicView| view.subnets.iter().any(|s| s.id == nic.subnet);
+    let configured =
+        |nic: &&NicView| nic.purpose == Purpose::Pods && view.subnets.iter().any(|s| s.id == nic.subnet);
     let stays = |nic: &&NicView| nic.state == NicState::Ready && !nic.busy;
     view.nics.iter().filter(configured).filter(stays).map(|n| n.free).sum()
 }
 
 /// Free addresses, and those that will be when what is under way has ended.
 fn supply(view: &PoolView, config: &PoolConfig) -> u32 {
-    let configured = |nic: &&NicView| view.subnets.iter().any(|s| s.id == nic.subnet);
+    let configured =
+        |nic: &&NicView| nic.purpose == Purpose::Pods && view.subnets.iter().any(|s| s.id == nic.subnet);
     let comes = |n: &&NicView| match n.state {
         NicState::Attaching { job: None, failures } => failures < 5 || n.held > 0,
         NicState::Attaching { .. } => true,
@@ -294,7 +373,8 @@ fn supply(view: &PoolView, config: &PoolConfig) -> u32 {
 }
 
 fn total(view: &PoolView) -> u32 {
-    u32::try_from(view.nics.len()).unwrap() + view.creates.iter().map(|c| c.count).sum::<u32>()
+    let there = u32::try_from(view.nics.len()).unwrap() + view.lending;
+    there + view.creates.iter().map(|c| c.count).sum::<u32>()
 }
 
 proptest! {
@@ -307,11 +387,15 @@ proptest! {
         let gateways = gateways_made(&plan);
         let sum = created.values().sum::<u32>() + u32::try_from(gateways.len()).unwrap();
         prop_assert!(gateways.iter().all(|id| view.gateways.contains(id)));
-        if sum > 0 {
+        let alone = alone(&plan);
+        if sum + alone > 0 {
             let limit = config.max_nics.min(view.nic_limit.expect("nothing is made before the limit is known"));
-            prop_assert!(total(&view) + sum <= limit);
+            prop_assert!(total(&view) + sum + alone <= limit);
+            prop_assert!(view.hold != Hold::Unsettled && !view.draining);
+        }
+        let makes = |a: &Action| matches!(a, Action::CreateOwn { .. });
+        if sum > 0 || plan.actions.iter().any(makes) {
             prop_assert_eq!(view.hold, Hold::No);
-            prop_assert!(!view.draining);
         }
         for subnet in created.keys().copied().chain(&gateways).collect::<BTreeSet<_>>() {
             let count = plan_created_in(&plan, subnet);
@@ -332,7 +416,14 @@ proptest! {
                 prop_assert!(nic.not_before.is_none_or(|at| at <= view.now), "{:?} is to be left alone", nic.id);
             }
         }
-        let attaches = plan.actions.iter().filter(|a| matches!(a, Action::Attach(_))).count();
+        let lent = |id: &NicId| view.nics.iter().any(|nic| nic.id == *id && nic.purpose == Purpose::Lent);
+        let mut attaches = 0;
+        for action in &plan.actions {
+            if let Action::Attach(nics) | Action::Detach(nics) | Action::Delete(nics) = action {
+                prop_assert!(nics.len() == 1 || !nics.iter().any(lent), "what is lent has a call of its own");
+                attaches += usize::from(matches!(action, Action::Attach(_)) && !lent(&nics[0]));
+            }
+        }
         prop_assert!(attaches <= 1, "one attach for all");
         prop_assert!(plan.wake.is_none_or(|at| at > view.now), "a plan never asks to be made again at once");
     }
@@ -366,11 +457,11 @@ proptest! {
         let may = gathered && view.hold == Hold::No && !view.draining && view.nic_limit.is_some();
         let full = |subnet: &SubnetView| {
             !subnet.usable()
-                || subnet.room.is_some_and(|room| room <= plan_created_in(&plan, &subnet.id))
+                || subnet.room.is_some_and(|room| room <= plan_made_in(&plan, &subnet.id))
         };
         if may && had + created * per_nic < wanted {
             let limit = config.max_nics.min(view.nic_limit.unwrap());
-            let created = created + u32::try_from(gateways_made(&plan).len()).unwrap();
+            let created = created + u32::try_from(gateways_made(&plan).len()).unwrap() + alone(&plan);
             prop_assert!(
                 total(&view) + created >= limit || view.subnets.iter().all(full),
                 "{} made, {} wanted, {} there", created, wanted, had
@@ -382,11 +473,11 @@ proptest! {
     fn what_is_given_back_leaves_the_low_watermark_and_takes_only_what_is_above_the_high_one(
         view in any_view(), config in any_config(),
     ) {
-        let view = PoolView { draining: false, ..view };
+        let view = PoolView { draining: false, wishes: Vec::new(), ..view };
         let plan = plan_of(&view, &config);
         let gone = detached(&plan);
         let surplus: Vec<_> = view.nics.iter().filter(|n| {
-            gone.contains(&n.id) && n.state == NicState::Ready && view.subnets.iter().any(|s| s.id == n.subnet)
+            gone.contains(&n.id) && n.state == NicState::Ready && n.purpose == Purpose::Pods && view.subnets.iter().any(|s| s.id == n.subnet)
         }).collect();
         if !surplus.is_empty() {
             let given: u32 = surplus.iter().map(|n| n.free).sum();
@@ -396,6 +487,46 @@ proptest! {
             prop_assert!(free(&view) - given + largest > config.high);
         }
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn each_wish_is_decided_on_once_and_makes_no_more_place_than_it_takes(
+        view in any_view(), config in any_config(),
+    ) {
+        let plan = plan_of(&view, &config);
+        let mut decided: Vec<&AttachmentMark> = plan.refused.iter().map(|(mark, _)| mark).collect();
+        let mut left = BTreeSet::new();
+        for action in &plan.actions {
+            match action {
+                Action::CreateOwn { mark, .. } | Action::Lend { mark, .. } => decided.push(mark),
+                Action::Entrust { mark, nic } => {
+                    decided.push(mark);
+                    prop_assert!(left.insert(nic), "{} is left to two", nic);
+                    let nic = view.nics.iter().find(|n| n.id == *nic).unwrap();
+                    prop_assert!(nic.purpose.is_one_pod() && nic.held == 0 && !nic.busy);
+                }
+                _ => {}
+            }
+        }
+        let distinct: BTreeSet<_> = decided.iter().collect();
+        prop_assert_eq!(distinct.len(), decided.len());
+        let due = view.wishes.iter().filter(|wish| wish.not_before.is_none_or(|at| at <= view.now));
+        let open = due.filter(|wish| !decided.contains(&&wish.mark)).count();
+        let calm = PoolView { wishes: Vec::new(), ..view.clone() };
+        let (with, without) = (detached(&plan).len(), detached(&plan_of(&calm, &config)).len());
+        if !view.draining {
+            prop_assert!(with <= without + open, "{} go for {} that wait, {} otherwise", with, open, without);
+        }
+    }
+}
+
+/// The same, with what is made for one attachment alone.
+fn plan_made_in(plan: &Plan, subnet: &SubnetId) -> u32 {
+    let own = |a: &&Action| matches!(a, Action::CreateOwn { subnet: id, .. } if id == subnet);
+    plan_created_in(plan, subnet) + u32::try_from(plan.actions.iter().filter(own).count()).unwrap()
 }
 
 fn plan_created_in(plan: &Plan, subnet: &SubnetId) -> u32 {
@@ -414,7 +545,7 @@ fn a_gateway_is_made_once_where_there_is_room_and_is_no_supply() {
     assert_eq!(plan_of(&begun(&wanted, &first), &config).actions, []);
 
     // One that is there is nothing that a pod could have, and is kept.
-    let gateway = NicView { gateway: true, state: NicState::Ready, ..made(0, 1, at(NOW)) };
+    let gateway = NicView { purpose: Purpose::Gateway, state: NicState::Ready, ..made(0, 1, at(NOW)) };
     let there = PoolView { nics: vec![gateway.clone()], ..empty(&config) };
     let plan = plan_of(&there, &config);
     assert_eq!((created(&plan).values().sum::<u32>(), detached(&plan).len()), (1, 0));
@@ -429,10 +560,16 @@ fn a_gateway_is_made_once_where_there_is_room_and_is_no_supply() {
     for no_room in [
         PoolView { nic_limit: Some(0), ..wanted.clone() },
         PoolView { hold: Hold::Unsettled, ..wanted.clone() },
-        PoolView { subnets: vec![wanted.subnets[0].clone()], ..wanted.clone() },
+        PoolView {
+            subnets: vec![SubnetView { room: Some(0), ..wanted.subnets[1].clone() }],
+            ..wanted.clone()
+        },
     ] {
         assert_eq!(gateways_made(&plan_of(&no_room, &config)), []);
     }
+    // A pod may be in a subnet that the pool does not draw from.
+    let elsewhere = PoolView { subnets: vec![wanted.subnets[0].clone()], ..wanted };
+    assert_eq!(gateways_made(&plan_of(&elsewhere, &config)), [subnet_id(2)]);
 }
 
 #[test]
@@ -454,7 +591,7 @@ fn nics_wait_a_little_for_others_that_are_being_made_and_no_longer() {
     view.creates = vec![CreateView {
         token: CreateToken::from_bits([1; 10]),
         count: 2,
-        gateway: false,
+        purpose: Purpose::Pods,
         running: true,
         since: view.now,
     }];
@@ -488,7 +625,7 @@ fn made(n: usize, subnet: usize, now: BootTime) -> NicView {
     NicView {
         id: nic_id(n),
         subnet: subnet_id(subnet),
-        gateway: false,
+        purpose: Purpose::Pods,
         state: NicState::Attaching { job: None, failures: 0 },
         since: now,
         busy: false,

@@ -55,6 +55,8 @@ fn note(record: &NicRecord) -> String {
         }
         _ => match record.role {
             NicRole::Gateway(number) => format!("the node's own, gateway {number} for pods in the subnet"),
+            NicRole::Own(_) => "for this pod alone; deleted with it".to_owned(),
+            NicRole::Lent(_) => "lent to this pod; detached with it, not deleted".to_owned(),
             NicRole::Pods => String::new(),
         },
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hostnic_core::attachment::NetnsPath;
-use hostnic_core::capability::NicForwarding;
+use hostnic_core::capability::{NicForwarding, Tagging};
 use hostnic_core::id::{InstanceId, InvalidValue, SubnetId};
 use hostnic_core::layer::{Deadline, Recorder, RetryConfig, Stack};
 use hostnic_core::sim::{Cloud, Durations};
@@ -118,6 +118,11 @@ impl SimulatedCloud {
 
     /// How the cloud is told of a node's NICs that route.
     pub fn forwarding(&self, instance: &InstanceId) -> Arc<dyn NicForwarding> {
+        Arc::new(self.cloud.node(instance))
+    }
+
+    /// The cloud's tags, as a node sees them.
+    pub fn tagging(&self, instance: &InstanceId) -> Arc<dyn Tagging> {
         Arc::new(self.cloud.node(instance))
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use hostnic_core::id::SubnetId;
-use hostnic_core::ledger::{AddressState, NicRecord, NicState};
+use hostnic_core::ledger::{AddressState, NicRecord, NicRole, NicState};
 
 /// The NICs and addresses of one subnet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -44,8 +44,8 @@ impl Stock {
         for address in &nic.addresses {
             match (&address.state, &nic.state) {
                 (AddressState::Leased { .. }, _) => self.leased += 1,
-                // A gateway's address is for no pod.
-                (AddressState::Claimed, NicState::Attaching { .. }) if !nic.role.is_gateway() => {
+                // A gateway's address is for no pod, and that of a NIC for one pod is for no other.
+                (AddressState::Claimed, NicState::Attaching { .. }) if nic.role == NicRole::Pods => {
                     self.coming += 1
                 }
                 (AddressState::Free { .. }, NicState::Ready) => self.free += 1,
@@ -92,7 +92,7 @@ mod tests {
 
     use hostnic_core::clock::BootTime;
     use hostnic_core::gateway::GatewayNumber;
-    use hostnic_core::ledger::{AddressRecord, NicRole, SubnetRange};
+    use hostnic_core::ledger::{AddressRecord, SubnetRange};
 
     use super::*;
 

@@ -13,7 +13,7 @@ use crate::ledger::{
 };
 use crate::route::{HostLink, KernelView};
 
-use super::found::{in_pod, rebuild, unleased};
+use super::found::{in_pod, lent, rebuild, unleased};
 
 /// One moment of everything.
 #[derive(Debug)]
@@ -154,11 +154,13 @@ fn compare_nic(
     if let Some(record) = seen.state.nics.get(&nic.id) {
         return recorded(seen, record, &nic.attachment, here, suspicions, fresh, patience);
     }
-    let name = NicName::parse(&nic.name)?;
     let primary = matches!(nic.attachment, NicAttachment::Attached { primary: true, .. });
-    if name.instance != cloud.instance || primary {
+    if primary {
         return None;
     }
+    let Some(name) = NicName::parse(&nic.name).filter(|name| name.instance == cloud.instance) else {
+        return lent(seen, cloud, nic);
+    };
     let range = cloud.subnets.get(&nic.subnet)?;
     if here {
         return unrecorded(seen, nic, &name, range, suspicions, fresh, patience.list_lag);
@@ -251,7 +253,7 @@ fn unrecorded(
 fn is_nowhere(seen: &Observation<'_>, record: &NicRecord) -> bool {
     let pod = seen.kernel.pods.iter().any(|link| link.mac == record.mac);
     let host = seen.kernel.host.iter().any(|link| link.mac == record.mac);
-    record.role == NicRole::Pods && !record.has_holder() && !pod && !host
+    !record.role.is_gateway() && !record.has_holder() && !pod && !host
 }
 
 /// Whether the NIC is in the node's own namespace and nobody uses it (any more).
@@ -262,6 +264,8 @@ fn is_back(seen: &Observation<'_>, record: &NicRecord) -> bool {
 
 fn every_address(record: &NicRecord, state: NicState, address: AddressState, now: BootTime) -> NicRecord {
     let mut next = record.clone().in_state(state, now);
+    // What is for one attachment is nobody else's, and need not rest.
+    let address = if record.role.pod().is_some() { AddressState::Claimed } else { address };
     next.addresses.iter_mut().for_each(|own| own.state = address.clone());
     next
 }

@@ -29,7 +29,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::capability::NicForwarding;
+use crate::capability::{NicForwarding, Tagging};
 use crate::clock::{BootTime, Clock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::gateway::GatewayStatus;
@@ -37,7 +37,7 @@ use crate::id::SubnetId;
 use crate::ipam::Ipam;
 use crate::ledger::{LeaseRecord, Ledger, NicRecord};
 use crate::point::{Guarded, Point, Points};
-use crate::pool::{Cleaned, Pool, PoolParts, SubnetRoom};
+use crate::pool::{Cleaned, Pool, PoolParts, SubnetRoom, Supply};
 use crate::provider::NicProvider;
 use crate::route::{Datapath, NodePlan, RouteProgrammer};
 use crate::store::StateStore;
@@ -64,6 +64,9 @@ pub struct AgentParts {
     pub provider: Arc<dyn NicProvider>,
     /// Where the cloud looks at senders' addresses and can be told of NICs that route: how. Only gateways need it.
     pub forwarding: Option<Arc<dyn NicForwarding>>,
+    /// The cloud's tags, where it has any: for [`PoolConfig::tag`](crate::pool::PoolConfig::tag) and for NICs that pods
+    /// borrow.
+    pub tagging: Option<Arc<dyn Tagging>>,
     /// The kernel.
     pub programmer: Arc<dyn RouteProgrammer>,
     /// Where records survive.
@@ -142,6 +145,7 @@ impl Agent {
         let pool = Arc::new(Pool::start(
             PoolParts {
                 provider: parts.provider.clone(),
+                tagging: parts.tagging,
                 programmer: parts.programmer.clone(),
                 ledger: ledger.clone(),
                 clock: parts.clock.clone(),
@@ -307,6 +311,16 @@ impl Agent {
         self.tasks.stop().await;
         self.inner.pool.stop().await;
         self.inner.ledger.close().await;
+    }
+
+    /// What is left for pods to come, and each change of that: whether NICs are scarce, for whoever places pods.
+    pub fn supply(&self) -> watch::Receiver<Supply> {
+        self.inner.pool.supply()
+    }
+
+    /// The most NICs that pods can ever have on this node; see [`Pool::capacity`].
+    pub fn capacity(&self) -> u32 {
+        self.inner.pool.capacity()
     }
 
     /// Has the pool draw from these subnets from now on; see [`Pool::set_subnets`].

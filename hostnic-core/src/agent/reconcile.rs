@@ -217,13 +217,13 @@ async fn gather(inner: &Inner, scope: Scope, suspicious: bool) -> Result<Evidenc
         inner.pool.describe_subnets().await?;
     }
     let available = if scope != Scope::Subnets || suspicious || !all_explained(inner, &attached) {
-        let ids = subnets.iter().map(|s| s.id.clone()).collect();
-        let available = NicFilter { subnets: Some(ids), available: true, ..NicFilter::default() };
+        // Of all subnets: pods may have had NICs in others than the pool's.
+        let available = NicFilter { available: true, ..NicFilter::default() };
         inner.provider.at(Point::ListAvailable, |cloud| cloud.list_nics(&available)).await?
     } else {
         Vec::new()
     };
-    let strange = strange_subnets(inner, &instance.id, &attached, &subnets).await?;
+    let strange = strange_subnets(inner, &instance.id, attached.iter().chain(&available), &subnets).await?;
     let ranges = subnets.into_iter().chain(strange).map(|s| {
         let range = SubnetRange { id: s.id.clone(), prefix: s.prefix, gateway: s.gateway };
         (s.id, range)
@@ -241,16 +241,16 @@ fn all_explained(inner: &Inner, attached: &[Nic]) -> bool {
     inner.ledger.read(|state| state.nics.values().filter(settled).all(|nic| told.contains(&nic.id)))
 }
 
-/// The subnets of unrecorded NICs of ours that are attached here though their subnet is configured no more.
+/// The subnets of unrecorded NICs of ours that the pool does not draw from, or no more.
 async fn strange_subnets(
     inner: &Inner,
     instance: &InstanceId,
-    attached: &[Nic],
+    nics: impl Iterator<Item = &Nic>,
     known: &[Subnet],
 ) -> Result<Vec<Subnet>> {
     let ours = |nic: &&Nic| NicName::parse(&nic.name).is_some_and(|name| name.instance == *instance);
     let strange: BTreeSet<SubnetId> = inner.ledger.read(|state| {
-        let unrecorded = attached.iter().filter(|nic| !state.nics.contains_key(&nic.id)).filter(ours);
+        let unrecorded = nics.filter(|nic| !state.nics.contains_key(&nic.id)).filter(ours);
         unrecorded.map(|nic| nic.subnet.clone()).filter(|id| !known.iter().any(|s| s.id == *id)).collect()
     });
     if strange.is_empty() {

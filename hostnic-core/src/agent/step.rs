@@ -1,5 +1,6 @@
 //! The steps of a lease, as pure functions of the state: what to write, all or nothing.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::attachment::AttachmentMark;
@@ -73,6 +74,23 @@ pub(super) fn complete(state: &State, record: LeaseRecord) -> Vec<Write> {
     if same { vec![Write::PutLease(Box::new(record))] } else { Vec::new() }
 }
 
+/// The NIC without its holder. One that is for that attachment alone goes at once when it was in use, so that its address
+/// can be had elsewhere; the attachment's next try may have it otherwise.
+fn given_back(nic: &NicRecord, address: IpAddr, used: bool, now: BootTime) -> NicRecord {
+    if nic.role.pod().is_none() {
+        let next =
+            if used { AddressState::Cooling { since: now } } else { AddressState::Free { since: now } };
+        return nic.clone().with_address(address, next);
+    }
+    let claimed = nic.clone().with_address(address, AddressState::Claimed);
+    match &nic.state {
+        NicState::Lost => claimed,
+        _ if used => claimed.in_state(NicState::Detaching { job: None }, now),
+        NicState::Ready => claimed.in_state(NicState::Ready, now),
+        _ => claimed,
+    }
+}
+
 /// The lease is over. An address that anybody may have seen in use rests before the next pod has it.
 pub(super) fn end(state: &State, mark: &AttachmentMark, used: bool, now: BootTime) -> Vec<Write> {
     let Some(record) = state.leases.get(mark) else { return Vec::new() };
@@ -83,9 +101,7 @@ pub(super) fn end(state: &State, mark: &AttachmentMark, used: bool, now: BootTim
         nic.addresses.iter().any(|a| a.address == address && a.state == held)
     };
     if let Some(nic) = state.nics.get(&record.lease.nic).filter(holds) {
-        let next =
-            if used { AddressState::Cooling { since: now } } else { AddressState::Free { since: now } };
-        writes.push(Write::PutNic(nic.clone().with_address(address, next)));
+        writes.push(Write::PutNic(given_back(nic, address, used, now)));
     }
     writes
 }

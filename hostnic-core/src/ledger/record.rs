@@ -13,19 +13,54 @@ use crate::ipam::Lease;
 use crate::route::{PodLink, PodPlan};
 
 /// What a NIC is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum NicRole {
     /// Its addresses are leased to pods.
     #[default]
     Pods,
     /// It stays in the node's own namespace as the gateway of that number; its addresses are leased to nobody.
     Gateway(GatewayNumber),
+    /// It was made for that attachment alone, and is deleted with it.
+    Own(AttachmentMark),
+    /// It is somebody else's, was there before, and that attachment has it for a while. It is detached when that ends, and
+    /// never deleted.
+    Lent(AttachmentMark),
 }
 
 impl NicRole {
     /// Whether it is a gateway.
-    pub fn is_gateway(self) -> bool {
+    pub fn is_gateway(&self) -> bool {
         matches!(self, Self::Gateway(_))
+    }
+
+    /// Whether it is somebody else's.
+    pub fn is_lent(&self) -> bool {
+        matches!(self, Self::Lent(_))
+    }
+
+    /// The one attachment that it is for; `None` where it is for any, or for none.
+    pub fn pod(&self) -> Option<&AttachmentMark> {
+        match self {
+            Self::Own(mark) | Self::Lent(mark) => Some(mark),
+            Self::Pods | Self::Gateway(_) => None,
+        }
+    }
+
+    /// Whether the attachment may have an address of the NIC.
+    pub fn serves(&self, attachment: &AttachmentMark) -> bool {
+        match self {
+            Self::Pods => true,
+            Self::Gateway(_) => false,
+            Self::Own(mark) | Self::Lent(mark) => mark == attachment,
+        }
+    }
+
+    /// Whether `next` may follow: one attachment may be followed by another.
+    pub(super) fn may_become(&self, next: &Self) -> bool {
+        match (self, next) {
+            (Self::Own(_), Self::Own(_)) | (Self::Lent(_), Self::Lent(_)) => true,
+            _ => self == next,
+        }
     }
 }
 
@@ -67,7 +102,7 @@ pub struct NicRecord {
     pub subnet: SubnetRange,
     /// The create call that made it, where it is known.
     pub token: Option<CreateToken>,
-    /// What it is for; does not change.
+    /// What it is for. It does not change, but that a NIC for one attachment may be left to another while nobody has it.
     #[serde(default)]
     pub role: NicRole,
     /// Where it is in its life.

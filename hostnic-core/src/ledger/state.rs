@@ -110,13 +110,9 @@ impl State {
         {
             return Err(illegal("change NIC", &next.id, "an address is still leased or cooling"));
         }
-        let given =
-            |a: &AddressState| matches!(a, AddressState::Leased { .. } | AddressState::Cooling { .. });
-        if next.role.is_gateway() && next.addresses.iter().any(|a| given(&a.state)) {
-            return Err(illegal("change NIC", &next.id, "the address of a gateway is leased to nobody"));
-        }
+        check_role(next)?;
         let Some(now) = self.nics.get(&next.id) else { return Ok(()) };
-        if now.role != next.role {
+        if !now.role.may_become(&next.role) || now.role != next.role && now.has_holder() {
             return Err(illegal("change NIC", &next.id, "what it is for cannot change"));
         }
         if !now.state.may_become(&next.state) {
@@ -131,7 +127,7 @@ impl State {
         }
         for address in &next.addresses {
             let before = now.addresses.iter().find(|a| a.address == address.address);
-            if before.is_some_and(|b| !b.state.may_become(&address.state)) {
+            if before.is_some_and(|b| !may_follow(&next.role, &b.state, &address.state)) {
                 let step = format!("address {} cannot become {}", address.address, address.state.word());
                 return Err(illegal("change NIC", &next.id, &step));
             }
@@ -158,11 +154,11 @@ impl State {
 
     /// The lowest number that no gateway has, nor one that is being made.
     pub fn next_gateway(&self) -> GatewayNumber {
-        let roles = self.nics.values().map(|nic| nic.role).chain(self.intents.values().map(|i| i.role));
+        let roles = self.nics.values().map(|nic| &nic.role).chain(self.intents.values().map(|i| &i.role));
         let taken: BTreeSet<u32> = roles
             .filter_map(|role| match role {
                 NicRole::Gateway(number) => Some(number.0),
-                NicRole::Pods => None,
+                NicRole::Pods | NicRole::Own(_) | NicRole::Lent(_) => None,
             })
             .collect();
         GatewayNumber((0..).find(|n| !taken.contains(n)).unwrap_or_default())
@@ -211,6 +207,30 @@ impl NicRecord {
         }
         self
     }
+}
+
+/// What is for one attachment is leased to that one or to nobody, and what is for none to nobody; what is somebody else's is
+/// not deleted.
+fn check_role(nic: &NicRecord) -> Result<()> {
+    if nic.role.is_lent() && nic.state == NicState::Deleting {
+        return Err(illegal("change NIC", &nic.id, "it is lent, and never deleted"));
+    }
+    let fits = |state: &AddressState| match state {
+        AddressState::Claimed => true,
+        AddressState::Leased { mark } => nic.role.serves(mark),
+        AddressState::Cooling { .. } => nic.role == NicRole::Pods,
+        AddressState::Free { .. } => nic.role.pod().is_none(),
+    };
+    if nic.addresses.iter().all(|address| fits(&address.state)) {
+        return Ok(());
+    }
+    Err(illegal("change NIC", &nic.id, "an address is not for whom the NIC is for"))
+}
+
+/// Whether `next` may follow on a NIC of that role. What one attachment alone could have is nobody's when it is over.
+fn may_follow(role: &NicRole, now: &AddressState, next: &AddressState) -> bool {
+    let over = matches!((now, next), (AddressState::Leased { .. }, AddressState::Claimed));
+    now.may_become(next) || role.pod().is_some() && over
 }
 
 fn illegal(operation: &'static str, subject: &dyn std::fmt::Display, why: &str) -> Error {

@@ -4,7 +4,7 @@ use crate::clock::BootTime;
 use crate::cloud::Submitted;
 use crate::error::{Effect, ErrorKind, QuotaScope, Result};
 use crate::id::{MacAddr, NicId};
-use crate::ledger::{AddressState, NicRecord, NicState};
+use crate::ledger::{AddressState, NicRecord, NicRole, NicState};
 use crate::point::Point;
 
 use super::{Change, Hold, Shared, examine};
@@ -27,7 +27,7 @@ async fn submit(shared: &Shared, nics: &[NicId]) -> Result<()> {
             let waits = |nic: &NicRecord| match nic.state {
                 NicState::Attaching { failures, .. } => {
                     let state = NicState::Attaching { job: Some(job.clone()), failures };
-                    Some(Change::Put(nic.clone().in_state(state, now)))
+                    Some(Change::put(nic.clone().in_state(state, now)))
                 }
                 _ => None,
             };
@@ -56,7 +56,7 @@ async fn submit(shared: &Shared, nics: &[NicId]) -> Result<()> {
             let failed = |nic: &NicRecord| match nic.state {
                 NicState::Attaching { failures, .. } => {
                     let state = NicState::Attaching { job: None, failures: failures + 1 };
-                    Some(Change::Put(nic.clone().in_state(state, now)))
+                    Some(Change::put(nic.clone().in_state(state, now)))
                 }
                 _ => None,
             };
@@ -117,11 +117,11 @@ async fn make_ready(shared: &Shared, nic: &NicId) -> Result<()> {
         }
         let mut record = record.clone().in_state(NicState::Ready, now);
         for address in &mut record.addresses {
-            if address.state == AddressState::Claimed && !record.role.is_gateway() {
+            if address.state == AddressState::Claimed && record.role == NicRole::Pods {
                 address.state = AddressState::Free { since: now };
             }
         }
-        Some(Change::Put(record))
+        Some(Change::put(record))
     });
     ready.await
 }
@@ -145,7 +145,7 @@ pub(super) async fn give_up(shared: &Shared, nics: &[NicId]) -> Result<()> {
     }
     let away = |nic: &NicRecord| match nic.state {
         NicState::Attaching { .. } => {
-            Some(Change::Put(nic.clone().in_state(NicState::Detaching { job: None }, now)))
+            Some(Change::put(nic.clone().in_state(NicState::Detaching { job: None }, now)))
         }
         _ => None,
     };

@@ -49,7 +49,7 @@ impl Drop for Cleaning<'_> {
 
 /// Whether the NIC is in and of no use to a pod by now.
 fn is_free(state: &State, nic: &NicRecord) -> bool {
-    nic.state == NicState::Ready && !state.is_held(nic)
+    nic.state == NicState::Ready && nic.role.pod().is_none() && !state.is_held(nic)
 }
 
 impl Pool {

@@ -44,6 +44,15 @@ pub struct PoolConfig {
     pub link_deadline: Duration,
     /// How long the cloud's lists may lag behind its writes. Default 5 s.
     pub visibility: Duration,
+    /// How long a NIC that was made for one pod, or lent to it, is kept for that pod's next try when its ADD has failed.
+    /// Default 20 s.
+    pub left_grace: Duration,
+    /// Tags that let a pod borrow a NIC that carries one of them, as the cloud knows them (ids). Default none: only NICs
+    /// with a name of ours are lent.
+    pub lent_tags: Vec<String>,
+    /// A tag that each NIC we make is given, where the cloud has tags. It is put on in a call of its own, and again where
+    /// that fails; nothing waits for it. Default none.
+    pub tag: Option<String>,
 }
 
 impl PoolConfig {
@@ -70,6 +79,9 @@ impl PoolConfig {
             job_deadline: Duration::from_secs(300),
             link_deadline: Duration::from_secs(60),
             visibility: Duration::from_secs(5),
+            left_grace: Duration::from_secs(20),
+            lent_tags: Vec::new(),
+            tag: None,
         }
     }
 

@@ -6,7 +6,7 @@ use crate::clock::BootTime;
 use crate::cloud::{Nic, NicFilter, NicName, Subnet, Survey};
 use crate::error::{Effect, Error, ErrorKind, QuotaScope, Result};
 use crate::gateway::GatewayNumber;
-use crate::id::{CreateToken, SubnetId};
+use crate::id::{CreateToken, InstanceId, SubnetId};
 use crate::ledger::{
     AddressRecord, AddressState, CreateIntent, NicRecord, NicRole, NicState, State, SubnetRange, Write,
 };
@@ -172,15 +172,8 @@ async fn ask(shared: &Shared, intent: &CreateIntent) -> Result<()> {
     };
     // The planner makes nothing before both are known.
     let (Some(instance), Some(subnet)) = (instance, subnet) else { return Ok(()) };
-    let intended = vec![Write::PutIntent(intent.clone())];
-    shared.parts.ledger.transact(Point::RecordIntent, |_| Ok((intended, ()))).await?;
-    let request = CreateNics {
-        subnet: intent.subnet.clone(),
-        count: intent.count,
-        name: NicName { instance: instance.id, token: Some(intent.token.clone()) },
-        addresses: NicAddresses::Assigned(shared.config.addresses_per_nic),
-    };
-    match shared.parts.provider.at(Point::CreateNics, |cloud| cloud.create_nics(&request)).await {
+    let addresses = NicAddresses::Assigned(shared.config.addresses_per_nic);
+    match order(shared, intent, instance.id, addresses).await? {
         Ok(nics) => {
             shared.inflight().create_succeeded(&intent.subnet);
             record(shared, intent, &subnet, &nics).await
@@ -189,12 +182,49 @@ async fn ask(shared: &Shared, intent: &CreateIntent) -> Result<()> {
     }
 }
 
+/// Writes the intent down, then asks the cloud. The outer error is the ledger's, the inner one the cloud's.
+pub(super) async fn order(
+    shared: &Shared,
+    intent: &CreateIntent,
+    instance: InstanceId,
+    addresses: NicAddresses,
+) -> Result<Result<Vec<Nic>>> {
+    let intended = vec![Write::PutIntent(intent.clone())];
+    shared.parts.ledger.transact(Point::RecordIntent, |_| Ok((intended, ()))).await?;
+    let request = CreateNics {
+        subnet: intent.subnet.clone(),
+        count: intent.count,
+        name: NicName { instance, token: Some(intent.token.clone()) },
+        addresses,
+    };
+    Ok(shared.parts.provider.at(Point::CreateNics, |cloud| cloud.create_nics(&request)).await)
+}
+
+/// Takes an intent back of which nothing has come.
+pub(super) fn unintended(shared: &Shared, intent: &CreateIntent) {
+    shared.inflight().room_came(&intent.subnet, intent.count);
+}
+
+/// A subnet, from what is known or from the cloud; `None` where the cloud knows no such subnet.
+pub(super) async fn describe(shared: &Shared, id: &SubnetId) -> Result<Option<Subnet>> {
+    if let Some(known) = shared.inflight().subnets.get(id).cloned() {
+        return Ok(Some(known));
+    }
+    let asked = [id.clone()];
+    let subnets = shared.parts.provider.at(Point::DescribeWished, |cloud| cloud.subnets(&asked)).await?;
+    let now = shared.now();
+    let mut inflight = shared.inflight();
+    inflight.learn(&asked, subnets, now);
+    Ok(inflight.subnets.get(id).cloned())
+}
+
 async fn refused(shared: &Shared, intent: &CreateIntent, error: &Error) -> Result<()> {
     tracing::warn!(error = %error.chain(), subnet = %intent.subnet, count = intent.count, "NICs could not be created");
     {
         let (now, mut inflight) = (shared.now(), shared.inflight());
         inflight.create_failed(&intent.subnet, error, now, &shared.config);
         inflight.room_came(&intent.subnet, intent.count);
+        quota(shared, &mut inflight, error);
         if error.kind() == ErrorKind::Quota(QuotaScope::Subnet) {
             inflight.room_is_below(&intent.subnet, intent.count, now);
         }
@@ -206,13 +236,26 @@ async fn refused(shared: &Shared, intent: &CreateIntent, error: &Error) -> Resul
     }
 }
 
-async fn forget(shared: &Shared, token: &CreateToken) -> Result<()> {
+/// Takes note of how many NICs the account may have, where that is why it was refused more.
+pub(super) fn quota(shared: &Shared, inflight: &mut Inflight, error: &Error) {
+    if error.kind() == ErrorKind::Quota(QuotaScope::Account) {
+        let there = |state: &State| state.nics.values().filter(|nic| !nic.role.is_gateway()).count();
+        inflight.quota_reached(shared.parts.ledger.read(there));
+    }
+}
+
+pub(super) async fn forget(shared: &Shared, token: &CreateToken) -> Result<()> {
     let dropped = vec![Write::DropIntent(token.clone())];
     shared.parts.ledger.transact(Point::DropIntent, |_| Ok((dropped, ()))).await
 }
 
 /// In one step: the intent is fulfilled, and the NICs are on their way in.
-async fn record(shared: &Shared, intent: &CreateIntent, subnet: &Subnet, nics: &[Nic]) -> Result<()> {
+pub(super) async fn record(
+    shared: &Shared,
+    intent: &CreateIntent,
+    subnet: &Subnet,
+    nics: &[Nic],
+) -> Result<()> {
     let now = shared.now();
     let range = SubnetRange { id: subnet.id.clone(), prefix: subnet.prefix, gateway: subnet.gateway };
     let mut writes = vec![Write::DropIntent(intent.token.clone())];
@@ -224,7 +267,7 @@ async fn record(shared: &Shared, intent: &CreateIntent, subnet: &Subnet, nics: &
             mac: nic.mac,
             subnet: range.clone(),
             token: Some(intent.token.clone()),
-            role: intent.role,
+            role: intent.role.clone(),
             state: NicState::Attaching { job: None, failures: 0 },
             since: now,
             addresses: nic.addresses.iter().map(claimed).collect(),
@@ -250,20 +293,18 @@ async fn find(shared: &Shared, token: &CreateToken) -> Result<()> {
     let Some(intent) = shared.parts.ledger.read(|state| state.intents.get(token).cloned()) else {
         return Ok(());
     };
-    let (instance, subnet) = {
-        let inflight = shared.inflight();
-        (inflight.instance.clone(), inflight.subnets.get(&intent.subnet).cloned())
-    };
+    let instance = shared.inflight().instance.clone();
     let Some(instance) = instance else { return wait(shared, intent).await };
     let name = NicName { instance: instance.id, token: Some(token.clone()) };
     let filter = NicFilter { name: Some(name), ..NicFilter::default() };
     let provider = &shared.parts.provider;
     match provider.at(Point::LookUpCreated, |cloud| cloud.list_nics(&filter)).await {
         Ok(nics) if nics.is_empty() => forget(shared, token).await,
-        Ok(nics) => match subnet {
-            Some(subnet) => record(shared, &intent, &subnet, &nics).await,
-            // Its subnet is no longer configured: the comparison finds the NICs and gives them back.
-            None => forget(shared, token).await,
+        Ok(nics) => match describe(shared, &intent.subnet).await {
+            Ok(Some(subnet)) => record(shared, &intent, &subnet, &nics).await,
+            // The comparison finds the NICs and gives them back.
+            Ok(None) => forget(shared, token).await,
+            Err(_) => wait(shared, intent).await,
         },
         Err(error) if error.kind() == ErrorKind::NotFound => forget(shared, token).await,
         Err(error) => {

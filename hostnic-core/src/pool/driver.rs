@@ -16,8 +16,8 @@ use crate::point::Point;
 
 use super::create::Surveys;
 use super::jobs::JobPoll;
-use super::plan::{Action, Plan, plan};
-use super::{Change, Hold, Shared, arrive, create, remove};
+use super::plan::{Action, Plan, Shortage, plan};
+use super::{Change, Hold, Shared, arrive, create, lend, make, remove};
 
 /// How long the pool rests after an error of our own making, such as a store that cannot be written.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -76,7 +76,8 @@ impl Driver {
         // First of all: what has come is no longer awaited, and the plan counts it.
         self.await_links();
         let (plan, relief) = self.plan();
-        let wake = earliest(plan.wake, earliest(relief, self.survey(plan.short)));
+        let short = plan.short || plan.refused.iter().any(|(_, why)| *why == Shortage::NoSubnet);
+        let wake = earliest(plan.wake, earliest(relief, self.survey(short)));
         for action in plan.actions {
             self.begin(action);
         }
@@ -123,6 +124,10 @@ impl Driver {
             capabilities.batch,
         );
         inflight.begin(&plan, now);
+        shared.supply.send_if_modified(|supply| {
+            let now = inflight.supply(&view, &shared.config, *supply);
+            now != std::mem::replace(supply, now)
+        });
         (plan, inflight.next_relief(now))
     }
 
@@ -151,6 +156,16 @@ impl Driver {
                 let number = create::next_gateway(&self.shared);
                 let intent = create::intend(&self.shared, subnet, 1, NicRole::Gateway(number));
                 self.spawn(move |shared| async move { create::create(&shared, &intent).await });
+            }
+            Action::CreateOwn { mark, subnet } => {
+                let intent = create::intend(&self.shared, subnet, 1, NicRole::Own(mark.clone()));
+                self.spawn(move |shared| async move { make::make(&shared, &intent, &mark).await });
+            }
+            Action::Lend { mark, nic } => {
+                self.spawn(move |shared| async move { lend::lend(&shared, &mark, &nic).await })
+            }
+            Action::Entrust { mark, nic } => {
+                self.spawn(move |shared| async move { lend::entrust(&shared, &mark, &nic).await })
             }
             Action::LookUp(token) => {
                 create::looking_up(&self.shared, &token);
@@ -246,7 +261,7 @@ async fn thaw(shared: &Shared, nic: NicId, address: IpAddr) -> Result<()> {
     let thawed = |record: &NicRecord| {
         let cooling = |a: &&AddressRecord| matches!(a.state, AddressState::Cooling { .. });
         record.addresses.iter().filter(cooling).find(|a| a.address == address)?;
-        Some(Change::Put(record.clone().with_address(address, AddressState::Free { since: now })))
+        Some(Change::put(record.clone().with_address(address, AddressState::Free { since: now })))
     };
     shared.change(Point::ThawAddress, &[nic], thawed).await
 }

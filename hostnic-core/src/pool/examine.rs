@@ -6,7 +6,7 @@ use crate::id::NicId;
 use crate::ledger::{NicRecord, NicState};
 use crate::point::Point;
 
-use super::{Change, Shared};
+use super::{Change, Shared, out};
 
 /// Where a NIC was found.
 enum Found {
@@ -65,8 +65,14 @@ pub(super) async fn examine(shared: &Shared, nics: &[NicId]) -> Result<()> {
 
 fn next(shared: &Shared, nic: &NicRecord, found: &Found) -> Option<Change> {
     let now = shared.now();
-    let put = |state| Some(Change::Put(nic.clone().in_state(state, now)));
+    let put = |state| Some(Change::put(nic.clone().in_state(state, now)));
     match (&nic.state, found) {
+        // Somebody else was faster, or its owner has taken it back.
+        (NicState::Attaching { .. } | NicState::Detaching { .. }, Found::Elsewhere)
+            if nic.role.is_lent() && !nic.has_holder() =>
+        {
+            Some(Change::Drop)
+        }
         (NicState::Attaching { .. } | NicState::Detaching { .. } | NicState::Deleting, Found::Elsewhere) => {
             tracing::error!(nic = %nic.id, "a NIC of ours is in another instance; it is never touched again");
             put(NicState::Lost)
@@ -74,7 +80,7 @@ fn next(shared: &Shared, nic: &NicRecord, found: &Found) -> Option<Change> {
         (NicState::Attaching { failures, .. }, Found::Available) => {
             put(NicState::Attaching { job: None, failures: failures + 1 })
         }
-        (NicState::Detaching { .. }, Found::Available) => put(NicState::Deleting),
+        (NicState::Detaching { .. }, Found::Available) => Some(out(nic, now)),
         (NicState::Detaching { .. } | NicState::Deleting, Found::Here) => {
             put(NicState::Detaching { job: None })
         }

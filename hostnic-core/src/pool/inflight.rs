@@ -13,8 +13,9 @@ use crate::ledger::{AddressRecord, AddressState, CreateIntent, NicRecord, NicSta
 use crate::policy::{PolicyState, SubnetView};
 
 use super::config::PoolConfig;
-use super::plan::{Action, Plan, Unserved};
-use super::view::{CreateView, Hold, NicView, PoolView, SubnetRoom};
+use super::plan::{Action, Plan, Supply, Unserved, capacity, supply_of};
+use super::view::{CreateView, Hold, NicView, PoolView, Purpose, SubnetRoom};
+use super::wish::Wishes;
 
 /// Everything here may be lost with the process: it is rebuilt from the records, or by asking again.
 #[derive(Debug)]
@@ -32,6 +33,8 @@ pub(super) struct Inflight {
     next_ticket: u64,
     /// Since when addresses are short for which nothing was planned.
     pub(super) unmet_since: Option<BootTime>,
+    /// Attachments that wait for a particular NIC.
+    pub(super) wishes: Wishes,
     /// Addresses promised to attachments whose lease is not recorded yet.
     pub(super) reserved: BTreeMap<AttachmentMark, Lease>,
     /// Subnets in trouble.
@@ -40,6 +43,8 @@ pub(super) struct Inflight {
     pub(super) gateways: BTreeSet<SubnetId>,
     /// Whether NICs may be made.
     pub(super) hold: Hold,
+    /// How many NICs we had when the account was refused more, until more are made.
+    quota: Option<u32>,
     /// Whether everything that nobody holds is to be given back.
     pub(super) draining: bool,
     /// How many ask at this moment that what is free be given back.
@@ -99,10 +104,12 @@ impl Inflight {
             waiting: BTreeSet::new(),
             next_ticket: 0,
             unmet_since: None,
+            wishes: Wishes::default(),
             reserved: BTreeMap::new(),
             troubles: BTreeMap::new(),
             gateways: BTreeSet::new(),
             hold: Hold::Unsettled,
+            quota: None,
             draining: false,
             cleaning: 0,
             reason: None,
@@ -215,6 +222,7 @@ impl Inflight {
     pub(super) fn begin(&mut self, plan: &Plan, now: BootTime) {
         self.policy = plan.policy.clone();
         self.unserved = plan.unserved.clone();
+        self.wishes.planned(&plan.refused);
         let creates = plan.actions.iter().any(|action| matches!(action, Action::Create { .. }));
         // What comes after a create is gathered anew, as is what comes after a time of plenty.
         self.unmet_since = if creates { None } else { self.unmet_since };
@@ -227,6 +235,11 @@ impl Inflight {
                 Action::Create { subnet, count } => {
                     *self.choices.entry(subnet.clone()).or_default() += u64::from(*count);
                 }
+                Action::CreateOwn { mark, subnet } => {
+                    *self.choices.entry(subnet.clone()).or_default() += u64::from(self.wishes.is_free(mark));
+                }
+                Action::Lend { mark, .. } => self.wishes.looking(mark, true),
+                Action::Entrust { nic, .. } => drop(self.busy.insert(nic.clone())),
                 Action::CreateGateway(_) | Action::LookUp(_) | Action::Thaw(..) => {}
             }
         }
@@ -265,6 +278,12 @@ impl Inflight {
     pub(super) fn create_succeeded(&mut self, subnet: &SubnetId) {
         self.troubles.remove(subnet);
         self.reason = None;
+        self.quota = None;
+    }
+
+    /// The account was refused more NICs while we had so many.
+    pub(super) fn quota_reached(&mut self, nics: usize) {
+        self.quota = Some(u32::try_from(nics).unwrap_or(u32::MAX));
     }
 
     /// When the next subnet in trouble may be tried again.
@@ -287,12 +306,27 @@ impl Inflight {
         }
     }
 
+    /// What is left for pods to come; `before` where it cannot be told at this moment.
+    pub(super) fn supply(&self, view: &PoolView, config: &PoolConfig, before: Supply) -> Supply {
+        let unknown = self.instance.is_none() || self.has_new_source() || view.hold == Hold::Unsettled;
+        let now = supply_of(view, config, self.may_pass());
+        if unknown || view.draining || (self.surveying && now.free == 0) { before } else { now }
+    }
+
+    /// The most NICs that pods can ever have here, as far as is known.
+    pub(super) fn capacity(&self, state: &State, config: &PoolConfig) -> u32 {
+        let there = state.nics.values().filter(|nic| !nic.role.is_gateway()).count();
+        let there = u32::try_from(there).unwrap_or(u32::MAX);
+        let limit = self.instance.as_ref().map(|instance| instance.nic_limit);
+        capacity(config, limit, self.quota, there, self.described().map(|subnet| subnet.room))
+    }
+
     /// This moment, for the planner.
     pub(super) fn view(&self, state: &State, now: BootTime) -> PoolView {
         let view = |intent: &CreateIntent, running| CreateView {
             token: intent.token.clone(),
             count: intent.count,
-            gateway: intent.role.is_gateway(),
+            purpose: Purpose::from(&intent.role),
             running,
             since: intent.since,
         };
@@ -304,9 +338,11 @@ impl Inflight {
             nics: state.nics.values().map(|nic| self.nic_view(state, nic)).collect(),
             creates: running.chain(lost).collect(),
             waiting: u32::try_from(self.waiting.len()).unwrap_or(u32::MAX),
+            wishes: self.wishes.lacking(state, self),
+            lending: self.wishes.looked_for(),
             unmet_since: self.unmet_since,
             subnets: self.sources.iter().map(|id| self.subnet_view(id, now)).collect(),
-            gateways: self.gateways.iter().filter(|id| self.lacks_gateway(state, id)).cloned().collect(),
+            gateways: self.gateways.iter().filter(|id| self.wants_gateway(state, id)).cloned().collect(),
             nic_limit: self.instance.as_ref().map(|i| i.nic_limit),
             hold: self.hold,
             draining: self.draining || self.cleaning > 0,
@@ -321,6 +357,13 @@ impl Inflight {
             set_aside: self.troubles.get(id).is_some_and(|t| t.until > now)
                 || (self.instance.is_some() && !self.subnets.contains_key(id)),
         }
+    }
+
+    /// Whether a gateway is to be made. Subnets that the pool draws from no longer, or that one pod asked for, have one for as
+    /// long as pods are there.
+    fn wants_gateway(&self, state: &State, subnet: &SubnetId) -> bool {
+        self.lacks_gateway(state, subnet)
+            && (self.sources.contains(subnet) || self.pods_in(state, subnet) > 0)
     }
 
     /// Whether a subnet has no gateway, nor one on its way.
@@ -348,14 +391,18 @@ impl Inflight {
         let mut view = NicView {
             id: nic.id.clone(),
             subnet: nic.subnet.id.clone(),
-            gateway: nic.role.is_gateway(),
+            purpose: Purpose::from(&nic.role),
             state: nic.state.clone(),
             since: nic.since,
             busy: self.busy.contains(&nic.id) || self.plugged.contains_key(&nic.id),
             not_before: self.setbacks.get(&nic.id).map(|setback| setback.until),
             free: 0,
             free_since: BootTime::default(),
-            held: if nic.role.is_gateway() { self.pods_in(state, &nic.subnet.id) } else { 0 },
+            held: match nic.role.pod() {
+                Some(_) => u32::from(self.wishes.awaits(nic)),
+                None if nic.role.is_gateway() => self.pods_in(state, &nic.subnet.id),
+                None => 0,
+            },
             addresses: u32::try_from(nic.addresses.len()).unwrap_or(u32::MAX),
             cooling: Vec::new(),
         };

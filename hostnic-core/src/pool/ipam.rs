@@ -7,14 +7,17 @@ use ipnet::IpNet;
 
 use crate::attachment::AttachmentMark;
 use crate::clock::BootTime;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, QuotaScope, Result};
 use crate::ipam::{Ipam, Lease, LeaseRequest};
-use crate::ledger::{AddressState, LeaseState, NicRecord, NicState, State};
+use crate::ledger::{AddressState, LeaseState, NicRecord, NicRole, NicState, State};
 use crate::pods::NicWish;
+use crate::refusal::Refusal;
 
 use super::inflight::Inflight;
 use super::plan::Shortage;
-use super::{Pool, Shared};
+use super::{Pool, Shared, wish};
+
+const LEASE: &str = "lease an address for";
 
 /// A place in the queue; left by dropping it, served or not.
 struct Ticket<'a> {
@@ -39,6 +42,34 @@ impl Drop for Ticket<'_> {
     }
 }
 
+/// An attachment's wait for a NIC of its own; over when this is dropped.
+struct Waiting<'a> {
+    shared: &'a Shared,
+    mark: AttachmentMark,
+}
+
+impl<'a> Waiting<'a> {
+    fn begin(shared: &'a Shared, request: &LeaseRequest) -> Self {
+        let mark = request.key.mark();
+        shared.inflight().wishes.begin(&mark, &request.nic);
+        shared.wake.notify_one();
+        Self { shared, mark }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.shared.inflight().wishes.end(&self.mark);
+        self.shared.wake.notify_one();
+    }
+}
+
+/// How an attachment waits.
+enum Place<'a> {
+    Queue(Ticket<'a>),
+    Alone(#[expect(dead_code, reason = "it is held")] Waiting<'a>),
+}
+
 #[async_trait]
 impl Ipam for Pool {
     /// Nothing to do: the pool's records are the agent's.
@@ -47,17 +78,20 @@ impl Ipam for Pool {
     }
 
     async fn allocate(&self, request: &LeaseRequest) -> Result<Lease> {
-        if request.nic != NicWish::Any {
-            return Err(Error::new(ErrorKind::Unsupported, "lease an address for", &request.key)
-                .detail("this node gives pods any NIC of its pool, and no particular one"));
-        }
         let shared = self.shared.as_ref();
-        let ticket = Ticket::take(shared);
+        let place = match request.nic {
+            NicWish::Any => Place::Queue(Ticket::take(shared)),
+            NicWish::Made { .. } | NicWish::Existing(_) => Place::Alone(Waiting::begin(shared, request)),
+        };
         let mut news = shared.news.subscribe();
         let served = async {
             loop {
                 news.borrow_and_update();
-                if let Some(lease) = serve(shared, request, ticket.number)? {
+                let served = match &place {
+                    Place::Queue(ticket) => serve(shared, request, ticket.number)?,
+                    Place::Alone(_) => serve_alone(shared, request)?,
+                };
+                if let Some(lease) = served {
                     return Ok(lease);
                 }
                 // The sender lives as long as the pool, which this borrows.
@@ -66,11 +100,7 @@ impl Ipam for Pool {
         };
         match tokio::time::timeout(request.patience, served).await {
             Ok(served) => served,
-            Err(_) => {
-                let inflight = shared.inflight();
-                let cause = inflight.reason.as_ref().or(inflight.attach_trouble.as_ref());
-                Err(in_vain(cause, request, "no NIC became ready in time"))
-            }
+            Err(_) => Err(too_late(&shared.inflight(), request)),
         }
     }
 
@@ -80,6 +110,52 @@ impl Ipam for Pool {
         self.shared.wake.notify_one();
         Ok(())
     }
+}
+
+/// The lease of a request for a particular NIC, when that is in.
+fn serve_alone(shared: &Shared, request: &LeaseRequest) -> Result<Option<Lease>> {
+    let mark = request.key.mark();
+    let mut inflight = shared.inflight();
+    if let Some(lease) = inflight.reserved.get(&mark) {
+        return Ok(Some(lease.clone()));
+    }
+    let found = shared.parts.ledger.read(|state| {
+        if let Some(record) = state.leases.get(&mark) {
+            return Some(record.lease.clone());
+        }
+        let ready = state.nics.values().find(|nic| {
+            let in_order = nic.state == NicState::Ready && !inflight.busy.contains(&nic.id);
+            in_order && nic.role.pod() == Some(&mark) && wish::fits(&request.nic, nic)
+        })?;
+        lease(ready, ready.addresses.first()?.address)
+    });
+    if let Some(lease) = found {
+        inflight.reserved.insert(mark, lease.clone());
+        return Ok(Some(lease));
+    }
+    let Some(wish) = inflight.wishes.get(&mark) else { return Ok(None) };
+    if let Some(refused) = wish.refused_at_last() {
+        return Err(refused.error(LEASE, &request.key));
+    }
+    let draws = matches!(request.nic, NicWish::Made { subnet: None, .. });
+    if draws && inflight.sources.is_empty() {
+        return Err(Refusal::NoSubnet.into_error(LEASE, &request.key));
+    }
+    let Some(shortage) = wish.shortage() else { return Ok(None) };
+    match shared.parts.ledger.read(|state| hopeless(state, &inflight, shortage)) {
+        Some(why) => Err(in_vain(inflight.reason.as_ref(), request, &why, Some(shortage))),
+        None => Ok(None),
+    }
+}
+
+/// Nothing came within the patience of whoever waited.
+fn too_late(inflight: &Inflight, request: &LeaseRequest) -> Error {
+    let refused = inflight.wishes.get(&request.key.mark()).and_then(|wish| wish.refused());
+    if let Some(refused) = refused {
+        return refused.error(LEASE, &request.key);
+    }
+    let cause = inflight.reason.as_ref().or(inflight.attach_trouble.as_ref());
+    in_vain(cause, request, "no NIC became ready in time", None)
 }
 
 /// An address that could be given, how long it has been its NIC's own, and its NIC.
@@ -92,6 +168,9 @@ fn serve(shared: &Shared, request: &LeaseRequest, ticket: u64) -> Result<Option<
     let mut inflight = shared.inflight();
     if let Some(lease) = inflight.reserved.get(&mark) {
         return Ok(Some(lease.clone()));
+    }
+    if inflight.sources.is_empty() && shared.parts.ledger.read(|state| !state.leases.contains_key(&mark)) {
+        return Err(Refusal::NoSubnet.into_error(LEASE, &request.key));
     }
     let ahead = inflight.waiting.range(..ticket).count();
     let found = shared.parts.ledger.read(|state| {
@@ -121,7 +200,7 @@ fn serve(shared: &Shared, request: &LeaseRequest, ticket: u64) -> Result<Option<
     match &inflight.unserved {
         Some(unserved) if behind <= unserved.count as usize => {
             match shared.parts.ledger.read(|state| hopeless(state, &inflight, unserved.reason)) {
-                Some(why) => Err(in_vain(inflight.reason.as_ref(), request, &why)),
+                Some(why) => Err(in_vain(inflight.reason.as_ref(), request, &why, Some(unserved.reason))),
                 None => Ok(None),
             }
         }
@@ -137,6 +216,7 @@ fn candidates<'a>(
 ) -> Vec<Candidate<'a>> {
     let usable = state.nics.values().filter(|nic| {
         nic.state == NicState::Ready
+            && nic.role == NicRole::Pods
             && !inflight.busy.contains(&nic.id)
             && inflight.sources.contains(&nic.subnet.id)
     });
@@ -181,12 +261,34 @@ fn hopeless(state: &State, inflight: &Inflight, reason: Shortage) -> Option<Stri
     }
 }
 
-fn in_vain(cause: Option<&(ErrorKind, String)>, request: &LeaseRequest, why: &str) -> Error {
+fn in_vain(
+    cause: Option<&(ErrorKind, String)>,
+    request: &LeaseRequest,
+    why: &str,
+    shortage: Option<Shortage>,
+) -> Error {
     let (kind, said) = match cause {
         Some((kind, said)) => (told(*kind), format!("; the cloud's last word: {said}")),
         None => (ErrorKind::Exhausted, String::new()),
     };
-    Error::new(kind, "lease an address for", &request.key).detail(format!("{why}{said}"))
+    let error = Error::new(kind, LEASE, &request.key).detail(format!("{why}{said}"));
+    match refusal(cause.map(|(kind, _)| *kind), shortage) {
+        Some(refusal) => error.refusal_of(refusal),
+        None => error,
+    }
+}
+
+/// Exactly why, where that is known.
+fn refusal(cause: Option<ErrorKind>, shortage: Option<Shortage>) -> Option<Refusal> {
+    match (cause, shortage) {
+        (_, Some(Shortage::NodeFull { limit })) => Some(Refusal::NodeFull { limit }),
+        (Some(ErrorKind::Throttled { .. }), _) => Some(Refusal::Throttled),
+        (Some(ErrorKind::Quota(QuotaScope::Account)), _) => Some(Refusal::AccountFull),
+        (None | Some(ErrorKind::Quota(QuotaScope::Subnet)), Some(Shortage::NoSubnet)) => {
+            Some(Refusal::SubnetsFull)
+        }
+        _ => None,
+    }
 }
 
 /// What the cloud's word about a NIC is to whoever asks for an address. That a NIC or a subnet is not found, say, must

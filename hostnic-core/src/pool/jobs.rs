@@ -11,7 +11,7 @@ use crate::ledger::NicState;
 use crate::point::Point;
 
 use super::driver::Done;
-use super::{Change, Shared, examine};
+use super::{Shared, examine, out};
 
 /// When to look next. A new job makes the looks frequent again.
 pub(super) struct JobPoll {
@@ -142,7 +142,7 @@ async fn succeeded(shared: &Shared, nics: &[NicId]) -> crate::error::Result<()> 
             plugged.push(nic.id.clone());
             None
         }
-        NicState::Detaching { .. } => Some(Change::Put(nic.clone().in_state(NicState::Deleting, now))),
+        NicState::Detaching { .. } => Some(out(nic, now)),
         _ => None,
     });
     changed.await?;

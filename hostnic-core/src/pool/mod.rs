@@ -12,9 +12,12 @@ mod examine;
 mod inflight;
 mod ipam;
 mod jobs;
+mod lend;
+mod make;
 mod plan;
 mod remove;
 mod view;
+mod wish;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -25,6 +28,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::capability::Tagging;
 use crate::clock::{BootTime, Clock};
 use crate::cloud::{Instance, Nic, Subnet};
 use crate::error::Result;
@@ -38,8 +42,8 @@ use crate::route::RouteProgrammer;
 
 pub use clean::Cleaned;
 pub use config::PoolConfig;
-pub use plan::{Action, Plan, Shortage, Unserved, plan};
-pub use view::{CreateView, Hold, NicView, PoolView, SubnetRoom};
+pub use plan::{Action, Plan, Shortage, Supply, Unserved, plan};
+pub use view::{CreateView, Hold, NicView, PoolView, Purpose, SubnetRoom, Want, WishView};
 
 use inflight::Inflight;
 
@@ -48,6 +52,8 @@ use inflight::Inflight;
 pub struct PoolParts {
     /// The cloud, with its wrappers.
     pub provider: Arc<dyn NicProvider>,
+    /// The cloud's tags, where it has any: for what is tagged, and for NICs that are lent.
+    pub tagging: Option<Arc<dyn Tagging>>,
     /// The kernel, which tells when a NIC's link appears.
     pub programmer: Arc<dyn RouteProgrammer>,
     /// The records.
@@ -88,6 +94,7 @@ impl Pool {
             tokens: Mutex::new(tokens),
             news: watch::channel(0).0,
             wake: Notify::new(),
+            supply: watch::channel(Supply::default()).0,
             policy,
             config,
             parts: Parts::of(parts),
@@ -243,6 +250,18 @@ impl Pool {
         self.shared.inflight().rooms(now)
     }
 
+    /// What is left for pods to come, and each change of that.
+    pub fn supply(&self) -> watch::Receiver<Supply> {
+        self.shared.supply.subscribe()
+    }
+
+    /// The most NICs that pods can ever have here: what the node, the instance and the account may have, and the subnets
+    /// have room for, as far as the cloud has told. No call is made for it.
+    pub fn capacity(&self) -> u32 {
+        let inflight = self.shared.inflight();
+        self.shared.parts.ledger.read(|state| inflight.capacity(state, &self.shared.config))
+    }
+
     /// For how many NICs the policy has chosen each subnet since the pool's start.
     pub fn choices(&self) -> BTreeMap<SubnetId, u64> {
         self.shared.inflight().choices.clone()
@@ -263,6 +282,7 @@ impl Drop for Pool {
 /// What the pool works with.
 struct Parts {
     provider: Guarded<dyn NicProvider>,
+    tagging: Option<Guarded<dyn Tagging>>,
     capabilities: Capabilities,
     programmer: Guarded<dyn RouteProgrammer>,
     ledger: Arc<Ledger>,
@@ -275,6 +295,7 @@ impl Parts {
         Self {
             capabilities: parts.provider.capabilities(),
             provider: Guarded::new(parts.provider, points.clone()),
+            tagging: parts.tagging.map(|cloud| Guarded::new(cloud, points.clone())),
             programmer: Guarded::new(parts.programmer, points),
             ledger: parts.ledger,
             clock: parts.clock,
@@ -293,12 +314,25 @@ struct Shared {
     news: watch::Sender<u64>,
     /// Wakes the driver.
     wake: Notify,
+    /// What is left for pods to come.
+    supply: watch::Sender<Supply>,
 }
 
 /// What becomes of a record.
 enum Change {
-    Put(NicRecord),
+    Put(Box<NicRecord>),
     Drop,
+}
+
+impl Change {
+    fn put(record: NicRecord) -> Self {
+        Self::Put(Box::new(record))
+    }
+}
+
+/// What becomes of a NIC that is out of the instance: ours is deleted, and one that was lent is its owner's again.
+fn out(nic: &NicRecord, now: BootTime) -> Change {
+    if nic.role.is_lent() { Change::Drop } else { Change::put(nic.clone().in_state(NicState::Deleting, now)) }
 }
 
 impl Shared {
@@ -328,7 +362,7 @@ impl Shared {
             .transact(point, |state| {
                 let writes =
                     nics.iter().filter_map(|id| state.nics.get(id)).filter_map(|nic| match decide(nic)? {
-                        Change::Put(record) => Some(Write::PutNic(record)),
+                        Change::Put(record) => Some(Write::PutNic(*record)),
                         Change::Drop => Some(Write::DropNic(nic.id.clone())),
                     });
                 Ok((writes.collect(), ()))

@@ -8,7 +8,7 @@ use crate::id::NicId;
 use crate::ledger::{AddressState, NicRecord, NicState};
 use crate::point::Point;
 
-use super::{Change, Shared, examine};
+use super::{Change, Shared, examine, out};
 
 fn no_longer_busy(shared: &Shared, nics: &[NicId]) {
     let mut inflight = shared.inflight();
@@ -43,7 +43,7 @@ async fn begin_detach(shared: &Shared, nics: &[NicId]) -> Result<()> {
         for address in &mut record.addresses {
             address.state = AddressState::Claimed;
         }
-        Some(Change::Put(record))
+        Some(Change::put(record))
     };
     shared.change(Point::BeginDetach, nics, leaves).await?;
     if leaving.is_empty() {
@@ -56,14 +56,14 @@ async fn begin_detach(shared: &Shared, nics: &[NicId]) -> Result<()> {
             let now = shared.now();
             let waits = |nic: &NicRecord| {
                 let state = NicState::Detaching { job: Some(job.clone()) };
-                Some(Change::Put(nic.clone().in_state(state, now)))
+                Some(Change::put(nic.clone().in_state(state, now)))
             };
             shared.change(Point::RecordDetachJob, &leaving, waits).await
         }
         Ok(Submitted::Complete) => {
             let now = shared.now();
-            let out = |nic: &NicRecord| Some(Change::Put(nic.clone().in_state(NicState::Deleting, now)));
-            shared.change(Point::RecordDetachedAlready, &leaving, out).await
+            let gone = |nic: &NicRecord| Some(out(nic, now));
+            shared.change(Point::RecordDetachedAlready, &leaving, gone).await
         }
         Err(error) => refused(shared, &leaving, &error).await,
     }

@@ -3,9 +3,10 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::attachment::AttachmentMark;
 use crate::clock::BootTime;
 use crate::id::{CreateToken, NicId, SubnetId};
-use crate::ledger::NicState;
+use crate::ledger::{NicRole, NicState};
 use crate::policy::{PolicyState, SubnetView};
 
 /// One moment of the pool.
@@ -21,7 +22,11 @@ pub struct PoolView {
     pub waiting: u32,
     /// Since when addresses are short for which no create has been planned.
     pub unmet_since: Option<BootTime>,
-    /// The subnets in the order of configuration.
+    /// Attachments that wait for a particular NIC, for which nothing is under way yet.
+    pub wishes: Vec<WishView>,
+    /// How many NICs are being looked at, to be lent.
+    pub lending: u32,
+    /// The subnets that the pool draws from, in the order of preference.
     pub subnets: Vec<SubnetView>,
     /// Subnets in which a gateway is wanted, and none is there or on its way.
     pub gateways: Vec<SubnetId>,
@@ -46,6 +51,59 @@ pub enum Hold {
     Unsettled,
 }
 
+/// What a NIC is for, as far as the planner cares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Any pod.
+    Pods,
+    /// None: the node itself.
+    Gateway,
+    /// One pod alone, for which it was made.
+    Own,
+    /// One pod alone, to which it is lent by its owner.
+    Lent,
+}
+
+impl Purpose {
+    /// Whether it is for one pod alone.
+    pub fn is_one_pod(self) -> bool {
+        matches!(self, Self::Own | Self::Lent)
+    }
+}
+
+impl From<&NicRole> for Purpose {
+    fn from(role: &NicRole) -> Self {
+        match role {
+            NicRole::Pods => Self::Pods,
+            NicRole::Gateway(_) => Self::Gateway,
+            NicRole::Own(_) => Self::Own,
+            NicRole::Lent(_) => Self::Lent,
+        }
+    }
+}
+
+/// An attachment that waits for a particular NIC.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WishView {
+    /// The attachment.
+    pub mark: AttachmentMark,
+    /// What it waits for.
+    pub want: Want,
+    /// NICs for one pod that fit, and that another attachment has left: those of the same pod's last try, say.
+    pub left: Vec<NicId>,
+    /// Nothing is tried before this.
+    pub not_before: Option<BootTime>,
+}
+
+/// What an attachment waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Want {
+    /// A NIC to be made in this subnet; `None` for one that the pool draws from.
+    Made(Option<SubnetId>),
+    /// This NIC.
+    Existing(NicId),
+}
+
 /// A NIC, as far as the planner cares.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NicView {
@@ -53,8 +111,8 @@ pub struct NicView {
     pub id: NicId,
     /// Its subnet.
     pub subnet: SubnetId,
-    /// Whether it is a gateway, which no pod gets.
-    pub gateway: bool,
+    /// What it is for.
+    pub purpose: Purpose,
     /// Its state.
     pub state: NicState,
     /// Since when.
@@ -67,7 +125,8 @@ pub struct NicView {
     pub free: u32,
     /// Since when the one that was freed last is free.
     pub free_since: BootTime,
-    /// How many are leased or reserved; of a gateway, how many pods are in its subnet.
+    /// How many are leased or reserved, or waited for by the one pod that the NIC is for; of a gateway, how many pods are
+    /// in its subnet.
     pub held: u32,
     /// How many it carries in all.
     pub addresses: u32,
@@ -82,8 +141,8 @@ pub struct CreateView {
     pub token: CreateToken,
     /// How many NICs.
     pub count: u32,
-    /// Whether they are to be gateways.
-    pub gateway: bool,
+    /// What they are for.
+    pub purpose: Purpose,
     /// Whether its answer is still awaited by us; otherwise it was lost, and the NICs must be looked up.
     pub running: bool,
     /// When it was decided.

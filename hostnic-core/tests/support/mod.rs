@@ -22,10 +22,10 @@ use hostnic_core::clock::{BootTime, Clock, TokioClock};
 use hostnic_core::cloud::{Nic, NicAttachment, NicName};
 use hostnic_core::id::{InstanceId, NicId};
 use hostnic_core::ledger::{AddressState, LeaseState, NicState, State};
-use hostnic_core::pods::PodWishes;
+use hostnic_core::pods::{NicWish, PodWishes};
 use hostnic_core::policy::PolicyName;
 use hostnic_core::pool::PoolConfig;
-use hostnic_core::sim::{Call, Cloud, CloudBuilder, Durations, Kernel, Operation};
+use hostnic_core::sim::{Call, Cloud, CloudBuilder, Durations, Kernel, Operation, PlugByInstance};
 use hostnic_core::store::{MemoryStore, StateStore};
 use hostnic_core::{NicProvider, Result, RouteProgrammer};
 
@@ -52,6 +52,7 @@ pub(crate) struct World {
     pub(crate) store: MemoryStore,
     pub(crate) clock: TokioClock,
     pub(crate) config: AgentConfig,
+    me: InstanceId,
     agents: Cell<u64>,
 }
 
@@ -113,14 +114,29 @@ impl World {
     pub(crate) fn with_cloud(pool: PoolConfig, change: impl FnOnce(CloudBuilder) -> CloudBuilder) -> Self {
         let kernel = Kernel::new();
         let cloud = change(usual_cloud(&kernel)).build().unwrap();
-        Self {
-            cloud,
-            kernel,
-            store: MemoryStore::default(),
-            clock: TokioClock::new(),
-            config: AgentConfig::new(pool),
-            agents: Cell::new(0),
-        }
+        Self::around(cloud, kernel, Self::instance(), pool, TokioClock::new())
+    }
+
+    /// Two nodes, i-1 and i-2, of one cloud.
+    pub(crate) fn two(pool: PoolConfig) -> [Self; 2] {
+        let kernels = [Kernel::new(), Kernel::new()];
+        let ids = ["i-1", "i-2"].map(|id| InstanceId::new(id).unwrap());
+        let plugs = ids.iter().zip(&kernels).fold(PlugByInstance::new(), |plugs, (id, kernel)| {
+            plugs.with(id.clone(), Arc::new(kernel.clone()))
+        });
+        let cloud = usual_cloud(&kernels[0]).instance("i-2").plug(Arc::new(plugs)).build().unwrap();
+        let clock = TokioClock::new();
+        let [one, two] = kernels;
+        let [first, second] = ids;
+        [
+            Self::around(cloud.clone(), one, first, pool.clone(), clock),
+            Self { agents: Cell::new(100), ..Self::around(cloud, two, second, pool, clock) },
+        ]
+    }
+
+    fn around(cloud: Cloud, kernel: Kernel, me: InstanceId, pool: PoolConfig, clock: TokioClock) -> Self {
+        let (store, config) = (MemoryStore::default(), AgentConfig::new(pool));
+        Self { cloud, kernel, store, clock, config, me, agents: Cell::new(0) }
     }
 
     pub(crate) fn instance() -> InstanceId {
@@ -128,7 +144,7 @@ impl World {
     }
 
     pub(crate) fn provider(&self) -> Arc<dyn NicProvider> {
-        Arc::new(self.cloud.node(&Self::instance()))
+        Arc::new(self.cloud.node(&self.me))
     }
 
     /// The parts of the next agent.
@@ -136,7 +152,8 @@ impl World {
         self.agents.set(self.agents.get() + 1);
         AgentParts {
             provider: self.provider(),
-            forwarding: Some(Arc::new(self.cloud.node(&Self::instance()))),
+            forwarding: Some(Arc::new(self.cloud.node(&self.me))),
+            tagging: Some(Arc::new(self.cloud.node(&self.me))),
             programmer: Arc::new(self.kernel.clone()),
             store: Arc::new(self.store.clone()),
             clock: Arc::new(self.clock),
@@ -197,6 +214,23 @@ impl World {
             started: self.clock.now(),
             patience: secs(60),
         }
+    }
+
+    /// An ADD of a pod that asks for a NIC of its own.
+    pub(crate) async fn add_wished(&self, agent: &Agent, pod: &Pod, nic: NicWish) -> Result<AddAnswer> {
+        self.add_within(agent, pod, nic, secs(60)).await
+    }
+
+    /// The same, with less patience than usual.
+    pub(crate) async fn add_within(
+        &self,
+        agent: &Agent,
+        pod: &Pod,
+        nic: NicWish,
+        patience: Duration,
+    ) -> Result<AddAnswer> {
+        let wishes = PodWishes { nic, ..PodWishes::default() };
+        agent.add(AddRequest { wishes, patience, ..self.add_request(pod) }).await
     }
 
     pub(crate) async fn add(&self, agent: &Agent, pod: &Pod) -> Result<AddAnswer> {
@@ -268,7 +302,7 @@ impl World {
     /// Our NICs in the cloud, as they are.
     pub(crate) fn nics(&self) -> BTreeMap<NicId, Nic> {
         let mut nics = self.cloud.snapshot();
-        nics.retain(|_, nic| NicName::parse(&nic.name).is_some_and(|name| name.instance == Self::instance()));
+        nics.retain(|_, nic| NicName::parse(&nic.name).is_some_and(|name| name.instance == self.me));
         nics
     }
 
@@ -325,11 +359,12 @@ impl World {
         for nic in cloud.values().filter(|nic| !state.nics.contains_key(&nic.id)) {
             note(format!("{} is in the cloud ({:?}) and not in the records", nic.id, nic.attachment));
         }
-        let here = NicAttachment::Attached { instance: Self::instance(), primary: false };
+        let all = self.cloud.snapshot();
+        let here = NicAttachment::Attached { instance: self.me.clone(), primary: false };
         let kernel = self.kernel.observe().await.unwrap();
         let mut addresses = BTreeSet::new();
         for nic in state.nics.values() {
-            match cloud.get(&nic.id) {
+            match all.get(&nic.id) {
                 None => note(format!("{} is in the records and not in the cloud", nic.id)),
                 Some(real) if real.attachment != here => note(format!("{} is {:?}", nic.id, real.attachment)),
                 Some(real) if real.mac != nic.mac => note(format!("{} has another MAC", nic.id)),
@@ -413,6 +448,14 @@ pub(crate) fn told(state: &State) -> String {
         writeln!(text, "  intent {intent:?}").unwrap();
     }
     text
+}
+
+/// A NIC that is made for the pod.
+pub(crate) fn made(subnet: Option<&str>, address: Option<&str>) -> NicWish {
+    NicWish::Made {
+        subnet: subnet.map(|id| id.parse().unwrap()),
+        address: address.map(|address| address.parse().unwrap()),
+    }
 }
 
 /// All three policies.

@@ -63,6 +63,7 @@ impl Host {
         let parts = AgentParts {
             provider: cloud.provider(&self.instance),
             forwarding: Some(cloud.forwarding(&self.instance)),
+            tagging: None,
             programmer: Arc::new(self.programmer().await),
             store: Arc::new(store),
             clock: Arc::new(SystemClock),

@@ -74,6 +74,7 @@ impl World {
         let parts = AgentParts {
             provider: Stack::new().metrics(observer.recorder()).around(provider),
             forwarding: None,
+            tagging: None,
             programmer: Arc::new(self.kernel.clone()),
             store: Arc::new(MemoryStore::default()),
             clock: Arc::new(SystemClock),

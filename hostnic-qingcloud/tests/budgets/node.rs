@@ -46,6 +46,7 @@ impl Node {
         let parts = AgentParts {
             provider: self.provider.clone(),
             forwarding: None,
+            tagging: None,
             programmer: Arc::new(self.kernel.clone()),
             store: Arc::new(self.store.clone()),
             clock: Arc::new(self.clock),

@@ -53,6 +53,7 @@ impl Node {
         let parts = AgentParts {
             provider: stack().around(Arc::new(provider)),
             forwarding: None,
+            tagging: None,
             programmer: Arc::new(kernel.clone()),
             store: store.clone(),
             clock: Arc::new(clock),

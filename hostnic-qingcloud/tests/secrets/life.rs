@@ -120,6 +120,7 @@ async fn node(provider: Arc<QingCloudProvider>, shown: &Shown) {
     let parts = AgentParts {
         provider: stack,
         forwarding: None,
+        tagging: None,
         programmer: Arc::new(kernel.clone()),
         store: Arc::new(MemoryStore::default()),
         clock: Arc::new(SystemClock),

@@ -6,14 +6,15 @@ use crate::ledger::NicState;
 use crate::policy::{PoolPolicy, SubnetView};
 
 use super::super::config::PoolConfig;
-use super::super::view::{Hold, NicView, PoolView};
+use super::super::view::{Hold, NicView, PoolView, Purpose};
 use super::{Action, Plan, Shortage, Unserved, given_up};
 
 /// Gateways come first: pods wait for them that have an address already.
 pub(super) fn gateways(plan: &mut Plan, view: &PoolView, config: &PoolConfig) {
     for subnet in &view.gateways {
-        let takes = |s: &SubnetView| s.id == *subnet && !s.set_aside && s.room != Some(0);
-        if view.subnets.iter().any(takes) && room(plan, view, config).is_ok() {
+        // The subnet that one pod asked for need not be the pool's; the pod has found room in it.
+        let takes = view.subnets.iter().find(|s| s.id == *subnet).is_none_or(SubnetView::usable);
+        if takes && room(plan, view, config).is_ok() {
             plan.actions.push(Action::CreateGateway(subnet.clone()));
         }
     }
@@ -56,11 +57,11 @@ pub(super) fn create(
 
 /// Addresses that can be leased now or soon. Those that rest are not counted: else a burst of DELs would leave the
 /// pool short for the time of their cooling.
-fn supply(view: &PoolView, per_nic: u32) -> u32 {
+pub(super) fn supply(view: &PoolView, per_nic: u32) -> u32 {
     let there: u32 = view
         .nics
         .iter()
-        .filter(|nic| !nic.gateway && view.subnets.iter().any(|s| s.id == nic.subnet))
+        .filter(|nic| nic.purpose == Purpose::Pods && view.subnets.iter().any(|s| s.id == nic.subnet))
         .map(|nic| match nic.state {
             NicState::Ready if !nic.busy => nic.free,
             // One that is plugged in again brings with it who holds its addresses.
@@ -71,7 +72,7 @@ fn supply(view: &PoolView, per_nic: u32) -> u32 {
             _ => 0,
         })
         .sum();
-    there + view.creates.iter().filter(|c| !c.gateway).map(|c| c.count).sum::<u32>() * per_nic
+    there + view.creates.iter().filter(|c| c.purpose == Purpose::Pods).map(|c| c.count).sum::<u32>() * per_nic
 }
 
 /// Whether requests had time to come together, so that one call serves many.
@@ -82,41 +83,60 @@ fn gathered(plan: &mut Plan, view: &PoolView, config: &PoolConfig) -> bool {
     plan.due(view.unmet_since.unwrap_or(view.now).after(time), view.now)
 }
 
-fn limit(view: &PoolView, config: &PoolConfig) -> u32 {
+pub(super) fn limit(view: &PoolView, config: &PoolConfig) -> u32 {
     config.max_nics.min(view.nic_limit.unwrap_or(config.max_nics))
 }
 
 /// How many NICs may be made now; never 0.
-fn room(plan: &mut Plan, view: &PoolView, config: &PoolConfig) -> Result<u32, Shortage> {
+pub(super) fn room(plan: &mut Plan, view: &PoolView, config: &PoolConfig) -> Result<u32, Shortage> {
     let held = match view.hold {
-        _ if view.draining => true,
-        Hold::No => false,
         Hold::Until(at) => !plan.due(at, view.now),
-        Hold::Unsettled => true,
+        Hold::No | Hold::Unsettled => false,
     };
-    if held || view.nic_limit.is_none() {
+    if held { Err(Shortage::OnHold) } else { places(plan, view, config) }
+}
+
+/// How many more NICs the node may have, whether they are made or there already; never 0.
+pub(super) fn places(plan: &Plan, view: &PoolView, config: &PoolConfig) -> Result<u32, Shortage> {
+    if view.draining || view.hold == Hold::Unsettled || view.nic_limit.is_none() {
         return Err(Shortage::OnHold);
     }
-    let there = u32::try_from(view.nics.len()).unwrap_or(u32::MAX);
-    let planned = plan.actions.iter().filter(|action| matches!(action, Action::CreateGateway(_))).count();
-    let being_made =
-        view.creates.iter().map(|c| c.count).sum::<u32>() + u32::try_from(planned).unwrap_or(u32::MAX);
-    match limit(view, config).saturating_sub(there.saturating_add(being_made)) {
+    match limit(view, config).saturating_sub(taken(view) + planned(plan)) {
         0 => Err(Shortage::NodeFull { limit: limit(view, config) }),
         room => Ok(room),
     }
 }
 
-/// Asks the policy once per NIC and groups its choices: one create per subnet.
-fn choose(plan: &mut Plan, view: &PoolView, policy: &dyn PoolPolicy, wanted: u32, create_batch: u32) -> u32 {
+/// NICs that there are, and that are being made or lent.
+pub(super) fn taken(view: &PoolView) -> u32 {
+    let there = u32::try_from(view.nics.len()).unwrap_or(u32::MAX);
+    there.saturating_add(view.creates.iter().map(|c| c.count).sum::<u32>()).saturating_add(view.lending)
+}
+
+/// NICs for which this plan has decided before it comes to those for any pod.
+fn planned(plan: &Plan) -> u32 {
+    let one = |action: &&Action| {
+        matches!(action, Action::CreateGateway(_) | Action::CreateOwn { .. } | Action::Lend { .. })
+    };
+    u32::try_from(plan.actions.iter().filter(one).count()).unwrap_or(u32::MAX)
+}
+
+/// The subnets of the pool, less what this plan takes of their room.
+pub(super) fn subnets_left(plan: &Plan, view: &PoolView) -> Vec<SubnetView> {
     let mut subnets = view.subnets.clone();
     for action in &plan.actions {
-        if let Action::CreateGateway(id) = action
+        if let Action::CreateGateway(id) | Action::CreateOwn { subnet: id, .. } = action
             && let Some(room) = subnets.iter_mut().find(|s| s.id == *id).and_then(|s| s.room.as_mut())
         {
             *room = room.saturating_sub(1);
         }
     }
+    subnets
+}
+
+/// Asks the policy once per NIC and groups its choices: one create per subnet.
+fn choose(plan: &mut Plan, view: &PoolView, policy: &dyn PoolPolicy, wanted: u32, create_batch: u32) -> u32 {
+    let mut subnets = subnets_left(plan, view);
     let mut chosen: BTreeMap<usize, u32> = BTreeMap::new();
     let mut made = 0;
     while made < wanted {

@@ -1,17 +1,23 @@
 //! What to do next: a pure function of one moment of the pool.
 
 mod create;
+mod supply;
+mod wish;
 
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::attachment::AttachmentMark;
 use crate::clock::BootTime;
 use crate::id::{CreateToken, NicId, SubnetId};
 use crate::ledger::NicState;
 use crate::policy::{PolicyState, PoolPolicy};
 
 use super::config::PoolConfig;
-use super::view::{Hold, NicView, PoolView};
+use super::view::{Hold, NicView, PoolView, Purpose};
+
+pub use supply::Supply;
+pub(super) use supply::{capacity, supply_of};
 
 /// One thing to do. What concerns the cloud is one call each.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +31,27 @@ pub enum Action {
     },
     /// Make a gateway in one subnet.
     CreateGateway(SubnetId),
+    /// Make a NIC for one attachment.
+    CreateOwn {
+        /// The attachment.
+        mark: AttachmentMark,
+        /// Where.
+        subnet: SubnetId,
+    },
+    /// Look whether an attachment may have a NIC that is there already, and take it in.
+    Lend {
+        /// The attachment.
+        mark: AttachmentMark,
+        /// The NIC.
+        nic: NicId,
+    },
+    /// Leave to an attachment what another has left.
+    Entrust {
+        /// The attachment.
+        mark: AttachmentMark,
+        /// The NIC.
+        nic: NicId,
+    },
     /// Find out what became of a create whose answer was lost.
     LookUp(CreateToken),
     /// Plug NICs in.
@@ -48,8 +75,10 @@ pub struct Plan {
     pub wake: Option<BootTime>,
     /// Whether more addresses are needed than are there or on their way, those that this plan makes included.
     pub short: bool,
-    /// How many of the attachments that wait nothing is on its way for, and why.
+    /// How many of the attachments that wait for any NIC nothing is on its way for, and why.
     pub unserved: Option<Unserved>,
+    /// Attachments that wait for a particular NIC, for which nothing can be done now; and why.
+    pub refused: Vec<(AttachmentMark, Shortage)>,
 }
 
 /// Why attachments wait in vain.
@@ -93,9 +122,10 @@ pub fn plan(
     thaw(&mut plan, view, config);
     look_up(&mut plan, view, config);
     create::gateways(&mut plan, view, config);
+    let evict = wish::wishes(&mut plan, view, config, policy);
     create::create(&mut plan, view, config, policy, create_batch);
     attach(&mut plan, view, config, batch);
-    detach(&mut plan, view, config, batch);
+    detach(&mut plan, view, config, batch, evict);
     delete(&mut plan, view, batch);
     plan
 }
@@ -124,12 +154,11 @@ impl Plan {
 fn thaw(plan: &mut Plan, view: &PoolView, config: &PoolConfig) {
     for nic in view.nics.iter().filter(|n| n.state == NicState::Ready) {
         for (address, since) in &nic.cooling {
-            // Who waits may have it sooner, and looks when told.
-            if view.waiting > 0 {
-                plan.due(since.after(config.least_cooling), view.now);
-            }
+            // Who waits may have it sooner, and looks when told. It counts as left for pods to come from then on.
+            plan.due(since.after(config.least_cooling), view.now);
+            let rest = if wish::lacks_place(view, config) { config.least_cooling } else { config.cooling };
             // What is given back to the cloud needs no rest here.
-            if view.draining || plan.due(since.after(config.cooling), view.now) {
+            if view.draining || plan.due(since.after(rest), view.now) {
                 plan.actions.push(Action::Thaw(nic.id.clone(), *address));
             }
         }
@@ -159,51 +188,92 @@ fn attach_pause(failures: u32) -> Duration {
 }
 
 fn attach(plan: &mut Plan, view: &PoolView, config: &PoolConfig, batch: u32) {
-    let mut ready = Vec::new();
+    let (mut ready, mut lent) = (Vec::new(), Vec::new());
     let mut oldest = None::<BootTime>;
     for nic in view.nics.iter().filter(|n| !n.busy) {
         let NicState::Attaching { job: None, failures } = nic.state else { continue };
-        if given_up(nic) {
+        if given_up(nic) || is_left(nic) {
             continue;
         }
         let from = nic.since.after(attach_pause(failures)).max(nic.not_before.unwrap_or_default());
-        if plan.due(from, view.now) {
+        if !plan.due(from, view.now) {
+            continue;
+        }
+        if nic.purpose == Purpose::Lent {
+            lent.push(nic.id.clone());
+        } else {
             oldest = Some(oldest.map_or(nic.since, |o| o.min(nic.since)));
             ready.push(nic.id.clone());
         }
     }
+    // Others may do with them what they like, and a call that is refused for one is refused for all.
+    plan.calls(lent, 1, Action::Attach);
     let Some(oldest) = oldest else { return };
     let others_come = view.creates.iter().any(|c| c.running)
-        || plan.actions.iter().any(|a| matches!(a, Action::Create { .. } | Action::CreateGateway(_)));
+        || plan.actions.iter().any(|a| {
+            matches!(a, Action::Create { .. } | Action::CreateGateway(_) | Action::CreateOwn { .. })
+        });
     if others_come && !plan.due(oldest.after(config.attach_gather), view.now) {
         return;
     }
     plan.calls(ready, batch, Action::Attach);
 }
 
-fn detach(plan: &mut Plan, view: &PoolView, config: &PoolConfig, batch: u32) {
-    let mut out: Vec<NicId> = Vec::new();
+fn detach(plan: &mut Plan, view: &PoolView, config: &PoolConfig, batch: u32, evict: u32) {
+    let (mut out, mut lent) = (Vec::new(), Vec::new());
     for nic in view.nics.iter().filter(|n| !n.busy) {
-        let wanted = nic.state == NicState::Detaching { job: None } || given_up(nic);
-        if wanted && plan.due(nic.not_before.unwrap_or_default(), view.now) {
-            out.push(nic.id.clone());
+        if entrusted(plan, &nic.id) {
+            continue;
+        }
+        let leaves = nic.state == NicState::Detaching { job: None }
+            || given_up(nic)
+            || nobody_comes(plan, nic, view, config);
+        if leaves && plan.due(nic.not_before.unwrap_or_default(), view.now) {
+            let whose = if nic.purpose == Purpose::Lent { &mut lent } else { &mut out };
+            whose.push(nic.id.clone());
         }
     }
-    out.extend(surplus(view, config).into_iter().map(|nic| nic.id.clone()));
+    out.extend(surplus(view, config, evict).into_iter().map(|nic| nic.id.clone()));
+    plan.calls(lent, 1, Action::Detach);
     plan.calls(out, batch, Action::Detach);
 }
 
+fn entrusted(plan: &Plan, nic: &NicId) -> bool {
+    plan.actions.iter().any(|action| matches!(action, Action::Entrust { nic: id, .. } if id == nic))
+}
+
+/// Whether the NIC is for one pod that neither has it nor waits for it.
+fn is_left(nic: &NicView) -> bool {
+    nic.purpose.is_one_pod() && nic.held == 0
+}
+
+/// Whether the next try of the pod for which the NIC was made has not come in time.
+fn nobody_comes(plan: &mut Plan, nic: &NicView, view: &PoolView, config: &PoolConfig) -> bool {
+    is_left(nic)
+        && matches!(nic.state, NicState::Ready | NicState::Attaching { job: None, .. })
+        && view.hold != Hold::Unsettled
+        && (view.draining || plan.due(nic.since.after(config.left_grace), view.now))
+}
+
+/// Whether nobody has the NIC, nor had it until just now, and it could be any pod's, or the node's.
+fn is_idle(nic: &NicView) -> bool {
+    nic.state == NicState::Ready
+        && !nic.busy
+        && nic.held == 0
+        && nic.cooling.is_empty()
+        && match nic.purpose {
+            Purpose::Pods => nic.free == nic.addresses,
+            Purpose::Gateway => true,
+            Purpose::Own | Purpose::Lent => false,
+        }
+}
+
 /// Idle NICs that nobody will need: those of subnets no longer configured, and those above the high watermark, the one
-/// freed last first, so that what is kept has rested longest. A gateway is kept while it may be of use.
-fn surplus<'a>(view: &'a PoolView, config: &PoolConfig) -> Vec<&'a NicView> {
+/// freed last first, so that what is kept has rested longest. `evict` of them must make place for others, whatever the
+/// watermarks are. A gateway is kept while it may be of use.
+fn surplus<'a>(view: &'a PoolView, config: &PoolConfig, evict: u32) -> Vec<&'a NicView> {
     let configured = |nic: &NicView| view.subnets.iter().any(|s| s.id == nic.subnet);
-    let idle = |nic: &&NicView| {
-        nic.state == NicState::Ready
-            && !nic.busy
-            && nic.held == 0
-            && nic.cooling.is_empty()
-            && (nic.free == nic.addresses || nic.gateway)
-    };
+    let idle = |nic: &&NicView| is_idle(nic);
     if view.hold == Hold::Unsettled {
         return Vec::new();
     }
@@ -217,16 +287,22 @@ fn surplus<'a>(view: &'a PoolView, config: &PoolConfig) -> Vec<&'a NicView> {
     }
     let (low, high) = if view.draining { (0, 0) } else { (config.low, config.high) };
     // A ready NIC that a call is about is on its way out: it must not be counted among those that stay.
-    let stays = |nic: &&NicView| nic.state == NicState::Ready && !nic.busy && configured(nic);
+    let stays = |nic: &&NicView| {
+        nic.state == NicState::Ready && !nic.busy && configured(nic) && nic.purpose == Purpose::Pods
+    };
     let mut free: u32 = view.nics.iter().filter(stays).map(|n| n.free).sum();
-    let (gateways, mut candidates): (Vec<_>, Vec<_>) =
-        view.nics.iter().filter(idle).filter(|n| configured(n)).partition(|nic| nic.gateway);
+    let (gateways, mut candidates): (Vec<_>, Vec<_>) = view
+        .nics
+        .iter()
+        .filter(idle)
+        .filter(|n| configured(n))
+        .partition(|nic| nic.purpose == Purpose::Gateway);
     if view.draining {
         surplus.extend(gateways);
     }
     candidates.sort_by(|a, b| b.free_since.cmp(&a.free_since).then_with(|| b.id.cmp(&a.id)));
-    for nic in candidates {
-        if free <= high || free - nic.free < low {
+    for (place, nic) in (0u32..).zip(candidates) {
+        if place >= evict && (free <= high || free - nic.free < low) {
             break;
         }
         free -= nic.free;

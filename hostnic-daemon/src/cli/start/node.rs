@@ -64,6 +64,7 @@ pub(super) async fn serve(
     let parts = AgentParts {
         provider: cloud.provider(),
         forwarding: Some(cloud.forwarding()),
+        tagging: Some(cloud.tagging()),
         programmer: Arc::new(programmer),
         store: Arc::new(open_store(store, cloud.instance()).await?),
         clock: Arc::new(SystemClock),

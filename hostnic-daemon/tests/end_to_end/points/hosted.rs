@@ -144,6 +144,7 @@ async fn serve(folder: &Path, subnet: &str) {
             .metrics(observer.recorder())
             .around(cloud.clone()),
         forwarding: Some(cloud),
+        tagging: None,
         programmer: Arc::new(programmer.unwrap()),
         store: Arc::new(store),
         clock: Arc::new(SystemClock),

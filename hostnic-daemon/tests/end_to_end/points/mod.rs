@@ -192,6 +192,20 @@ async fn insist(stage: &mut Stage, scene: Scene, place: Nth) -> Ended {
     play(stage, scene, Some(place)).await.0
 }
 
+/// Only pods that ask for a NIC of their own come by there. hostnic-core kills an agent at each of its steps for these.
+fn is_for_one_pod(point: Point) -> bool {
+    matches!(
+        point,
+        Point::RecordLent
+            | Point::RecordEntrusted
+            | Point::DescribeWished
+            | Point::FindHolder
+            | Point::FindWished
+            | Point::ReadTags
+            | Point::PutTags
+    )
+}
+
 /// No point is never passed: a kill there would prove nothing.
 fn all_passed(passed: &Passed) {
     let places: BTreeSet<Place> = passed.values().flat_map(|places| places.keys().copied()).collect();
@@ -201,6 +215,7 @@ fn all_passed(passed: &Passed) {
         _ => vec![Side::Before, Side::After],
     };
     let wanted = Point::ALL.iter().flat_map(|point| sides(*point).into_iter().map(|side| (*point, side)));
-    let never: Vec<Place> = wanted.filter(|place| !places.contains(place)).collect();
+    let never: Vec<Place> =
+        wanted.filter(|place| !places.contains(place) && !is_for_one_pod(place.0)).collect();
     assert!(never.is_empty(), "never passed: {never:?}");
 }

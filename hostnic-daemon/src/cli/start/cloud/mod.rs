@@ -7,7 +7,7 @@ mod sim;
 
 use std::sync::Arc;
 
-use hostnic_core::capability::NicForwarding;
+use hostnic_core::capability::{NicForwarding, Tagging};
 use hostnic_core::id::{InstanceId, InvalidValue, SubnetId};
 use hostnic_core::{NicProvider, Result};
 
@@ -90,6 +90,14 @@ impl Cloud {
         match self {
             Self::QingCloud(node) => node.forwarding.clone(),
             Self::Sim(simulated) => simulated.forwarding(),
+        }
+    }
+
+    /// The cloud's tags.
+    pub(super) fn tagging(&self) -> Arc<dyn Tagging> {
+        match self {
+            Self::QingCloud(node) => node.tagging.clone(),
+            Self::Sim(simulated) => simulated.tagging(),
         }
     }
 

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hostnic_core::capability::NicForwarding;
+use hostnic_core::capability::{NicForwarding, Tagging};
 use hostnic_core::id::{InstanceId, SubnetId};
 use hostnic_core::layer::{Concurrency, Deadline, Layered, Rate, RateLimit, Recorder, RetryConfig, Stack};
 use hostnic_core::{NicProvider, Result};
@@ -63,10 +63,11 @@ impl QingCloudPlan {
             access_file = %blame.file.display(),
             "the cloud is QingCloud"
         );
-        let forwarding = provider.clone();
+        let (forwarding, tagging) = (provider.clone(), provider.clone());
         Ok(QingCloudNode {
             provider: layers(provider, blame, reach, observer.recorder())?,
             forwarding,
+            tagging,
             instance,
         })
     }
@@ -77,6 +78,7 @@ impl QingCloudPlan {
 pub(in super::super) struct QingCloudNode {
     pub(super) provider: Arc<dyn NicProvider>,
     pub(super) forwarding: Arc<dyn NicForwarding>,
+    pub(super) tagging: Arc<dyn Tagging>,
     pub(super) instance: InstanceId,
 }
 

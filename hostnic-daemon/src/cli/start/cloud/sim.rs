@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hostnic_core::capability::NicForwarding;
+use hostnic_core::capability::{NicForwarding, Tagging};
 use hostnic_core::id::{InstanceId, InvalidValue};
 use hostnic_core::layer::Recorder;
 use hostnic_core::{NicProvider, Result};
@@ -63,6 +63,10 @@ impl Simulated {
 
     pub(super) fn forwarding(&self) -> Arc<dyn NicForwarding> {
         self.cloud.forwarding(&self.instance)
+    }
+
+    pub(super) fn tagging(&self) -> Arc<dyn Tagging> {
+        self.cloud.tagging(&self.instance)
     }
 
     /// Takes the NICs away and removes the namespaces.
