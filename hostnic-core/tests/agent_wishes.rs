@@ -4,7 +4,7 @@
 
 mod support;
 
-use hostnic_core::ledger::NicRole;
+use hostnic_core::ledger::{NicRole, NicState};
 use hostnic_core::pods::NicWish;
 use hostnic_core::pool::PoolConfig;
 use hostnic_core::refusal::Refusal;
@@ -330,4 +330,23 @@ async fn a_nic_for_one_pod_is_the_pods_again_when_the_records_are_lost_and_is_ne
     }
     world.quiet(&agent).await;
     assert_eq!(world.nics().len(), 0, "{}", support::told(&world.state().await));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_made_is_tagged_and_nothing_waits_for_it() {
+    let world = World::new(PoolConfig { tag: Some("tag-pods".to_owned()), ..bare() });
+    let agent = world.agent().await;
+    agent.ready().await;
+    world.cloud.inject(Operation::TagNics, When::Next(2), Fault::Refuse(ErrorKind::Transient));
+    let pods = world.pods("p", 3);
+    let begun = Instant::now();
+    world.add_all(&agent, &pods[..2]).await;
+    let own = world.add_wished(&agent, &pods[2], made(Some("vxnet-2"), None)).await.unwrap();
+    assert!(begun.elapsed() < secs(15));
+    sleep(secs(60)).await;
+    assert!(world.nics().keys().all(|nic| world.cloud.tags(nic).contains("tag-pods")));
+    assert_eq!(world.nics().len(), 3);
+    assert_eq!(world.state().await.nics[&own.lease.nic].state, NicState::Ready);
+    let calls = world.count(Operation::TagNics);
+    assert!(calls <= 5, "{calls} calls");
 }

@@ -17,7 +17,8 @@ use crate::point::Point;
 use super::create::Surveys;
 use super::jobs::JobPoll;
 use super::plan::{Action, Plan, Shortage, plan};
-use super::{Change, Hold, Shared, arrive, create, lend, make, remove};
+use super::tags::Tags;
+use super::{Change, Hold, Shared, arrive, create, lend, make, remove, tags};
 
 /// How long the pool rests after an error of our own making, such as a store that cannot be written.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -32,6 +33,8 @@ pub(super) enum Done {
     Poll { moved: bool },
     /// A description of the instance and the subnets, and how it failed.
     Survey { failed: Option<ErrorKind> },
+    /// A call that put the tag on NICs, and whether it did.
+    Tagged { nics: Vec<NicId>, success: bool },
 }
 
 /// What the driver has under way.
@@ -41,6 +44,7 @@ struct Driver {
     arriving: BTreeMap<NicId, AbortHandle>,
     poll: JobPoll,
     surveys: Surveys,
+    tags: Tags,
 }
 
 /// Runs until it is told to stop or dropped; its tasks end with it.
@@ -52,6 +56,7 @@ pub(super) async fn run(shared: Arc<Shared>, stopping: CancellationToken) {
         arriving: BTreeMap::new(),
         poll,
         surveys: Surveys::default(),
+        tags: Tags::default(),
     };
     while !stopping.is_cancelled() {
         let wake = driver.step();
@@ -81,7 +86,7 @@ impl Driver {
         for action in plan.actions {
             self.begin(action);
         }
-        let wake = earliest(wake, self.poll_jobs());
+        let wake = earliest(earliest(wake, self.poll_jobs()), self.tag());
         let (overdue, next) = arrive::overdue(&self.shared);
         if !overdue.is_empty() {
             self.spawn(move |shared| async move { arrive::give_up(&shared, &overdue).await });
@@ -220,6 +225,17 @@ impl Driver {
         next
     }
 
+    /// Begins to tag what was made, when that is due; says when it is otherwise.
+    fn tag(&mut self) -> Option<BootTime> {
+        let batch = self.shared.parts.capabilities.batch;
+        let (nics, next) = self.tags.due(&self.shared, batch);
+        if !nics.is_empty() {
+            let shared = self.shared.clone();
+            self.tasks.spawn(async move { tags::put(&shared, nics).await });
+        }
+        next
+    }
+
     async fn wait(&mut self, wake: Option<BootTime>) {
         let sleep = match wake {
             // A moment that is due but could not be acted on must not make the loop spin.
@@ -247,6 +263,7 @@ impl Driver {
                 inflight.unserved = None;
                 self.surveys.ended(failed, &inflight, now);
             }
+            Ok(Done::Tagged { nics, success }) => self.tags.ended(nics, success, self.shared.now()),
             Ok(Done::Action) => {}
             Err(error) if error.is_cancelled() => {}
             Err(error) => {

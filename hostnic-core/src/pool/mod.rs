@@ -16,6 +16,7 @@ mod lend;
 mod make;
 mod plan;
 mod remove;
+mod tags;
 mod view;
 mod wish;
 
