@@ -16,6 +16,7 @@ mod lend;
 mod make;
 mod plan;
 mod remove;
+mod scarcity;
 mod tags;
 mod view;
 mod wish;
@@ -44,6 +45,7 @@ use crate::route::RouteProgrammer;
 pub use clean::Cleaned;
 pub use config::PoolConfig;
 pub use plan::{Action, Plan, Shortage, Supply, Unserved, plan};
+pub use scarcity::Scarcity;
 pub use view::{CreateView, Hold, NicView, PoolView, Purpose, SubnetRoom, Want, WishView};
 
 use inflight::Inflight;
