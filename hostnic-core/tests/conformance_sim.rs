@@ -77,6 +77,7 @@ impl Harness for Sim {
             .build()?;
 
         let mut world = World::new(node(&main, "i-1"), vec!["vxnet-1".parse()?, "vxnet-2".parse()?], 1);
+        world.tagging = Some(Arc::new(main.node(&"i-1".parse()?)));
         world.room = 240;
         world.full_subnet = Some("vxnet-full".parse()?);
         world.full_account = Some(FullAccount { provider: node(&full, "i-1"), subnet: "vxnet-1".parse()? });

@@ -76,7 +76,9 @@ impl Harness for OverHttp {
         here.create_nics(&fill).await?;
 
         let subnets = vec!["vxnet-1".parse()?, "vxnet-2".parse()?];
+        let tagging = Arc::new(here.clone());
         let mut world = World::new(self.wrapped(here), subnets, 1);
+        world.tagging = Some(tagging);
         world.room = 240;
         world.full_subnet = Some("vxnet-full".parse()?);
         let provider = self.wrapped(node(&full, "i-1").await);

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-/// One line of the contract of [`NicProvider`](crate::NicProvider), word by word.
+/// One line of the contract of [`NicProvider`](crate::NicProvider), or of a trait of [`capability`](crate::capability),
+/// word by word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Clause(&'static str);
 
@@ -57,6 +58,10 @@ clauses! {
     LIST_IDS: "Only these ids; ids that do not exist are left out of the answer, not an error.";
     JOBS: "How far each job is, in the order asked.";
     JOB_UNKNOWN: "An unknown one is JobState::Unknown, never done.";
+    TAG: "Puts tag on the NICs. Idempotent.";
+    TAG_UNKNOWN: "NotFound for an unknown NIC; some of the others may be tagged then.";
+    TAGGED: "Those of the NICs that carry any of the tags.";
+    TAGGED_UNKNOWN: "Unknown NICs and tags are left out of the answer, not an error.";
 }
 
 #[cfg(test)]
@@ -76,7 +81,9 @@ mod tests {
 
     #[test]
     fn every_clause_stands_in_the_documentation_word_by_word() {
-        let contract = words(include_str!("../provider.rs")) + &words(include_str!("../cloud.rs"));
+        let contract =
+            [include_str!("../provider.rs"), include_str!("../cloud.rs"), include_str!("../capability.rs")];
+        let contract = contract.map(words).concat();
         for clause in ALL {
             assert!(contract.contains(clause.0), "not in the documentation: {clause}");
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use crate::capability::Tagging;
 use crate::error::Result;
 use crate::id::SubnetId;
 use crate::provider::NicProvider;
@@ -38,6 +39,8 @@ pub struct World {
     pub full_account: Option<FullAccount>,
     /// The same cloud as another instance sees it.
     pub second_instance: Option<Arc<dyn NicProvider>>,
+    /// The tags of the provider's cloud.
+    pub tagging: Option<Arc<dyn Tagging>>,
     /// How long lists may lag behind; zero unless set.
     pub lag: Duration,
     /// How long a job may take; 2 min unless set.
@@ -71,6 +74,7 @@ impl World {
             full_subnet: None,
             full_account: None,
             second_instance: None,
+            tagging: None,
             lag: Duration::ZERO,
             patience: Duration::from_secs(120),
             poll: Duration::from_millis(100),
@@ -82,6 +86,7 @@ impl World {
     pub(super) fn offers(&self, requirement: Requirement) -> bool {
         match requirement {
             Requirement::SecondInstance => self.second_instance.is_some(),
+            Requirement::Tags => self.tagging.is_some(),
             Requirement::FullSubnet => self.full_subnet.is_some(),
             Requirement::FullAccount => self.full_account.is_some(),
             Requirement::Room(nics) => self.room >= nics,
@@ -98,6 +103,8 @@ impl World {
 pub enum Requirement {
     /// A [second instance](World::second_instance).
     SecondInstance,
+    /// [Tags](World::tagging).
+    Tags,
     /// A [full subnet](World::full_subnet).
     FullSubnet,
     /// A [full account](World::full_account).
@@ -116,6 +123,7 @@ impl fmt::Display for Requirement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::SecondInstance => f.write_str("a second instance"),
+            Self::Tags => f.write_str("a cloud that has tags"),
             Self::FullSubnet => f.write_str("a full subnet"),
             Self::FullAccount => f.write_str("a full account"),
             Self::Room(nics) => write!(f, "room for {nics} NICs"),

@@ -8,6 +8,7 @@ mod jobs;
 mod lifecycle;
 mod listing;
 mod quota;
+mod tags;
 
 use std::fmt;
 
@@ -134,6 +135,10 @@ cases! {
     cancellation:
         a_dropped_create_leaves_only_nics_with_its_name [Room(24)],
         a_dropped_attach_leaves_the_nic_in_one_state_or_the_other;
+    tags:
+        a_tag_is_read_from_what_carries_it_and_from_nothing_else [Tags, Room(3)],
+        tagging_twice_counts_as_done [Tags],
+        tagging_an_unknown_nic_is_not_found [Tags];
     batches:
         a_full_batch_is_created_and_deleted,
         a_batch_goes_in_and_out_in_one_call [Batch(2)],
