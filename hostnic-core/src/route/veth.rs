@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::attachment::{AttachmentMark, IfName, NetnsPath, Sandbox};
 use crate::id::{InvalidValue, MacAddr};
 
+use super::Route;
+
 /// The routing tables that the kernel has by itself: default, main and local.
 const KERNEL_TABLES: std::ops::RangeInclusive<u32> = 253..=255;
 const MAIN_TABLE: u32 = 254;
@@ -170,6 +172,9 @@ pub struct VethPlan {
     pub source: IpAddr,
     /// As for the node.
     pub hairpin: Hairpin,
+    /// Where the pod's plan names no MTU: the highest that its interface gets, though its NIC may take more. `None` for
+    /// the NIC's own.
+    pub mtu_at_most: Option<u32>,
 }
 
 /// What a pod that its NIC is moved into needs besides, where its node serves services: a veth that leads to nothing else.
@@ -199,8 +204,12 @@ pub struct MarkedVeth {
     pub table: Option<NicTable>,
     /// The addresses of the NIC: the pod's.
     pub addresses: Vec<IpAddr>,
+    /// The routes of that table, beside the default one and that to the subnet.
+    pub routes: Vec<Route>,
     /// The name of the veth's end in the node. `None` when it is gone, as it is when the pod's namespace has ended.
     pub host_ifname: Option<IfName>,
+    /// The MTU of the veth, where that end is there.
+    pub mtu: Option<u32>,
     /// The veth's end in the pod, where its namespace was found.
     pub pod: Option<MarkedVethEnd>,
     /// Whether it was [silenced](super::RouteProgrammer::silence_pod): its DEL was answered.

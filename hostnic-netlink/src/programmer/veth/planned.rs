@@ -98,7 +98,8 @@ impl<'a> Planned<'a> {
 
     /// The MTU of the pod's interface.
     pub(super) fn mtu(&self, nic: &Link) -> u32 {
-        self.plan.mtu.unwrap_or_else(|| own_mtu(nic))
+        let own = own_mtu(nic);
+        self.plan.mtu.unwrap_or_else(|| self.veth.mtu_at_most.map_or(own, |most| own.min(most)))
     }
 
     pub(super) fn nic_settings(&self) -> &'static Settings {

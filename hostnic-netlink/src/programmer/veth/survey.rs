@@ -4,15 +4,19 @@ use std::collections::BTreeMap;
 
 use hostnic_core::Result;
 use hostnic_core::attachment::{AttachmentMark, IfName};
-use hostnic_core::route::{MarkedVeth, MarkedVethEnd, NicTable};
+use hostnic_core::route::{MarkedVeth, MarkedVethEnd, NicTable, Route};
 
 use super::super::alias::{Alias, Part};
 use super::super::node::Node;
+use crate::PROTOCOL;
+use crate::link::LinkIndex;
+use crate::route::KernelRoute;
 
 /// All pods of which the node or a namespace has something. `ends` are the links that were found in pods.
 pub(in crate::programmer) async fn veths(node: &Node, ends: Vec<MarkedVethEnd>) -> Result<Vec<MarkedVeth>> {
     let connection = node.connection().await?;
-    let (links, addresses) = futures::try_join!(connection.links(), connection.addresses())?;
+    let (links, addresses, routes) =
+        futures::try_join!(connection.links(), connection.addresses(), connection.routes())?;
     let mut found: BTreeMap<AttachmentMark, MarkedVeth> = BTreeMap::new();
     for link in &links {
         let Some(alias) = Alias::of(link) else { continue };
@@ -24,11 +28,13 @@ pub(in crate::programmer) async fn veths(node: &Node, ends: Vec<MarkedVethEnd>) 
                 veth.nic = link.mac;
                 veth.table = NicTable::of_link(&link.name);
                 veth.addresses = ips.collect();
+                veth.routes = routes_of(veth, link.index, &routes);
                 veth.silenced |= alias.silenced;
             }
             Part::HostEnd => {
                 veth.silenced |= alias.silenced;
                 veth.host_ifname = IfName::new(&link.name).ok();
+                veth.mtu = Some(link.mtu);
             }
             Part::Moved | Part::PodEnd => {}
         }
@@ -41,13 +47,27 @@ pub(in crate::programmer) async fn veths(node: &Node, ends: Vec<MarkedVethEnd>) 
     Ok(found.into_values().collect())
 }
 
+/// The routes of the NIC's table that not every pod has.
+fn routes_of(veth: &MarkedVeth, nic: LinkIndex, all: &[KernelRoute]) -> Vec<Route> {
+    let table = veth.table.map(NicTable::number);
+    let is_usual = |route: &KernelRoute| {
+        let holds_pod = veth.addresses.iter().any(|pod| route.destination.contains(pod));
+        route.destination.prefix_len() == 0 || (route.next_hop.is_none() && holds_pod)
+    };
+    let ours = all.iter().filter(|route| route.protocol == PROTOCOL && route.link == nic);
+    let special = ours.filter(|route| Some(route.table) == table && !is_usual(route));
+    special.map(|route| Route { destination: route.destination, next_hop: route.next_hop }).collect()
+}
+
 fn nothing_of(mark: &AttachmentMark) -> MarkedVeth {
     MarkedVeth {
         mark: mark.clone(),
         nic: None,
         table: None,
         addresses: Vec::new(),
+        routes: Vec::new(),
         host_ifname: None,
+        mtu: None,
         pod: None,
         silenced: false,
     }

@@ -2,7 +2,7 @@
 
 use hostnic_core::RouteProgrammer;
 use hostnic_core::attachment::NetnsPath;
-use hostnic_core::route::{Drift, Hairpin, MarkedVeth, MarkedVethEnd, NicTable, NodePlan};
+use hostnic_core::route::{Drift, Hairpin, MarkedVeth, MarkedVethEnd, NicTable, NodePlan, Route};
 use libtest_mimic::Trial;
 
 use super::world::{Vpc, inside, sh, talk};
@@ -134,15 +134,23 @@ async fn damaged() {
 }
 
 async fn observed() {
-    let (vpc, pods) = Vpc::with_pods("b", Hairpin::Off, &[11]).await;
-    let plan = &pods[0].plan;
+    let (vpc, mut pods) = Vpc::with_pods("b", Hairpin::Off, &[11]).await;
+    let plan = &mut pods[0].plan;
+    plan.routes = vec![
+        Route { destination: "10.9.0.0/16".parse().unwrap(), next_hop: Some("10.1.0.9".parse().unwrap()) },
+        Route { destination: "10.8.0.0/16".parse().unwrap(), next_hop: None },
+    ];
+    plan.mtu = Some(1400);
+    vpc.programmer.setup_pod(plan).await.unwrap();
     let view = vpc.programmer.observe().await.unwrap();
     let expected = MarkedVeth {
         mark: plan.mark.clone(),
         nic: Some(plan.mac),
         table: Some(NicTable::new(311).unwrap()),
         addresses: vec![plan.address.addr()],
+        routes: plan.routes.iter().rev().cloned().collect(),
         host_ifname: Some("vnica11".parse().unwrap()),
+        mtu: Some(1400),
         pod: Some(MarkedVethEnd {
             mark: plan.mark.clone(),
             ifname: plan.ifname.clone(),

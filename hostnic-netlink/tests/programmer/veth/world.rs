@@ -112,6 +112,7 @@ impl Vpc {
                 host_ifname: format!("vnic{subnet}{number}").parse().unwrap(),
                 source: self.address,
                 hairpin,
+                mtu_at_most: None,
             }),
             mark: key.mark(),
             netns: NetnsPath::new(netns.path()).unwrap(),
