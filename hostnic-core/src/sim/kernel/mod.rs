@@ -4,6 +4,7 @@ mod plug;
 mod program;
 mod silenced;
 mod state;
+mod veth;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,19 +22,23 @@ use super::seed::Random;
 use crate::attachment::{IfName, NetnsPath, Sandbox};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{MacAddr, NicId};
-use crate::route::GatewayPlan;
+use crate::route::{GatewayPlan, NodePlan};
 
 /// What the simulated kernel can be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum KernelOperation {
     /// [`RouteProgrammer::setup_node`](crate::RouteProgrammer::setup_node)
     SetupNode,
+    /// [`RouteProgrammer::check_node`](crate::RouteProgrammer::check_node)
+    CheckNode,
     /// [`RouteProgrammer::sandbox`](crate::RouteProgrammer::sandbox)
     Sandbox,
     /// [`RouteProgrammer::wait_for_nic`](crate::RouteProgrammer::wait_for_nic)
     WaitForNic,
     /// [`RouteProgrammer::setup_pod`](crate::RouteProgrammer::setup_pod)
     SetupPod,
+    /// [`RouteProgrammer::announce_pod`](crate::RouteProgrammer::announce_pod)
+    AnnouncePod,
     /// [`RouteProgrammer::check_pod`](crate::RouteProgrammer::check_pod)
     CheckPod,
     /// [`RouteProgrammer::silence_pod`](crate::RouteProgrammer::silence_pod)
@@ -62,9 +67,11 @@ impl KernelOperation {
     fn verb(self) -> &'static str {
         match self {
             Self::SetupNode => "set up node",
+            Self::CheckNode => "check node",
             Self::Sandbox => "look up namespace",
             Self::WaitForNic => "wait for NIC",
             Self::SetupPod => "set up pod",
+            Self::AnnouncePod => "announce pod",
             Self::CheckPod => "check pod",
             Self::SilencePod => "silence pod",
             Self::GiveBack => "give NIC back",
@@ -178,12 +185,62 @@ impl Kernel {
         self.shared.arrived.notify_waiters();
     }
 
+    /// Puts a link of somebody else's with this name into the node's own namespace.
+    pub fn add_host_link_named(&self, mac: MacAddr, name: &str) {
+        self.lock().links.host.insert(mac, (name.to_owned(), Link::new(mac)));
+        self.shared.arrived.notify_waiters();
+    }
+
+    /// Takes a pod's namespace out of sight, as where its folder is not mounted; the pod runs on. Nothing happens where there
+    /// is none.
+    pub fn hide_sandbox(&self, netns: &NetnsPath) {
+        self.lock().links.hide_sandbox(netns);
+    }
+
+    /// Takes back [`Kernel::hide_sandbox`].
+    pub fn show_sandbox(&self, netns: &NetnsPath) {
+        self.lock().links.show_sandbox(netns);
+    }
+
     /// Gives a link of the node an address and sets it up, as its operator does. Nothing happens where there is none.
     pub fn configure_host_link(&self, mac: MacAddr, address: IpNet, default_route: bool) {
         if let Some((_, link)) = self.lock().links.host.get_mut(&mac) {
             link.up = true;
             link.addresses.push(address);
             link.default_route = default_route;
+        }
+    }
+
+    /// Takes all addresses from a link of the node. Nothing happens where there is none.
+    pub fn clear_host_link(&self, mac: MacAddr) {
+        if let Some((_, link)) = self.lock().links.host.get_mut(&mac) {
+            link.strip();
+        }
+    }
+
+    /// Lets a link of the node, which others may use as well, have this MTU. Nothing happens where there is none.
+    pub fn set_host_link_mtu(&self, mac: MacAddr, mtu: u32) {
+        if let Some((_, link)) = self.lock().links.host.get_mut(&mac) {
+            link.mtu = mtu;
+        }
+    }
+
+    /// The node as it was last set up; `None` before that, and after [`Kernel::forget_node`].
+    pub fn node(&self) -> Option<NodePlan> {
+        self.lock().links.node.clone()
+    }
+
+    /// Takes away what the node was set up with, as somebody who flushes its rules does.
+    pub fn forget_node(&self) {
+        self.lock().links.node = None;
+    }
+
+    /// Deletes the veth whose end in the node has this name, as somebody in the node could. Nothing happens where there is
+    /// none.
+    pub fn delete_veth(&self, name: &IfName) {
+        let links = &mut self.lock().links;
+        if let Some(mark) = links.veth_named(name) {
+            links.delete_pair(&mark);
         }
     }
 

@@ -3,12 +3,14 @@
 use async_trait::async_trait;
 
 use super::silenced::Silenced;
-use super::{Kernel, KernelOperation};
+use super::veth::Beginning;
+use super::{Course, Kernel, KernelOperation};
 use crate::attachment::{AttachmentMark, NetnsPath, Sandbox};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::MacAddr;
 use crate::route::{
-    Drift, GatewayPlan, HostLink, KernelView, NodePlan, PodLink, PodPlan, RouteProgrammer, SilencedPod,
+    Drift, GatewayPlan, HostLink, KernelView, NodePlan, PodDatapath, PodLink, PodPlan, RouteProgrammer,
+    SilencedPod, VethPlan,
 };
 
 impl Kernel {
@@ -17,6 +19,27 @@ impl Kernel {
 
     fn host_link(&self, mac: MacAddr) -> Option<HostLink> {
         self.lock().links.view().host.into_iter().find(|link| link.mac == mac)
+    }
+
+    /// Sets up a pod behind a veth. What was there before stays when that fails.
+    async fn set_up_veth(&self, plan: &PodPlan, veth: &VethPlan, course: Course) -> Result<PodLink> {
+        course.pause(3).await;
+        let beginning = self.lock().links.take_nic(plan, veth)?;
+        let done = async {
+            course.pause(3).await;
+            self.lock().links.make_pair(plan, veth)?;
+            course.pause(3).await;
+            self.lock().links.connect(plan, veth)
+        };
+        match done.await {
+            Ok((mac, mtu)) => course.end(PodLink { mac, mtu }),
+            Err(error) => {
+                if beginning == Beginning::Fresh {
+                    self.lock().links.bare(&plan.mark);
+                }
+                Err(error)
+            }
+        }
     }
 
     /// Takes back all that a set-up did, however far it came.
@@ -33,13 +56,17 @@ impl Kernel {
 
 #[async_trait]
 impl RouteProgrammer for Kernel {
-    async fn setup_node(&self, _plan: &NodePlan) -> Result<()> {
-        // Passthrough, the only datapath there is, needs nothing on the node.
-        self.single(KernelOperation::SetupNode, &"for passthrough").await?.end(())
+    async fn setup_node(&self, plan: &NodePlan) -> Result<()> {
+        let course = self.single(KernelOperation::SetupNode, &"for its pods").await?;
+        self.lock().links.node = Some(plan.clone());
+        course.end(())
     }
 
-    async fn check_node(&self, _plan: &NodePlan) -> Result<Vec<Drift>> {
-        Ok(Vec::new())
+    async fn check_node(&self, plan: &NodePlan) -> Result<Vec<Drift>> {
+        let course = self.single(KernelOperation::CheckNode, &"with its plan").await?;
+        let same = self.lock().links.node.as_ref() == Some(plan);
+        let drift = || Drift { object: "the node".to_owned(), difference: "it was changed".to_owned() };
+        course.end(if same { Vec::new() } else { vec![drift()] })
     }
 
     async fn sandbox(&self, netns: &NetnsPath) -> Result<Sandbox> {
@@ -67,6 +94,9 @@ impl RouteProgrammer for Kernel {
 
     async fn setup_pod(&self, plan: &PodPlan) -> Result<PodLink> {
         let course = self.begin(KernelOperation::SetupPod, &plan.netns)?;
+        if let PodDatapath::Veth(veth) = &plan.datapath {
+            return self.set_up_veth(plan, veth, course).await;
+        }
         let done = async {
             course.pause(3).await;
             self.lock().links.mark(plan)?;
@@ -85,19 +115,30 @@ impl RouteProgrammer for Kernel {
         }
     }
 
-    async fn announce_pod(&self, _plan: &PodPlan) -> Result<()> {
-        Ok(())
+    async fn announce_pod(&self, plan: &PodPlan) -> Result<()> {
+        let course = self.single(KernelOperation::AnnouncePod, &plan.netns).await?;
+        let PodDatapath::Veth(_) = plan.datapath else { return course.end(()) };
+        match self.host_link(plan.mac) {
+            Some(_) => course.end(()),
+            None => Err(Error::new(ErrorKind::NotFound, KernelOperation::AnnouncePod.verb(), plan.mac)),
+        }
     }
 
     async fn check_pod(&self, plan: &PodPlan) -> Result<Vec<Drift>> {
         let course = self.single(KernelOperation::CheckPod, &plan.netns).await?;
-        let drift = self.lock().links.drift(plan);
+        let drift = match &plan.datapath {
+            PodDatapath::Passthrough => self.lock().links.drift(plan),
+            PodDatapath::Veth(veth) => self.lock().links.veth_drift(plan, veth),
+        };
         course.end(drift)
     }
 
     async fn silence_pod(&self, plan: &PodPlan) -> Result<Option<Box<dyn SilencedPod>>> {
         let course = self.single(KernelOperation::SilencePod, &plan.netns).await?;
-        let silenced = self.lock().links.silence(plan);
+        let silenced = match plan.datapath {
+            PodDatapath::Passthrough => self.lock().links.silence(plan),
+            PodDatapath::Veth(_) => self.lock().links.silence_veth(&plan.mark),
+        };
         let holder = || Box::new(Silenced::hold(self, plan)) as Box<dyn SilencedPod>;
         course.end(silenced.then(holder))
     }
@@ -105,6 +146,12 @@ impl RouteProgrammer for Kernel {
     async fn teardown_pod(&self, plan: &PodPlan) -> Result<()> {
         let course = self.begin(KernelOperation::TeardownPod, &plan.netns)?;
         course.pause(2).await;
+        if let PodDatapath::Veth(_) = plan.datapath {
+            self.lock().links.silence_veth(&plan.mark);
+            course.pause(2).await;
+            self.lock().links.bare(&plan.mark);
+            return course.end(());
+        }
         if let Some(link) = self.lock().links.own_link(plan) {
             link.strip();
         }
@@ -115,7 +162,11 @@ impl RouteProgrammer for Kernel {
 
     async fn teardown_marked(&self, mark: &AttachmentMark, netns: &NetnsPath) -> Result<Option<MacAddr>> {
         let course = self.single(KernelOperation::TeardownMarked, netns).await?;
-        let freed = self.lock().links.move_out(mark, netns);
+        let freed = {
+            let links = &mut self.lock().links;
+            let behind_veth = links.silence_veth(mark).then(|| links.bare(mark)).flatten();
+            behind_veth.or_else(|| links.move_out(mark, netns))
+        };
         self.shared.arrived.notify_waiters();
         course.end(freed)
     }

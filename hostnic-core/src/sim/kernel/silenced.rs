@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use super::{Kernel, KernelOperation};
 use crate::error::Result;
-use crate::route::{PodPlan, SilencedPod};
+use crate::route::{PodDatapath, PodPlan, SilencedPod};
 
 /// Keeps the pod's namespace until the NIC is back, or this is dropped.
 #[derive(Debug)]
@@ -16,8 +16,12 @@ pub(super) struct Silenced {
 
 impl Silenced {
     pub(super) fn hold(kernel: &Kernel, plan: &PodPlan) -> Self {
-        kernel.lock().links.hold(plan.sandbox);
-        Self { kernel: kernel.clone(), plan: plan.clone(), holds: true }
+        // What is left of a pod behind a veth is in the node.
+        let holds = plan.datapath == PodDatapath::Passthrough;
+        if holds {
+            kernel.lock().links.hold(plan.sandbox);
+        }
+        Self { kernel: kernel.clone(), plan: plan.clone(), holds }
     }
 
     fn let_go(&mut self) {
@@ -33,7 +37,9 @@ impl SilencedPod for Silenced {
     async fn give_back(&mut self) -> Result<()> {
         let course = self.kernel.begin(KernelOperation::GiveBack, &self.plan.netns)?;
         course.pause(2).await;
-        if self.holds {
+        if let PodDatapath::Veth(_) = self.plan.datapath {
+            self.kernel.lock().links.bare(&self.plan.mark);
+        } else if self.holds {
             self.kernel.lock().links.move_out_of(self.plan.sandbox, &self.plan.mark);
         }
         self.let_go();

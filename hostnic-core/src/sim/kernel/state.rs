@@ -8,10 +8,23 @@ use crate::attachment::{AttachmentMark, IfName, NetnsPath, Sandbox};
 use crate::error::{Error, ErrorKind, Result};
 use crate::gateway::GatewayNumber;
 use crate::id::MacAddr;
-use crate::route::{Drift, GatewayPlan, HostLink, KernelView, MarkedLink, PodPlan, Route};
+use crate::route::{Drift, GatewayPlan, HostLink, KernelView, MarkedLink, NodePlan, PodPlan, Route};
+
+use super::veth::{HostEnd, NicSide};
 
 /// The MTU of a link that nobody has set.
 const USUAL_MTU: u32 = 1500;
+
+/// What a link is of a pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Part {
+    /// All of it, where it is in a pod; nothing yet, where it is in the node.
+    Whole,
+    /// The NIC of a pod behind a veth.
+    Nic(NicSide),
+    /// The pod's end of a veth.
+    PodEnd,
+}
 
 /// An Ethernet link, wherever it is.
 #[derive(Debug, Clone)]
@@ -20,7 +33,8 @@ pub(super) struct Link {
     pub(super) up: bool,
     pub(super) mtu: u32,
     pub(super) mark: Option<AttachmentMark>,
-    silenced: bool,
+    pub(super) part: Part,
+    pub(super) silenced: bool,
     pub(super) addresses: Vec<IpNet>,
     pub(super) default_route: bool,
     gateway: Option<GatewayNumber>,
@@ -34,6 +48,7 @@ impl Link {
             up: false,
             mtu: USUAL_MTU,
             mark: None,
+            part: Part::Whole,
             silenced: false,
             addresses: Vec::new(),
             default_route: false,
@@ -49,12 +64,26 @@ impl Link {
         self.default_route = false;
         self.routes.clear();
     }
+
+    pub(super) fn is_nic_of(&self, mark: &AttachmentMark) -> bool {
+        matches!(self.part, Part::Nic(_)) && self.mark.as_ref() == Some(mark)
+    }
+
+    pub(super) fn routes(&self) -> &[Route] {
+        &self.routes
+    }
+
+    pub(super) fn set_routes(&mut self, routes: Vec<Route>) {
+        self.routes = routes;
+    }
 }
 
 #[derive(Debug)]
 struct Namespace {
     /// `None` once it was removed and lives on because somebody holds it.
     path: Option<NetnsPath>,
+    /// The path, while it is out of sight.
+    hidden: Option<NetnsPath>,
     holders: u32,
     links: BTreeMap<IfName, Link>,
 }
@@ -65,7 +94,8 @@ impl Namespace {
     }
 
     fn ifname_of(&self, mark: &AttachmentMark) -> Option<IfName> {
-        let marked = self.links.iter().find(|(_, link)| link.mark.as_ref() == Some(mark));
+        let moved = |link: &Link| link.part == Part::Whole && link.mark.as_ref() == Some(mark);
+        let marked = self.links.iter().find(|(_, link)| moved(link));
         marked.map(|(ifname, _)| ifname.clone())
     }
 }
@@ -75,9 +105,13 @@ impl Namespace {
 pub(super) struct Links {
     pub(super) host: BTreeMap<MacAddr, (String, Link)>,
     namespaces: BTreeMap<Sandbox, Namespace>,
+    /// The ends of veths in the node, by what is written on them.
+    pub(super) ends: BTreeMap<AttachmentMark, HostEnd>,
+    /// As the node was last set up.
+    pub(super) node: Option<NodePlan>,
     /// As they were last set up, those of the operator's NICs included.
     pub(super) gateways: Vec<GatewayPlan>,
-    named: u64,
+    pub(super) named: u64,
     sandboxes: u64,
 }
 
@@ -96,7 +130,7 @@ impl Links {
         self.remove_sandbox(&path);
         self.sandboxes += 1;
         let sandbox = Sandbox { device: 4, inode: Self::FIRST_INODE + self.sandboxes };
-        let namespace = Namespace { path: Some(path), holders: 0, links: BTreeMap::new() };
+        let namespace = Namespace { path: Some(path), hidden: None, holders: 0, links: BTreeMap::new() };
         self.namespaces.insert(sandbox, namespace);
         sandbox
     }
@@ -108,6 +142,21 @@ impl Links {
             namespace.path = None;
         }
         self.end_unless_held(sandbox);
+    }
+
+    pub(super) fn hide_sandbox(&mut self, path: &NetnsPath) {
+        if let Some(namespace) = self.namespaces.values_mut().find(|namespace| namespace.is_at(path)) {
+            namespace.hidden = namespace.path.take();
+            namespace.holders += 1;
+        }
+    }
+
+    pub(super) fn show_sandbox(&mut self, path: &NetnsPath) {
+        let is_it = |namespace: &&mut Namespace| namespace.hidden.as_ref() == Some(path);
+        if let Some(namespace) = self.namespaces.values_mut().find(is_it) {
+            namespace.path = namespace.hidden.take();
+            namespace.holders -= 1;
+        }
     }
 
     /// The namespace lives until it is let go of.
@@ -133,9 +182,30 @@ impl Links {
         }
         let Some(namespace) = self.namespaces.remove(&sandbox) else { return };
         for (_, mut link) in namespace.links {
-            link.strip();
-            self.put_on_host(link);
+            match (&link.part, &link.mark) {
+                (Part::PodEnd, Some(mark)) => drop(self.ends.remove(mark)),
+                _ => {
+                    link.strip();
+                    self.put_on_host(link);
+                }
+            }
         }
+    }
+
+    /// Takes a veth's end out of whichever namespace it is in.
+    pub(super) fn delete_pod_end(&mut self, mark: &AttachmentMark) {
+        for namespace in self.namespaces.values_mut() {
+            namespace.links.retain(|_, link| link.part != Part::PodEnd || link.mark.as_ref() != Some(mark));
+        }
+    }
+
+    /// All links in namespaces that have a path.
+    pub(super) fn links_in_pods(&self) -> impl Iterator<Item = (Sandbox, NetnsPath, IfName, &Link)> {
+        self.namespaces.iter().flat_map(|(sandbox, namespace)| {
+            let named =
+                |(ifname, link)| Some((*sandbox, namespace.path.clone()?, IfName::clone(ifname), link));
+            namespace.links.iter().filter_map(named)
+        })
     }
 
     pub(super) fn sandbox(&self, path: &NetnsPath) -> Option<Sandbox> {
@@ -159,13 +229,19 @@ impl Links {
         self.namespaces.get_mut(&plan.sandbox).filter(|namespace| namespace.is_at(&plan.netns))
     }
 
-    fn links_of(&mut self, plan: &PodPlan) -> Option<&mut BTreeMap<IfName, Link>> {
+    pub(super) fn links_of(&mut self, plan: &PodPlan) -> Option<&mut BTreeMap<IfName, Link>> {
         self.namespace_of(plan).map(|namespace| &mut namespace.links)
     }
 
     /// The plan's own link in its namespace, whatever its name.
     pub(super) fn own_link(&mut self, plan: &PodPlan) -> Option<&mut Link> {
         self.links_of(plan)?.values_mut().find(|link| link.mark.as_ref() == Some(&plan.mark))
+    }
+
+    /// The same, only to look at.
+    pub(super) fn own_link_of(&self, plan: &PodPlan) -> Option<&Link> {
+        let namespace = self.namespaces.get(&plan.sandbox).filter(|namespace| namespace.is_at(&plan.netns));
+        namespace?.links.values().find(|link| link.mark.as_ref() == Some(&plan.mark))
     }
 
     /// Takes the link with this MAC out of wherever it is.
@@ -220,6 +296,10 @@ impl Links {
             None => {}
         }
         let (_, link) = self.host.get_mut(&plan.mac).ok_or_else(|| no_nic(plan))?;
+        if matches!(link.part, Part::Nic(_)) {
+            let detail = format!("NIC {} is that of a pod behind a veth", plan.mac);
+            return Err(refuse(ErrorKind::Conflict, plan).detail(detail));
+        }
         link.mark = Some(plan.mark.clone());
         link.silenced = false;
         Ok(())
@@ -348,25 +428,21 @@ impl Links {
             default_route: link.default_route,
             gateway: link.gateway,
         });
-        let pods = self.namespaces.iter().flat_map(|(sandbox, namespace)| {
-            namespace.links.iter().filter_map(|(ifname, link)| {
-                Some(MarkedLink {
-                    mark: link.mark.clone()?,
-                    mac: link.mac,
-                    ifname: ifname.clone(),
-                    netns: namespace.path.clone()?,
-                    sandbox: *sandbox,
-                    addresses: link.addresses.clone(),
-                    silenced: link.silenced,
-                    gateway: link
-                        .routes
-                        .iter()
-                        .find(|route| route.destination.prefix_len() == 0)
-                        .and_then(|route| route.next_hop),
-                })
+        let moved = self.links_in_pods().filter(|(.., link)| link.part == Part::Whole);
+        let pods = moved.filter_map(|(sandbox, netns, ifname, link)| {
+            let default = link.routes.iter().find(|route| route.destination.prefix_len() == 0);
+            Some(MarkedLink {
+                mark: link.mark.clone()?,
+                mac: link.mac,
+                ifname,
+                netns,
+                sandbox,
+                addresses: link.addresses.clone(),
+                silenced: link.silenced,
+                gateway: default.and_then(|route| route.next_hop),
             })
         });
-        KernelView { host: host.collect(), pods: pods.collect(), ..KernelView::default() }
+        KernelView { host: host.collect(), pods: pods.collect(), veths: self.veths() }
     }
 }
 
@@ -401,10 +477,10 @@ fn planned_routes(plan: &PodPlan) -> Vec<Route> {
     std::iter::once(default).chain(plan.routes.iter().cloned()).collect()
 }
 
-fn refuse(kind: ErrorKind, plan: &PodPlan) -> Error {
+pub(super) fn refuse(kind: ErrorKind, plan: &PodPlan) -> Error {
     Error::new(kind, "set up pod", format_args!("{} in {}", plan.ifname, plan.netns))
 }
 
-fn no_nic(plan: &PodPlan) -> Error {
+pub(super) fn no_nic(plan: &PodPlan) -> Error {
     refuse(ErrorKind::NotFound, plan).detail(format_args!("no NIC {} in the node's own namespace", plan.mac))
 }
