@@ -83,6 +83,8 @@ points! {
         ActivateLease,
         /// A repeated ADD: what only the runtime knew of a lease that was rebuilt.
         CompleteLease,
+        /// A pod behind a veth that runs: what it is to have in common with all others.
+        AdaptPlan,
         /// A DEL has begun.
         BeginRelease,
         /// A lease is over.
@@ -179,8 +181,10 @@ points! {
         AllowForwarding,
     }
     Kernel {
-        /// The start.
+        /// What the node needs for its pods: at the start, and where that has changed.
         SetUpNode,
+        /// A comparison: the node with its plan.
+        CompareNode,
         /// An ADD: whose the namespace is.
         FindSandbox,
         /// An ADD: the pod's interface.
@@ -193,6 +197,10 @@ points! {
         SetUpPodAgain,
         /// A repeated ADD: the pod's interface.
         SetUpPodAnew,
+        /// A pod behind a veth, a while after its ADD: the subnet hears of it again.
+        AnnouncePodAgain,
+        /// A pod behind a veth that runs: what it has in common with all others.
+        AdaptPod,
         /// A DEL: the end of the pod's traffic.
         SilencePod,
         /// An answered DEL: the NIC's way back.

@@ -6,10 +6,10 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says by panicking that it failed")]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use hostnic_core::agent::{Evidence, Finding, Observation, Patience, Suspicions, compare};
+use hostnic_core::agent::{Evidence, Finding, Observation, Patience, Suspicions, VethCommon, compare};
 use hostnic_core::attachment::{AttachmentKey, AttachmentMark, NetnsPath, Sandbox};
 use hostnic_core::clock::BootTime;
 use hostnic_core::cloud::{Nic, NicAttachment};
@@ -19,9 +19,19 @@ use hostnic_core::ledger::{
     AddressRecord, AddressState, CreateIntent, LeaseRecord, LeaseState, NicRecord, NicRole, NicState, State,
     SubnetRange, Write,
 };
-use hostnic_core::route::{HostLink, KernelView, MarkedLink, PodDatapath, PodLink, PodPlan};
+use hostnic_core::route::{
+    Hairpin, HostLink, KernelView, MarkedLink, MarkedVeth, MarkedVethEnd, NicTable, PodDatapath, PodLink,
+    PodPlan, PodsTable, Route, VethPlan,
+};
 
 const PATIENCE: Patience = Patience { list_lag: Duration::from_secs(5), grace: Duration::from_secs(60) };
+
+/// What pods behind veths have in common.
+const COMMON: Option<VethCommon> = Some(VethCommon {
+    pods: PodsTable::OWN,
+    source: IpAddr::V4(Ipv4Addr::new(10, 0, 0, 10)),
+    hairpin: Hairpin::Off,
+});
 
 /// All that is about NIC `n`, pod `n` and address `n`.
 fn mac(n: u8) -> MacAddr {
@@ -46,6 +56,10 @@ fn key(n: u8) -> AttachmentKey {
         container: format!("c{n}").parse().unwrap(),
         ifname: "eth0".parse().unwrap(),
     }
+}
+
+fn table(n: u8) -> NicTable {
+    NicTable::new(260 + u32::from(n)).unwrap()
 }
 
 fn range() -> SubnetRange {
@@ -145,7 +159,57 @@ impl Scene {
     /// The pod's DEL was answered before its NIC was back.
     fn silenced(mut self) -> Self {
         self.kernel.pods.iter_mut().for_each(|link| link.silenced = true);
+        self.kernel.veths.iter_mut().for_each(|veth| veth.silenced = true);
         self
+    }
+
+    /// The node has the NIC of a pod behind a veth, and its veth.
+    fn behind_veth(mut self, n: u8) -> Self {
+        self.kernel.veths.push(MarkedVeth {
+            mark: mark(n),
+            nic: Some(mac(n)),
+            table: Some(table(n)),
+            addresses: vec![address(n)],
+            routes: Vec::new(),
+            host_ifname: Some(format!("vnic{n}").parse().unwrap()),
+            mtu: Some(1400),
+            pod: Some(MarkedVethEnd {
+                mark: mark(n),
+                ifname: "eth0".parse().unwrap(),
+                netns: netns(n),
+                sandbox: sandbox(n),
+            }),
+            silenced: false,
+        });
+        self.host(n, true)
+    }
+
+    /// The namespaces of pods behind veths are not in sight.
+    fn unseen(mut self) -> Self {
+        self.kernel.veths.iter_mut().for_each(|veth| veth.pod = None);
+        self
+    }
+
+    /// They have ended, and the veths with them.
+    fn ended(mut self) -> Self {
+        self.kernel.veths.iter_mut().for_each(|veth| veth.host_ifname = None);
+        self.unseen()
+    }
+
+    /// The pod of a lease is behind a veth.
+    fn leased_veth(self, n: u8) -> Self {
+        let mut scene = self.leased(n, LeaseState::Active);
+        let mut lease = lease(n, LeaseState::Active);
+        lease.plan.datapath = PodDatapath::Veth(VethPlan {
+            table: table(n),
+            pods: PodsTable::OWN,
+            host_ifname: format!("vnic{n}").parse().unwrap(),
+            source: IpAddr::from([10, 0, 0, 10]),
+            hairpin: Hairpin::Off,
+            mtu_at_most: None,
+        });
+        scene.state.apply(&[Write::PutLease(Box::new(lease))]);
+        scene
     }
 
     /// What is found, comparison by comparison, each so many seconds after the one before; each finding in short.
@@ -164,6 +228,7 @@ impl Scene {
                 cloud: Some(&evidence),
                 busy_nics: &self.busy_nics,
                 busy_leases: &self.busy_leases,
+                veth: COMMON,
             };
             compare(&seen, &mut suspicions, PATIENCE).iter().map(short).collect()
         });
@@ -372,6 +437,75 @@ fn the_recovery_table() {
 }
 
 #[test]
+fn the_recovery_table_of_pods_behind_veths() {
+    let leased = || scene().leased_veth(2).here(2);
+    let quarantined = || scene().record(2, NicState::Quarantined, AddressState::Claimed).here(2);
+    row("leased and there", &leased().behind_veth(2), 6, 60, &[]);
+    row("leased, the NIC in use and marked", &leased().behind_veth(2).host(3, true), 6, 60, &[]);
+    row("leased, not in sight", &leased().behind_veth(2).unseen(), 6, 60, &[]);
+    row("leased, the veth ended", &leased().behind_veth(2).ended(), 1, 0, &["came back 2"]);
+    row("leased, nothing there but the NIC", &leased().host(2, false), 1, 0, &["came back 2"]);
+    let mut moved = leased().behind_veth(2);
+    moved.kernel.veths[0].pod.as_mut().unwrap().sandbox = sandbox(9);
+    row("leased, its end in another namespace", &moved, 1, 0, &["came back 2"]);
+
+    let found = ["rebuild 02 ready leased for 2 active"];
+    let over = ["rebuild 02 ready leased for 2 releasing"];
+    for (name, scene) in
+        [("free", scene().free(2).here(2)), ("quarantined", quarantined()), ("unrecorded", scene().here(2))]
+    {
+        let with = |change: fn(Scene) -> Scene| {
+            let mut other =
+                Scene { state: scene.state.clone(), nics: scene.nics.clone(), ..Scene::default() };
+            other = change(other.behind_veth(2));
+            other
+        };
+        row(&format!("{name}, a pod's"), &with(|scene| scene), 1, 0, &found);
+        row(&format!("{name}, its DEL answered"), &with(Scene::silenced), 1, 0, &over);
+        row(&format!("{name}, its DEL answered, ended"), &with(|s| s.silenced().ended()), 1, 0, &over);
+        row(&format!("{name}, its pod ended"), &with(Scene::ended), 1, 0, &over);
+        let unseen = with(Scene::unseen);
+        match name {
+            "quarantined" => row("quarantined, not in sight", &unseen, 6, 60, &[]),
+            _ => assert_eq!(unseen.findings(1, 0), [["quarantined 02"]], "{name}"),
+        }
+    }
+    // Set down by somebody, and a pod's all the same.
+    let mut down = quarantined().behind_veth(2).unseen();
+    down.kernel.host[0].in_use = false;
+    row("quarantined, not in sight, down", &down, 6, 60, &[]);
+}
+
+#[test]
+fn a_pod_behind_a_veth_is_rebuilt_as_the_kernel_has_it_and_with_what_all_have_in_common() {
+    let mut scene = scene().free(2).here(2).behind_veth(2);
+    let route = Route { destination: "10.9.0.0/16".parse().unwrap(), next_hop: Some(address(9)) };
+    scene.kernel.veths[0].routes = vec![route.clone()];
+    let evidence = Evidence { instance: "i-1".parse().unwrap(), nics: Vec::new(), subnets: BTreeMap::new() };
+    let mut seen = Observation {
+        now: at(1000),
+        state: &scene.state,
+        kernel: &scene.kernel,
+        cloud: Some(&evidence),
+        busy_nics: &BTreeSet::new(),
+        busy_leases: &BTreeSet::new(),
+        veth: COMMON,
+    };
+    let findings = compare(&seen, &mut Suspicions::default(), PATIENCE);
+    let [Finding::Rebuild(_, rebuilt)] = &findings[..] else { panic!("{findings:?}") };
+    let PodDatapath::Veth(veth) = &rebuilt.plan.datapath else { panic!("{rebuilt:?}") };
+    assert_eq!((veth.table, veth.host_ifname.as_str(), veth.mtu_at_most), (table(2), "vnic2", None));
+    let common = COMMON.unwrap();
+    assert_eq!((veth.pods, veth.source, veth.hairpin), (common.pods, common.source, common.hairpin));
+    assert_eq!((&rebuilt.plan.routes, rebuilt.plan.mtu), (&vec![route], Some(1400)));
+    assert_eq!(rebuilt.plan.sandbox, sandbox(2));
+    // Before that is known, nobody else may have the NIC.
+    seen.veth = None;
+    let findings = compare(&seen, &mut Suspicions::default(), PATIENCE);
+    assert_eq!(findings.iter().map(short).collect::<Vec<_>>(), ["quarantined 02"]);
+}
+
+#[test]
 fn when_many_sandboxes_look_gone_none_is_released() {
     let many = |gone: u8, all: u8| {
         (2..2 + all).fold(scene(), |scene, n| {
@@ -395,6 +529,7 @@ fn a_pod_whose_nic_is_recorded_as_nobodys_is_found_without_the_cloud() {
         cloud: None,
         busy_nics: &BTreeSet::new(),
         busy_leases: &BTreeSet::new(),
+        veth: COMMON,
     };
     let findings = compare(&seen, &mut Suspicions::default(), PATIENCE);
     let [Finding::Rebuild(nic, rebuilt)] = &findings[..] else { panic!("{findings:?}") };
@@ -423,6 +558,7 @@ fn what_is_not_seen_in_a_row_is_not_acted_on() {
             cloud: Some(&evidence),
             busy_nics: &BTreeSet::new(),
             busy_leases: &BTreeSet::new(),
+            veth: COMMON,
         };
         assert_eq!(compare(&seen, &mut suspicions, PATIENCE), []);
         // A comparison without the cloud says nothing about NICs.
@@ -437,6 +573,7 @@ fn what_is_not_seen_in_a_row_is_not_acted_on() {
         cloud: Some(&evidence),
         busy_nics: &BTreeSet::new(),
         busy_leases: &BTreeSet::new(),
+        veth: COMMON,
     };
     assert_eq!(
         compare(&seen, &mut suspicions, PATIENCE),

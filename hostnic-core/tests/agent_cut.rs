@@ -14,6 +14,7 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use hostnic_core::agent::{AddAnswer, Agent};
 use hostnic_core::pool::PoolConfig;
+use hostnic_core::route::Datapath;
 use hostnic_core::store::MemoryStore;
 use hostnic_core::{Result, RouteProgrammer};
 use tokio::time::sleep;
@@ -100,15 +101,15 @@ async fn del(world: &World, agent: &Agent, pod: Pod, after: std::time::Duration)
     world.del_answered(agent, &pod).await.ok().map(|()| Event::Deleted(pod))
 }
 
-fn world_of(seed: u64) -> World {
+fn world_of(seed: u64, datapath: Datapath) -> World {
     let policy = POLICIES[draw(seed, 1, 3) as usize];
     // Warm for a part of the burst only, so that cuts meet all of it: leasing, creating, attaching and giving back.
-    World::new(PoolConfig { policy, low: 6, high: 8, ..usual_pool() })
+    World::of(datapath, PoolConfig { policy, low: 6, high: 8, ..usual_pool() })
 }
 
 /// How many polls of calls to the world an uncut run of this seed takes.
-async fn polls(seed: u64) -> i64 {
-    let world = world_of(seed);
+async fn polls(seed: u64, datapath: Datapath) -> i64 {
+    let world = world_of(seed, datapath);
     let fuse = Fuse::whole();
     let agent = world.agent_behind(&fuse).await.unwrap();
     burst(&world, &agent, seed, &mut Known::default()).await;
@@ -117,9 +118,9 @@ async fn polls(seed: u64) -> i64 {
 }
 
 /// A world in which the agent was killed, and what the runtime knew then.
-async fn cut(seed: u64) -> (World, Known) {
-    let most = polls(seed).await;
-    let world = world_of(seed);
+async fn cut(seed: u64, datapath: Datapath) -> (World, Known) {
+    let most = polls(seed, datapath).await;
+    let world = world_of(seed, datapath);
     let at = 1 + draw(seed, 2, most.unsigned_abs()) as i64;
     let fuse = Fuse::after(at);
     let mut known = Known::default();
@@ -135,7 +136,10 @@ async fn cut(seed: u64) -> (World, Known) {
             () = life => {}
         }
     }
-    println!("seed {seed}: cut at poll {at} of {most}, {:.3} s", world.cloud.now().as_secs_f64());
+    println!(
+        "seed {seed}, {datapath:?}: cut at poll {at} of {most}, {:.3} s",
+        world.cloud.now().as_secs_f64()
+    );
     // Long enough for what the cloud had begun to go on, or not.
     sleep(millis(draw(seed, 3, 8000))).await;
     (world, known)
@@ -174,6 +178,7 @@ async fn nothing_is_left(world: &World, agent: &Agent, pod: &Pod) {
     assert!(agent.leases().iter().all(|lease| lease.mark != pod.key.mark()), "{} has no lease", pod.key);
     let kernel = world.kernel.observe().await.unwrap();
     assert!(kernel.pods.iter().all(|link| link.mark != pod.key.mark()), "{} has no link", pod.key);
+    assert!(kernel.veths.iter().all(|veth| veth.mark != pod.key.mark()), "{} has no veth", pod.key);
 }
 
 /// Everything goes, and only what the pool wants is left.
@@ -195,10 +200,9 @@ fn seeds() -> Vec<u64> {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_new_agent_over_the_same_store_keeps_every_promise_and_leaves_nothing() {
+async fn over_the_same_store(datapath: Datapath) {
     for seed in seeds() {
-        let (world, known) = cut(seed).await;
+        let (world, known) = cut(seed, datapath).await;
         let agent = world.agent().await;
         agent.ready().await;
         promises_are_kept(&world, &agent, &known).await;
@@ -210,10 +214,9 @@ async fn a_new_agent_over_the_same_store_keeps_every_promise_and_leaves_nothing(
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_new_agent_without_the_store_finds_running_pods_and_strands_no_nic() {
+async fn without_the_store(datapath: Datapath) {
     for seed in seeds() {
-        let (mut world, known) = cut(seed).await;
+        let (mut world, known) = cut(seed, datapath).await;
         world.store = MemoryStore::default();
         let agent = world.agent().await;
         agent.ready().await;
@@ -227,10 +230,9 @@ async fn a_new_agent_without_the_store_finds_running_pods_and_strands_no_nic() {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn an_agent_that_is_killed_again_and_again_while_it_recovers_comes_right() {
+async fn killed_again_and_again(datapath: Datapath) {
     for seed in seeds() {
-        let (world, known) = cut(seed).await;
+        let (world, known) = cut(seed, datapath).await;
         for again in 0..5 {
             let fuse = Fuse::after(1 + draw(seed, 300 + again, 60) as i64);
             let life = async {
@@ -251,4 +253,34 @@ async fn an_agent_that_is_killed_again_and_again_while_it_recovers_comes_right()
         world.quiet(&agent).await;
         world.agree().await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_agent_over_the_same_store_keeps_every_promise_and_leaves_nothing() {
+    over_the_same_store(Datapath::Passthrough).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_agent_over_the_same_store_keeps_every_promise_to_pods_behind_veths() {
+    over_the_same_store(Datapath::Veth).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_agent_without_the_store_finds_running_pods_and_strands_no_nic() {
+    without_the_store(Datapath::Passthrough).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_agent_without_the_store_finds_running_pods_behind_veths_and_strands_no_nic() {
+    without_the_store(Datapath::Veth).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_is_killed_again_and_again_while_it_recovers_comes_right() {
+    killed_again_and_again(Datapath::Passthrough).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_with_pods_behind_veths_that_is_killed_again_and_again_comes_right() {
+    killed_again_and_again(Datapath::Veth).await;
 }

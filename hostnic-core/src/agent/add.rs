@@ -12,8 +12,9 @@ use crate::ledger::{LeaseRecord, LeaseState};
 use crate::point::Point;
 use crate::route::{Datapath, PodDatapath, PodLink, PodPlan};
 
+use super::datapath::is_superseded;
 use super::request::{AddAnswer, AddRequest};
-use super::{Inner, gateway, step, undo};
+use super::{Inner, datapath, gateway, node, step, undo};
 
 /// Serves the request. `cancel` is heeded at each step that lasts.
 pub(super) async fn add(
@@ -22,15 +23,19 @@ pub(super) async fn add(
     cancel: CancellationToken,
 ) -> Result<AddAnswer> {
     let mark = request.key.mark();
-    if request.wishes.datapath == Some(Datapath::Veth) {
-        return Err(Error::new(ErrorKind::Unsupported, "add", &request.key)
-            .detail("this node has no pods behind veths"));
-    }
     let begun = tokio::time::Instant::now();
     let announced = inner.gates.announce_add(&mark, request.started, &cancel);
-    gateway::offered(&inner, &request)?;
-    // Not in its turn: the comparison that is waited for takes its own, where the pod has something already.
+    let datapath = request.wishes.datapath.unwrap_or(inner.config.datapath);
+    if datapath == Datapath::Passthrough {
+        gateway::offered(&inner, &request)?;
+    }
+    // Not in its turn: the comparison that is waited for takes its own, where the pod has something already. So does
+    // what brings pods to other settings.
     inner.until_recovered(&cancel, &request).await?;
+    if datapath == Datapath::Veth {
+        let left = request.patience.saturating_sub(begun.elapsed());
+        node::until_set_up(&inner, &request, left, &cancel).await?;
+    }
     let _pass = announced.wait().await;
     refuse_overtaken(&inner, &request, &mark)?;
     let patience = request.patience;
@@ -47,8 +52,10 @@ pub(super) async fn add(
     request.patience = patience.saturating_sub(begun.elapsed());
     let done = async {
         let mut plan = plan(&request, &mark, sandbox, &lease);
-        gateway::resolve(&inner, &request, &mut plan, &lease.subnet, &cancel).await?;
-        let link = give(&inner, &request, &plan, lease.clone(), &cancel).await?;
+        if datapath == Datapath::Passthrough {
+            gateway::resolve(&inner, &request, &mut plan, &lease.subnet, &cancel).await?;
+        }
+        let (plan, link) = give(&inner, &request, datapath, plan, lease.clone(), &cancel).await?;
         Ok(AddAnswer { lease: lease.clone(), link, gateway: plan.gateway, routes: plan.routes })
     };
     match done.await {
@@ -93,14 +100,17 @@ async fn again(
         return Err(Error::new(ErrorKind::Conflict, "add", &request.key)
             .detail("the attachment is active in another network namespace; DEL it first"));
     }
+    if inner.ledger.read(|state| is_superseded(state, &record)) {
+        return Err(Error::new(ErrorKind::Conflict, "add", &request.key)
+            .detail("a newer sandbox of the same pod has taken its place; DEL it"));
+    }
     let rebuilt = record.key.is_none();
     if rebuilt {
         record.key = Some(request.key.clone());
         record.pod = request.pod.clone();
         record.started = request.started;
         record.plan.routes.clone_from(&request.routes);
-        record.plan.mtu = request.mtu;
-        gateway::resolve(inner, request, &mut record.plan, &record.lease.subnet, cancel).await?;
+        ask_anew(inner, request, &mut record, cancel).await?;
     }
     let link = inner.kernel(Point::SetUpPodAnew, |kernel| kernel.setup_pod(&record.plan)).await?;
     let answer = AddAnswer {
@@ -115,6 +125,26 @@ async fn again(
         inner.ledger.transact(Point::CompleteLease, complete).await?;
     }
     Ok(answer)
+}
+
+/// Puts into a rebuilt plan what only the request tells.
+async fn ask_anew(
+    inner: &Inner,
+    request: &AddRequest,
+    record: &mut LeaseRecord,
+    cancel: &CancellationToken,
+) -> Result<()> {
+    match (&mut record.plan.datapath, &inner.veth) {
+        (PodDatapath::Veth(veth), Some(side)) => {
+            (record.plan.mtu, veth.mtu_at_most) = datapath::mtu(side.draft(inner)?.config.mtu, request.mtu);
+            Ok(())
+        }
+        (PodDatapath::Veth(_), None) => Ok(()),
+        (PodDatapath::Passthrough | PodDatapath::PassthroughWithServices(_), _) => {
+            record.plan.mtu = request.mtu;
+            gateway::resolve(inner, request, &mut record.plan, &record.lease.subnet, cancel).await
+        }
+    }
 }
 
 async fn allocate(inner: &Inner, request: &AddRequest, cancel: &CancellationToken) -> Result<Lease> {
@@ -155,10 +185,11 @@ fn plan(request: &AddRequest, mark: &AttachmentMark, sandbox: Sandbox, lease: &L
 async fn give(
     inner: &Inner,
     request: &AddRequest,
-    plan: &PodPlan,
+    datapath: Datapath,
+    plan: PodPlan,
     lease: Lease,
     cancel: &CancellationToken,
-) -> Result<PodLink> {
+) -> Result<(PodPlan, PodLink)> {
     let record = LeaseRecord {
         mark: plan.mark.clone(),
         key: Some(request.key.clone()),
@@ -166,20 +197,41 @@ async fn give(
         started: request.started,
         state: LeaseState::Preparing,
         lease,
-        plan: plan.clone(),
+        plan,
         link: None,
         since: inner.now(),
     };
-    let prepare = |state: &_| Ok((step::prepare(state, record)?, ()));
-    inner.ledger.transact(Point::PrepareLease, prepare).await?;
-    gateway::masquerading(inner, request, plan, cancel).await?;
+    let plan = prepare(inner, datapath, record).await?;
+    if datapath == Datapath::Passthrough {
+        gateway::masquerading(inner, request, &plan, cancel).await?;
+    }
     stop_if(cancel, request)?;
-    let link = set_up(inner, request, plan, cancel).await?;
+    let link = set_up(inner, request, &plan, cancel).await?;
     stop_if(cancel, request)?;
     let (now, answered): (BootTime, PodLink) = (inner.now(), link.clone());
     let activate = |state: &_| Ok((step::activate(state, &plan.mark, answered, now)?, ()));
     inner.ledger.transact(Point::ActivateLease, activate).await?;
-    Ok(link)
+    inner.announcer.later(&plan);
+    Ok((plan, link))
+}
+
+/// Records the lease, and answers its plan with what only the records can tell: which table is free.
+async fn prepare(inner: &Inner, datapath: Datapath, mut record: LeaseRecord) -> Result<PodPlan> {
+    let side = inner.veth.as_ref().filter(|_| datapath == Datapath::Veth);
+    let draft = side.map(|side| side.draft(inner)).transpose()?;
+    let prepare = |state: &_| {
+        if let Some(draft) = draft {
+            draft.decide(state, &mut record)?;
+        }
+        let plan = record.plan.clone();
+        Ok((step::prepare(state, record)?, plan))
+    };
+    let plan = inner.ledger.transact(Point::PrepareLease, prepare).await?;
+    if let Some(side) = side.filter(|side| !side.suits(&plan)) {
+        // They were changed just before the lease could be seen.
+        side.recheck();
+    }
+    Ok(plan)
 }
 
 /// Has the kernel programmed. The kernel takes a moment to bring a NIC back whose last pod's namespace has just ended, so

@@ -9,6 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::{LeaseRecord, LeaseState};
 use crate::point::Point;
 
+use super::datapath::is_superseded;
 use super::ending::Ending;
 use super::owned::Answer;
 use super::request::{CheckRequest, DelRequest, GcReport, GcRequest};
@@ -30,6 +31,9 @@ pub(super) async fn check(inner: Arc<Inner>, request: CheckRequest) -> Result<Le
         return Err(Error::new(ErrorKind::NotFound, "check", &request.key)
             .detail("it holds no address here; delete the pod and make it again"));
     };
+    if inner.ledger.read(|state| is_superseded(state, &record)) {
+        return Err(wrong("a newer sandbox of the same pod has taken its place; DEL it".to_owned()));
+    }
     let sandbox = inner.kernel(Point::CheckSandbox, |kernel| kernel.sandbox(&request.netns)).await?;
     if sandbox != record.plan.sandbox {
         return Err(wrong(format!("it was attached in another network namespace than {}", request.netns)));

@@ -13,7 +13,8 @@ use crate::ledger::{
 };
 use crate::route::{HostLink, KernelView};
 
-use super::found::{in_pod, lent, rebuild, unleased};
+use super::found::{has_left, holder, lent, rebuild, unleased};
+use super::veth::VethCommon;
 
 /// One moment of everything.
 #[derive(Debug)]
@@ -30,6 +31,8 @@ pub struct Observation<'a> {
     pub busy_nics: &'a BTreeSet<NicId>,
     /// See `busy_nics`.
     pub busy_leases: &'a BTreeSet<AttachmentMark>,
+    /// What pods behind veths have in common; `None` where there are none, or where it is not known yet.
+    pub veth: Option<VethCommon>,
 }
 
 /// What the cloud told.
@@ -51,8 +54,8 @@ pub enum Finding {
     /// Our NIC is here and unused, and unrecorded or quarantined: record it, free after its cooling; or it is a gateway:
     /// record it as that.
     Adopt(Box<NicRecord>),
-    /// Our NIC is in a pod that no lease names: record it and what the pod holds. A pod that was silenced holds it no
-    /// more: its lease is `releasing`, and is finished.
+    /// Our NIC is a pod's that no lease names: record it and what the pod holds. A pod that was silenced, or that is gone and
+    /// was behind a veth, holds it no more: its lease is `releasing`, and is finished.
     Rebuild(Box<NicRecord>, Box<LeaseRecord>),
     /// Our NIC is attached here, and whose it is cannot be told: record it so, and never touch it while that lasts.
     Quarantine(Box<NicRecord>),
@@ -65,7 +68,8 @@ pub enum Finding {
     Lose(NicId),
     /// An operation stopped half-way: nobody was answered, or its DEL is owed.
     Unfinished(AttachmentMark),
-    /// A pod's NIC is back in the node's namespace: its sandbox is gone, or somebody took the NIC out.
+    /// A pod's interface is not in its namespace any more, where the NIC is moved into pods because the NIC is back in the
+    /// node's: its sandbox is gone, or somebody took the interface out.
     CameBack(AttachmentMark),
     /// So many sandboxes look gone at once that it is rather our view that is wrong: nothing is released.
     BlindToSandboxes(usize),
@@ -221,10 +225,14 @@ fn unrecorded(
     fresh: &mut Suspicions,
     list_lag: Duration,
 ) -> Option<Finding> {
-    if let Some(link) = in_pod(seen.kernel, nic.mac) {
+    if let Some(holder) = holder(seen.kernel, nic.mac) {
         let cooling = AddressState::Cooling { since: seen.now };
-        let record = record(nic, name, range, NicState::Ready, cooling, seen.now);
-        return rebuild(seen, record, link);
+        let ready = record(nic, name, range, NicState::Ready, cooling, seen.now);
+        let unknown = || {
+            let unknown = record(nic, name, range, NicState::Quarantined, AddressState::Claimed, seen.now);
+            Finding::Quarantine(Box::new(unknown))
+        };
+        return rebuild(seen, ready, holder).or_else(|| holder.is_in_node().then(unknown));
     }
     match seen.kernel.host.iter().find(|link| link.mac == nic.mac) {
         Some(HostLink { gateway: Some(number), .. }) if !has_gateway(seen.state, *number) => {
@@ -259,7 +267,8 @@ fn is_nowhere(seen: &Observation<'_>, record: &NicRecord) -> bool {
 /// Whether the NIC is in the node's own namespace and nobody uses it (any more).
 fn is_back(seen: &Observation<'_>, record: &NicRecord) -> bool {
     let unused = |link: &HostLink| link.mac == record.mac && !link.in_use && link.gateway.is_none();
-    !record.has_holder() && seen.kernel.host.iter().any(unused)
+    let marked = seen.kernel.veths.iter().any(|veth| veth.nic == Some(record.mac));
+    !record.has_holder() && !marked && seen.kernel.host.iter().any(unused)
 }
 
 fn every_address(record: &NicRecord, state: NicState, address: AddressState, now: BootTime) -> NicRecord {
@@ -323,7 +332,7 @@ fn missing(
     findings
 }
 
-/// Leases that stopped half-way, or whose NIC has come back to the node.
+/// Leases that stopped half-way, or whose interface is not in their pod any more.
 fn leases(seen: &Observation<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut came_back = Vec::new();
@@ -337,7 +346,7 @@ fn leases(seen: &Observation<'_>) -> Vec<Finding> {
             LeaseState::Preparing | LeaseState::Releasing => {
                 findings.push(Finding::Unfinished(lease.mark.clone()))
             }
-            LeaseState::Active if seen.kernel.host.iter().any(|link| link.mac == lease.lease.mac) => {
+            LeaseState::Active if has_left(seen.kernel, lease) => {
                 came_back.push(Finding::CameBack(lease.mark.clone()));
             }
             LeaseState::Active => {}

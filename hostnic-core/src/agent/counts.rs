@@ -28,7 +28,7 @@ pub enum Repair {
     Finished,
     /// A NIC that was back from its pod's namespace was put back, or its lease released.
     CameBack,
-    /// A pod's network that somebody had changed was set up again.
+    /// A pod's network, or what its node needs for pods, was set up again after somebody had changed it.
     SetUpAgain,
 }
 

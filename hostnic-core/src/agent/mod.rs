@@ -3,17 +3,21 @@
 //! [`Agent`] joins the four traits: it leases from the [`Ipam`], records in the [`Ledger`], has the kernel programmed by
 //! the [`RouteProgrammer`], and compares all of it with the cloud from time to time.
 
+mod adapt;
 mod add;
+mod announce;
 mod check;
 mod compare;
 mod config;
 mod counts;
+mod datapath;
 mod del;
 mod ending;
 mod failures;
 mod found;
 mod gate;
 mod gateway;
+mod node;
 mod owned;
 mod reconcile;
 mod request;
@@ -48,13 +52,15 @@ pub use counts::{Counts, Repair};
 pub use ending::EndingCounts;
 pub use failures::FailureListener;
 pub use request::{AddAnswer, AddRequest, ByHost, CheckRequest, DelRequest, GcReport, GcRequest};
-pub use veth::{PodMtu, VethConfig, VethPrefix};
+pub use veth::{PodMtu, VethCommon, VethConfig, VethPrefix};
 
+use announce::Announcer;
 use counts::Tally;
 use ending::Endings;
 use failures::Failures;
 use gate::Gates;
 use gateway::Gateways;
+use node::VethSide;
 use owned::Owned;
 
 /// What an agent is made of.
@@ -103,6 +109,9 @@ struct Inner {
     endings: Endings,
     /// `None` where the node keeps none.
     gateways: Option<Gateways>,
+    /// `None` where no pods are behind veths.
+    veth: Option<VethSide>,
+    announcer: Announcer,
     seed: u64,
     tally: Tally,
     failures: Failures,
@@ -136,9 +145,9 @@ impl Agent {
     /// # Errors
     /// As [`Agent::start`].
     pub async fn start_probed(parts: AgentParts, config: AgentConfig, points: Points) -> Result<Self> {
-        if config.datapath == Datapath::Veth || config.veth.is_some() {
-            return Err(Error::new(ErrorKind::Unsupported, "start", "node agent")
-                .detail("pods behind veths are not made yet"));
+        if config.datapath == Datapath::Veth && config.veth.is_none() {
+            return Err(Error::new(ErrorKind::Invalid, "start", "node agent")
+                .detail("pods are to be behind veths, and what these have in common is not set"));
         }
         let gateways = config.gateways.clone().map(Gateways::new).transpose()?;
         let ledger = Arc::new(Ledger::open_probed(parts.store, points.clone()).await?);
@@ -153,7 +162,10 @@ impl Agent {
             },
             config.pool.clone(),
         )?);
+        let (announcer, due) = Announcer::new();
         let inner = Arc::new(Inner {
+            veth: config.veth.clone().map(VethSide::new),
+            announcer,
             config,
             clock: parts.clock,
             provider: Guarded::new(parts.provider, points.clone()),
@@ -171,8 +183,7 @@ impl Agent {
             recovered: watch::channel(false).0,
             nudge: Notify::new(),
         });
-        let node = NodePlan::Passthrough;
-        inner.kernel(Point::SetUpNode, |kernel| kernel.setup_node(&node)).await?;
+        inner.set_up_bare_node().await?;
         let leases = inner.ledger.read(|state| {
             state
                 .leases
@@ -185,7 +196,12 @@ impl Agent {
         let reconciler = tokio::spawn({
             let inner = inner.clone();
             async move {
-                tokio::join!(reconcile::run(inner.clone(), asked), gateway::run(&inner));
+                tokio::join!(
+                    reconcile::run(inner.clone(), asked),
+                    gateway::run(&inner),
+                    node::run(&inner),
+                    announce::run(&inner, due),
+                );
             }
         });
         Ok(Self { inner, tasks: Owned::default(), reconciler: reconciler.into(), requests })
@@ -203,7 +219,8 @@ impl Agent {
     pub async fn add(&self, request: AddRequest) -> Result<AddAnswer> {
         let cancel = CancellationToken::new();
         let hung_up = cancel.clone().drop_guard();
-        let answer = self.tasks.run(add::add(self.inner.clone(), request, cancel)).await;
+        // Boxed, as callers keep what is not begun in their own futures.
+        let answer = self.tasks.run(Box::pin(add::add(self.inner.clone(), request, cancel))).await;
         drop(hung_up);
         answer
     }
@@ -253,6 +270,9 @@ impl Agent {
     /// Whether ADDs can be served, from what is known already: no cloud, no kernel, no waiting.
     pub fn readiness(&self) -> Readiness {
         if *self.inner.recovered.borrow() {
+            if let Some(why) = self.inner.veth.as_ref().and_then(VethSide::trouble) {
+                return Readiness::NotReady(why);
+            }
             return self.inner.pool.blocked().map_or(Readiness::Ready, Readiness::NotReady);
         }
         let why = self.inner.pool.trouble();
@@ -266,6 +286,25 @@ impl Agent {
         let mut recovered = self.inner.recovered.subscribe();
         // The sender lives as long as the agent.
         let _ = recovered.wait_for(|recovered| *recovered).await;
+        if let Some(side) = &self.inner.veth {
+            side.ready().await;
+        }
+    }
+
+    /// Takes other settings for pods behind veths, and waits until node and pods have them. Running pods keep their
+    /// interfaces, names and MTU: prefix, MTU and the lowest table are for pods to come. No packet is lost by a change of hairpin.
+    ///
+    /// Dropping the future does not take the settings back.
+    ///
+    /// # Errors
+    /// `Unsupported` where the agent was started without such settings; why the node could not be set up as they say,
+    /// where that is so: it is tried again until it can.
+    pub async fn set_veth(&self, config: VethConfig) -> Result<()> {
+        match &self.inner.veth {
+            Some(side) => node::change(side, config).await,
+            None => Err(Error::new(ErrorKind::Unsupported, "change", "the settings of pods behind veths")
+                .detail("this node has none; start it with some")),
+        }
     }
 
     /// Gives back every NIC that no pod has, and makes no more; see [`Pool::drain`]. Answers how many NICs are left.
@@ -401,6 +440,23 @@ impl Drop for Agent {
 impl Inner {
     fn now(&self) -> BootTime {
         self.clock.now()
+    }
+
+    /// Makes the node one without pods behind veths, where it is to have none and has none.
+    async fn set_up_bare_node(&self) -> Result<()> {
+        if self.veth.is_some() {
+            // What it needs is known once its addresses are.
+            return Ok(());
+        }
+        let left = self.ledger.read(|state| datapath::leased_tables(state).count());
+        if left > 0 {
+            tracing::warn!(
+                left,
+                "pods are behind veths, and the settings know of none; what the node has for them stays until they are gone"
+            );
+            return Ok(());
+        }
+        node::set_up(self, &NodePlan::Passthrough).await
     }
 
     /// Has the next comparison begin at once.

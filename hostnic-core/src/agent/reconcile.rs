@@ -17,7 +17,9 @@ use crate::random::split_mix;
 
 use super::compare::{Evidence, Finding, Observation, Patience, Suspicions, compare};
 use super::counts::Repair;
-use super::{Inner, gateway, step, undo};
+use super::datapath::is_superseded;
+use super::node::VethSide;
+use super::{Inner, datapath, gateway, node, step, undo};
 
 /// The time after which a comparison that failed is tried again; doubled from then on, unless ADDs wait for it.
 const RETRY: Duration = Duration::from_secs(5);
@@ -124,7 +126,9 @@ fn next(
     if with_cloud {
         pace.compared(inner, quiet, now);
     }
-    (now + inner.config.node_sync).min(pace.next)
+    let lacks_address = inner.veth.as_ref().is_some_and(VethSide::lacks_address);
+    let sync = if lacks_address { node::RETRY } else { inner.config.node_sync };
+    (now + sync).min(pace.next)
 }
 
 /// One comparison, and what follows from it.
@@ -133,7 +137,9 @@ async fn compare_once(
     suspicions: &mut Suspicions,
     with_cloud: Option<Scope>,
 ) -> Result<Vec<Finding>> {
-    let known_before: BTreeSet<NicId> = inner.ledger.read(|state| state.nics.keys().cloned().collect());
+    let (known_before, tables): (BTreeSet<NicId>, BTreeSet<u32>) = inner
+        .ledger
+        .read(|state| (state.nics.keys().cloned().collect(), datapath::leased_tables(state).collect()));
     let evidence = match with_cloud {
         // What was suspicious once is looked at again, whatever the turn.
         Some(scope) => gather(inner, scope, !suspicions.is_empty()).await.map(Some),
@@ -149,7 +155,8 @@ async fn compare_once(
     if let Some(cloud) = &mut cloud {
         gateway::look(inner, &kernel, cloud);
     }
-    let findings = inner.ledger.read(|state| {
+    let side = inner.veth.as_ref();
+    let (findings, own, strange) = inner.ledger.read(|state| {
         // What has changed since we looked at the kernel is not what we saw.
         let moved = state.leases.values().filter(|lease| lease.since >= looked).map(|lease| &lease.mark);
         let under_way = state.leases.keys().filter(|mark| !inner.gates.is_open(mark));
@@ -158,7 +165,10 @@ async fn compare_once(
         busy_nics.extend(freed.map(|nic| nic.id.clone()));
         // What was given back since we began to look may be in the lists still: it is no stray.
         busy_nics.extend(known_before.into_iter().filter(|nic| !state.nics.contains_key(nic)));
+        let own = side.map(|side| side.look(&kernel, state));
+        let explained = tables.into_iter().chain(datapath::leased_tables(state)).collect();
         let seen = Observation {
+            veth: side.zip(own.as_ref()).and_then(|(side, own)| side.common(own)),
             now: inner.now(),
             state,
             kernel: &kernel,
@@ -167,7 +177,7 @@ async fn compare_once(
             busy_leases: &busy_leases,
         };
         let patience = Patience { list_lag: inner.config.pool.visibility, grace: inner.config.grace };
-        compare(&seen, suspicions, patience)
+        (compare(&seen, suspicions, patience), own, node::strange_tables(&kernel, &explained))
     });
     for finding in &findings {
         tracing::info!(?finding, "records, cloud and kernel differ");
@@ -181,6 +191,11 @@ async fn compare_once(
         }
     }
     repair_pods(inner).await;
+    if let Some((side, own)) = side.zip(own) {
+        // Not before: pods that are found again are to be among those that ADDs find.
+        side.learn(own, strange);
+        side.recheck();
+    }
     gateway::recheck(inner);
     inner.pool.look();
     // Without the cloud, records that survived are enough to serve from; without both, whose the NICs are is not known.
@@ -398,21 +413,25 @@ async fn finish(inner: &Inner, mark: &AttachmentMark) -> Result<()> {
     }
 }
 
-/// The NIC of a pod is in the node's namespace: put it back when the sandbox lives, release it when not.
+/// The interface of a pod is not in its namespace: put it back when the sandbox lives, release it when not.
 async fn came_back(inner: &Inner, mark: &AttachmentMark) -> Result<()> {
     let _pass = inner.gates.enter(mark).await;
     let Some(record) = inner.ledger.read(|state| state.leases.get(mark).cloned()) else { return Ok(()) };
     if record.state != LeaseState::Active {
         return Ok(());
     }
+    let superseded = inner.ledger.read(|state| is_superseded(state, &record));
     let lives = match inner.kernel(Point::FindSandboxOfNic, |kernel| kernel.sandbox(&record.plan.netns)).await
     {
         Ok(sandbox) => sandbox == record.plan.sandbox,
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Invalid) => false,
         Err(error) => return Err(error),
     };
+    if lives && superseded {
+        return Ok(());
+    }
     if lives {
-        tracing::warn!(%mark, "a pod's NIC was taken out of its namespace; it is put back");
+        tracing::warn!(%mark, "a pod's interface was taken out of its namespace; it is put back");
         inner.kernel(Point::PutNicBack, |kernel| kernel.setup_pod(&record.plan)).await?;
         return Ok(());
     }
@@ -430,7 +449,7 @@ async fn repair_pods(inner: &Inner) {
         // A NIC on its way back in has no link to set up yet.
         let there =
             |l: &&LeaseRecord| state.nics.get(&l.lease.nic).is_none_or(|nic| nic.state == NicState::Ready);
-        active.filter(there).map(|l| l.mark.clone()).collect()
+        active.filter(there).filter(|l| !is_superseded(state, l)).map(|l| l.mark.clone()).collect()
     });
     for mark in marks {
         if inner.gates.is_open(&mark)
@@ -446,6 +465,9 @@ async fn repair_pod(inner: &Inner, mark: &AttachmentMark) -> Result<()> {
     let record = inner.ledger.read(|state| state.leases.get(mark).cloned());
     let Some(record) = record.filter(|record| record.state == LeaseState::Active) else { return Ok(()) };
     let drifts = inner.kernel(Point::ComparePod, |kernel| kernel.check_pod(&record.plan)).await?;
+    if inner.ledger.read(|state| is_superseded(state, &record)) {
+        return Ok(());
+    }
     if let Some(drift) = drifts.first() {
         tracing::warn!(%mark, %drift, count = drifts.len(), "a pod's network was changed by somebody else; it is set up again");
         let done = inner.kernel(Point::RepairPod, |kernel| kernel.setup_pod(&record.plan)).await;

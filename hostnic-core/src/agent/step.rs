@@ -7,7 +7,7 @@ use crate::attachment::AttachmentMark;
 use crate::clock::BootTime;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::{AddressState, LeaseRecord, LeaseState, NicRecord, NicState, State, Write};
-use crate::route::PodLink;
+use crate::route::{PodLink, PodPlan};
 
 /// How long a DEL is remembered, so that an ADD that was started before it is refused though it arrives after it.
 const TOMBSTONE_LIFE: Duration = Duration::from_secs(600);
@@ -66,6 +66,11 @@ pub(super) fn begin_release(
         writes.push(Write::PutLease(Box::new(releasing)));
     }
     writes
+}
+
+/// The kernel is to have something else of a pod that runs.
+pub(super) fn replan(lease: &LeaseRecord, plan: PodPlan) -> Vec<Write> {
+    vec![Write::PutLease(Box::new(LeaseRecord { plan, ..lease.clone() }))]
 }
 
 /// A lease that was rebuilt from the kernel, with what only its runtime knows.

@@ -1,11 +1,13 @@
 //! How a node joins its pods to NICs that stay in it.
 
+use std::net::IpAddr;
+
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::attachment::IfName;
 use crate::id::text_type;
-use crate::route::{Hairpin, NatMark, NicTable, PodsTable};
+use crate::route::{Hairpin, NatMark, NicTable, PodsTable, VethPlan};
 
 /// What all pods behind veths of one node have in common. Make one with [`VethConfig::new`] and change what is to differ.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +41,17 @@ pub enum PodMtu {
     Exactly(u32),
 }
 
+/// What the plans of all pods behind veths of a node have in common, and what may change while they run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VethCommon {
+    /// The table of the routes to pods.
+    pub pods: PodsTable,
+    /// The node's address: the source of what the node itself sends to pods.
+    pub source: IpAddr,
+    /// Whether pods of the node reach each other by their NICs.
+    pub hairpin: Hairpin,
+}
+
 text_type!(
     /// What the names of the veths' ends in the node begin with.
     VethPrefix, "prefix of veths' names", "1 to 4 bytes, not '.' or '..', without '/', ':' or white space",
@@ -58,6 +71,13 @@ impl VethConfig {
             mtu: PodMtu::default(),
             primary: None,
         }
+    }
+}
+
+impl VethCommon {
+    /// The same plan, with this in common.
+    pub(super) fn of_plan(&self, plan: &VethPlan) -> VethPlan {
+        VethPlan { pods: self.pods, source: self.source, hairpin: self.hairpin, ..plan.clone() }
     }
 }
 

@@ -15,16 +15,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hostnic_core::agent::{
-    AddAnswer, AddRequest, Agent, AgentConfig, AgentParts, ByHost, CheckRequest, DelRequest,
+    AddAnswer, AddRequest, Agent, AgentConfig, AgentParts, ByHost, CheckRequest, DelRequest, VethConfig,
 };
 use hostnic_core::attachment::{AttachmentKey, NetnsPath};
 use hostnic_core::clock::{BootTime, Clock, TokioClock};
 use hostnic_core::cloud::{Nic, NicAttachment, NicName};
-use hostnic_core::id::{InstanceId, NicId};
-use hostnic_core::ledger::{AddressState, LeaseState, NicState, State};
+use hostnic_core::id::{InstanceId, MacAddr, NicId};
+use hostnic_core::ledger::{AddressState, LeaseRecord, LeaseState, NicState, State};
 use hostnic_core::pods::{NicWish, PodWishes};
 use hostnic_core::policy::PolicyName;
 use hostnic_core::pool::PoolConfig;
+use hostnic_core::route::{Datapath, PodDatapath, VethPlan};
 use hostnic_core::sim::{Call, Cloud, CloudBuilder, Durations, Kernel, Operation, PlugByInstance};
 use hostnic_core::store::{MemoryStore, StateStore};
 use hostnic_core::{NicProvider, Result, RouteProgrammer};
@@ -137,6 +138,24 @@ impl World {
     fn around(cloud: Cloud, kernel: Kernel, me: InstanceId, pool: PoolConfig, clock: TokioClock) -> Self {
         let (store, config) = (MemoryStore::default(), AgentConfig::new(pool));
         Self { cloud, kernel, store, clock, config, me, agents: Cell::new(0) }
+    }
+
+    /// The usual cloud, this pool, and pods behind veths. The node has an address of its own.
+    pub(crate) fn behind_veths(pool: PoolConfig) -> Self {
+        let mut world = Self::new(pool);
+        world.config.datapath = Datapath::Veth;
+        world.config.veth = Some(VethConfig::new(vec!["10.96.0.0/12".parse().unwrap()]));
+        world.kernel.add_host_link(node_mac(), true);
+        world.kernel.configure_host_link(node_mac(), NODE.parse().unwrap(), true);
+        world
+    }
+
+    /// A world whose pods are joined to their NICs in this way.
+    pub(crate) fn of(datapath: Datapath, pool: PoolConfig) -> Self {
+        match datapath {
+            Datapath::Veth => Self::behind_veths(pool),
+            _ => Self::new(pool),
+        }
     }
 
     pub(crate) fn instance() -> InstanceId {
@@ -271,6 +290,13 @@ impl World {
     /// The pod has its link, with the NIC and the address that it was told, whatever any agent says.
     pub(crate) async fn check_kernel(&self, pod: &Pod, answer: &AddAnswer) {
         let kernel = self.kernel.observe().await.unwrap();
+        if let Some(veth) = kernel.veths.iter().find(|veth| veth.mark == pod.key.mark()) {
+            let end = veth.pod.as_ref().unwrap_or_else(|| panic!("{} has no link", pod.key));
+            assert_eq!((&end.netns, &end.ifname), (&pod.netns, &pod.key.ifname));
+            assert_eq!(veth.nic, Some(answer.lease.mac));
+            assert_eq!(veth.addresses, [answer.lease.address.addr()]);
+            return;
+        }
         let link = kernel.pods.iter().find(|link| link.netns == pod.netns && link.ifname == pod.key.ifname);
         let link = link.unwrap_or_else(|| panic!("{} has no link", pod.key));
         assert_eq!((link.mac, &link.addresses), (answer.lease.mac, &vec![answer.lease.address]));
@@ -399,6 +425,9 @@ impl World {
             if !state.nics.get(&lease.lease.nic).is_some_and(carries) {
                 note(format!("the NIC of {} does not know of it", lease.mark));
             }
+            if is_superseded(state, lease) {
+                continue;
+            }
             for drift in self.kernel.check_pod(&lease.plan).await.unwrap() {
                 note(format!("pod {}: {drift}", lease.mark));
             }
@@ -406,8 +435,43 @@ impl World {
         for link in kernel.pods.iter().filter(|link| !state.leases.contains_key(&link.mark)) {
             note(format!("{} has a link and no lease", link.netns));
         }
+        for veth in kernel.veths.iter().filter(|veth| !state.leases.contains_key(&veth.mark)) {
+            note(format!("{veth:?} is of no lease"));
+        }
+        for link in kernel.host.iter().filter(|link| {
+            state.nic_by_mac(link.mac).is_some_and(|nic| !nic.has_holder() && !nic.role.is_gateway())
+        }) {
+            if link.in_use {
+                note(format!("{} is in use and nobody's", link.name));
+            }
+        }
         wrong
     }
+}
+
+/// The node's own address, and the MAC of its own link.
+pub(crate) const NODE: &str = "10.0.0.10/24";
+
+pub(crate) fn node_mac() -> MacAddr {
+    "52:54:00:ff:00:01".parse().unwrap()
+}
+
+/// The veth's part of a lease's plan.
+pub(crate) fn veth(lease: &LeaseRecord) -> &VethPlan {
+    match &lease.plan.datapath {
+        PodDatapath::Veth(veth) => veth,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Whether another pod has the name of the lease's veth by now.
+fn is_superseded(state: &State, lease: &LeaseRecord) -> bool {
+    let name = |lease: &LeaseRecord| match &lease.plan.datapath {
+        PodDatapath::Veth(veth) => Some(veth.host_ifname.clone()),
+        _ => None,
+    };
+    let newer = |other: &LeaseRecord| other.started > lease.started && name(other) == name(lease);
+    name(lease).is_some() && state.leases.values().any(newer)
 }
 
 /// Whether no NIC is on its way anywhere and no lease is half-way.

@@ -127,7 +127,9 @@ impl RouteProgrammer for Kernel {
     async fn check_pod(&self, plan: &PodPlan) -> Result<Vec<Drift>> {
         let course = self.single(KernelOperation::CheckPod, &plan.netns).await?;
         let drift = match &plan.datapath {
-            PodDatapath::Passthrough => self.lock().links.drift(plan),
+            PodDatapath::Passthrough | PodDatapath::PassthroughWithServices(_) => {
+                self.lock().links.drift(plan)
+            }
             PodDatapath::Veth(veth) => self.lock().links.veth_drift(plan, veth),
         };
         course.end(drift)
@@ -136,7 +138,9 @@ impl RouteProgrammer for Kernel {
     async fn silence_pod(&self, plan: &PodPlan) -> Result<Option<Box<dyn SilencedPod>>> {
         let course = self.single(KernelOperation::SilencePod, &plan.netns).await?;
         let silenced = match plan.datapath {
-            PodDatapath::Passthrough => self.lock().links.silence(plan),
+            PodDatapath::Passthrough | PodDatapath::PassthroughWithServices(_) => {
+                self.lock().links.silence(plan)
+            }
             PodDatapath::Veth(_) => self.lock().links.silence_veth(&plan.mark),
         };
         let holder = || Box::new(Silenced::hold(self, plan)) as Box<dyn SilencedPod>;

@@ -192,6 +192,9 @@ async fn insist(stage: &mut Stage, scene: Scene, place: Nth) -> Ended {
     play(stage, scene, Some(place)).await.0
 }
 
+/// Only pods behind veths have these, and no scene has such pods.
+const OF_VETHS: [Point; 4] = [Point::AdaptPlan, Point::AdaptPod, Point::AnnouncePodAgain, Point::CompareNode];
+
 /// Only pods that ask for a NIC of their own come by there. hostnic-core kills an agent at each of its steps for these.
 fn is_for_one_pod(point: Point) -> bool {
     matches!(
@@ -214,8 +217,8 @@ fn all_passed(passed: &Passed) {
         Kind::Answer => vec![Side::Before],
         _ => vec![Side::Before, Side::After],
     };
-    let wanted = Point::ALL.iter().flat_map(|point| sides(*point).into_iter().map(|side| (*point, side)));
-    let never: Vec<Place> =
-        wanted.filter(|place| !places.contains(place) && !is_for_one_pod(place.0)).collect();
+    let all = Point::ALL.iter().filter(|point| !OF_VETHS.contains(point) && !is_for_one_pod(**point));
+    let wanted = all.flat_map(|point| sides(*point).into_iter().map(|side| (*point, side)));
+    let never: Vec<Place> = wanted.filter(|place| !places.contains(place)).collect();
     assert!(never.is_empty(), "never passed: {never:?}");
 }

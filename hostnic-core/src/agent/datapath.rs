@@ -1,0 +1,130 @@
+//! How a pod is joined to its NIC and, behind a veth, under which numbers and names. Pure.
+
+use std::collections::BTreeSet;
+
+use sha1::{Digest, Sha1};
+
+use crate::attachment::{IfName, PodRef};
+use crate::error::{Error, ErrorKind, Result};
+use crate::gateway::GatewayConfig;
+use crate::ledger::{LeaseRecord, State};
+use crate::pool::PoolConfig;
+use crate::route::{NicTable, PodDatapath, PodPlan, VethPlan};
+
+use super::veth::{PodMtu, VethCommon, VethConfig, VethPrefix};
+
+/// How many characters of a pod's hash are in the name of its veth. Felix knows pods' veths by that.
+const HASHED: usize = 11;
+
+/// What is known about the veth of a pod before its lease is recorded; the rest depends on the other leases.
+#[derive(Debug, Clone)]
+pub(super) struct VethDraft {
+    pub(super) common: VethCommon,
+    pub(super) config: VethConfig,
+    /// Tables that no NIC is to have, beside those of the leases.
+    pub(super) taken: BTreeSet<u32>,
+}
+
+impl VethDraft {
+    /// Puts into the record what is free as the records are now.
+    ///
+    /// # Errors
+    /// `Exhausted` when no table is free.
+    pub(super) fn decide(&self, state: &State, record: &mut LeaseRecord) -> Result<()> {
+        let table = free_table(self.config.first_table, &self.taken, state).ok_or_else(|| {
+            Error::new(ErrorKind::Exhausted, "find a routing table for", record.lease.mac).detail(format!(
+                "all from {} on are taken; begin with a lower one",
+                self.config.first_table.number()
+            ))
+        })?;
+        let (mtu, mtu_at_most) = mtu(self.config.mtu, record.plan.mtu);
+        record.plan.mtu = mtu;
+        record.plan.datapath = PodDatapath::Veth(VethPlan {
+            table,
+            pods: self.common.pods,
+            host_ifname: host_ifname(&self.config.prefix, state, record)?,
+            source: self.common.source,
+            hairpin: self.common.hairpin,
+            mtu_at_most,
+        });
+        Ok(())
+    }
+}
+
+/// The veth's part of a plan; `None` where the NIC is moved into the pod.
+pub(super) fn veth(plan: &PodPlan) -> Option<&VethPlan> {
+    match &plan.datapath {
+        PodDatapath::Veth(veth) => Some(veth),
+        PodDatapath::Passthrough | PodDatapath::PassthroughWithServices(_) => None,
+    }
+}
+
+/// The tables that the leases have.
+pub(super) fn leased_tables(state: &State) -> impl Iterator<Item = u32> {
+    state.leases.values().filter_map(|lease| veth(&lease.plan)).map(|veth| veth.table.number())
+}
+
+/// The tables that are the pods', or a gateway's, made or not.
+pub(super) fn spared_tables(config: &VethConfig, gateways: Option<&GatewayConfig>) -> BTreeSet<u32> {
+    let of_gateways = gateways.into_iter().flat_map(|gateways| {
+        let first = gateways.first_table;
+        first..first.saturating_add(PoolConfig::NIC_LIMIT)
+    });
+    of_gateways.chain([config.pods.number()]).collect()
+}
+
+fn free_table(first: NicTable, taken: &BTreeSet<u32>, state: &State) -> Option<NicTable> {
+    let leased: BTreeSet<u32> = leased_tables(state).collect();
+    let free = |number: &u32| !taken.contains(number) && !leased.contains(number);
+    (first.number()..=NicTable::MAX).filter(free).find_map(|number| NicTable::new(number).ok())
+}
+
+/// What a plan says of the MTU, where the node's settings say this and the request may name one: exactly, and at most.
+pub(super) fn mtu(config: PodMtu, asked: Option<u32>) -> (Option<u32>, Option<u32>) {
+    match (asked, config) {
+        (Some(mtu), _) | (None, PodMtu::Exactly(mtu)) => (Some(mtu), None),
+        (None, PodMtu::AtMost(mtu)) => (None, Some(mtu)),
+        (None, PodMtu::Nics) => (None, None),
+    }
+}
+
+/// The name of the veth's end in the node: the pod's, so that a newer sandbox of the pod takes it over. Another interface
+/// of the same sandbox has one of its own.
+fn host_ifname(prefix: &VethPrefix, state: &State, record: &LeaseRecord) -> Result<IfName> {
+    if let Some(pod) = &record.pod {
+        let name = of_pod(prefix, pod)?;
+        let has_it = |other: &LeaseRecord| veth(&other.plan).is_some_and(|veth| veth.host_ifname == name);
+        if !state.leases.values().any(|other| is_beside(other, record) && has_it(other)) {
+            return Ok(name);
+        }
+    }
+    hashed(prefix, record.mark.as_str())
+}
+
+fn of_pod(prefix: &VethPrefix, pod: &PodRef) -> Result<IfName> {
+    hashed(prefix, &format!("{}.{}", pod.namespace, pod.name))
+}
+
+fn hashed(prefix: &VethPrefix, text: &str) -> Result<IfName> {
+    let hash = data_encoding::HEXLOWER.encode(&Sha1::digest(text.as_bytes()));
+    Ok(IfName::new(format!("{prefix}{}", hash.get(..HASHED).unwrap_or(&hash)))?)
+}
+
+/// Whether both are interfaces of one sandbox.
+fn is_beside(other: &LeaseRecord, record: &LeaseRecord) -> bool {
+    let container = |lease: &LeaseRecord| lease.key.as_ref().map(|key| key.container.clone());
+    other.mark != record.mark && container(other).is_some() && container(other) == container(record)
+}
+
+/// Whether a newer sandbox of the same pod has taken the name of the lease's veth. What is left of such a pod waits for
+/// its own DEL: to repair it would take the name back.
+pub(super) fn is_superseded(state: &State, lease: &LeaseRecord) -> bool {
+    let Some(name) = veth(&lease.plan).map(|veth| &veth.host_ifname) else { return false };
+    let age = |lease: &LeaseRecord| (lease.started, lease.since, lease.mark.clone());
+    state.leases.values().any(|other| {
+        other.mark != lease.mark
+            && other.state != crate::ledger::LeaseState::Releasing
+            && veth(&other.plan).is_some_and(|veth| veth.host_ifname == *name)
+            && age(other) > age(lease)
+    })
+}
