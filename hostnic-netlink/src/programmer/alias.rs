@@ -21,10 +21,15 @@ pub(super) enum Part {
     HostEnd,
     /// The veth's end in the pod.
     PodEnd,
+    /// The end in the node of a veth beside a NIC that was moved.
+    ServiceHostEnd,
+    /// The end in the pod of a veth beside a NIC that was moved.
+    ServicePodEnd,
 }
 
 impl Part {
-    const WRITTEN: [Self; 3] = [Self::Nic, Self::HostEnd, Self::PodEnd];
+    const WRITTEN: [Self; 5] =
+        [Self::Nic, Self::HostEnd, Self::PodEnd, Self::ServiceHostEnd, Self::ServicePodEnd];
 
     fn word(self) -> Option<&'static str> {
         match self {
@@ -32,6 +37,8 @@ impl Part {
             Self::Nic => Some("nic"),
             Self::HostEnd => Some("host"),
             Self::PodEnd => Some("pod"),
+            Self::ServiceHostEnd => Some("service-host"),
+            Self::ServicePodEnd => Some("service-pod"),
         }
     }
 }
@@ -52,6 +59,11 @@ impl Alias {
     pub(super) fn anew(link: &Link, mark: &AttachmentMark, silenced: bool) -> Self {
         let own_mtu = Self::of(link).and_then(|written| written.own_mtu);
         Self { mark: mark.clone(), part: Part::Moved, own_mtu, silenced }
+    }
+
+    /// What is written on a part of an attachment that is in use.
+    pub(super) fn of_part(mark: &AttachmentMark, part: Part, own_mtu: Option<u32>) -> Self {
+        Self { mark: mark.clone(), part, own_mtu, silenced: false }
     }
 
     /// What is written on a link; `None` where that is not ours. What it does not know it passes over.
@@ -129,6 +141,8 @@ mod tests {
             (Part::Nic, None, true),
             (Part::HostEnd, Some(9000), true),
             (Part::PodEnd, None, false),
+            (Part::ServiceHostEnd, None, true),
+            (Part::ServicePodEnd, None, false),
         ] {
             let alias = Alias { mark: mark.clone(), part, own_mtu, silenced };
             assert_eq!(Alias::of(&link(&alias.to_string())), Some(alias));

@@ -3,6 +3,7 @@
 mod alias;
 mod gateway;
 mod node;
+mod pair;
 mod plan;
 mod pod;
 mod setting;

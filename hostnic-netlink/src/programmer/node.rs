@@ -105,6 +105,14 @@ impl Node {
         self.connection().await?.change_link(link, change).await
     }
 
+    /// The link of that name; `None` where there is none.
+    pub(super) async fn link_named(&self, name: &str) -> Result<Option<Link>> {
+        match self.connection().await?.link_by_name(name).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            link => link.map(Some),
+        }
+    }
+
     /// The NIC with this MAC. It is looked for at `hint` first: the list of a full node's links takes the kernel and us
     /// longer than all else that is done to them.
     ///
@@ -147,7 +155,8 @@ impl Node {
                 name: link.name,
             })
         };
-        let is_veth = |link: &Link| Alias::of(link).is_some_and(|alias| alias.part == Part::HostEnd);
+        let is_end = |alias: Alias| matches!(alias.part, Part::HostEnd | Part::ServiceHostEnd);
+        let is_veth = |link: &Link| Alias::of(link).is_some_and(is_end);
         let nics = links.into_iter().filter(|link| link.can_be_nic() && !is_veth(link));
         Ok(nics.filter_map(host).collect())
     }

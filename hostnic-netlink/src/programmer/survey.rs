@@ -105,7 +105,9 @@ async fn look(connection: &Connection, netns: &NetnsPath, sandbox: Sandbox) -> R
                 return Some(Found::Veth(MarkedVethEnd { mark: alias.mark, ifname, netns, sandbox }));
             }
             // Nobody but us marks links so, and not in pods.
-            Part::Nic | Part::HostEnd => return None,
+            Part::Nic | Part::HostEnd | Part::ServiceHostEnd => return None,
+            // The NIC beside it tells of the pod.
+            Part::ServicePodEnd => return None,
         }
         let of_link = addresses.iter().filter(|address| address.link == link.index);
         let routable = of_link.map(|address| address.address).filter(|address| !link_local(address));

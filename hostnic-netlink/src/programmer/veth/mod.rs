@@ -14,12 +14,12 @@ mod state;
 pub(super) mod survey;
 mod undo;
 
-use hostnic_core::attachment::AttachmentMark;
 use hostnic_core::id::MacAddr;
 use hostnic_core::route::{Drift, PodLink};
 use hostnic_core::{Error, ErrorKind, Result};
 
 use super::node::Node;
+use super::pair::put_aside;
 use super::pod::Pod;
 use super::{missing, told};
 use crate::link::{LinkChange, LinkIndex};
@@ -27,19 +27,11 @@ use plan::{Beginning, differences};
 pub(super) use planned::Planned;
 use program::Programming;
 use state::State;
-pub(super) use undo::{Silenced, Target, silence, tear_down};
+pub(super) use undo::{Silenced, Target, give_back, silence, tear_down};
 
 /// How often what is there is compared with the plan: putting one thing right can undo another, as setting a link down
 /// takes its routes away.
 const ROUNDS: usize = 3;
-
-/// What a link is called whose name another one takes, before its number in the node.
-const ASIDE: &str = "hnx";
-
-/// The name of the link with that number when its own name is to be free.
-fn aside(link: LinkIndex) -> String {
-    format!("{ASIDE}{}", link.0)
-}
 
 /// Makes the pod's interface as planned. `hint` is where the NIC was last seen.
 pub(super) async fn set_up(
@@ -59,11 +51,11 @@ pub(super) async fn set_up(
         },
         Beginning::Present => repair(&programming).await?,
         Beginning::Supersede(older) => {
-            programming.put_aside(older).await?;
+            put_aside(node, older).await?;
             repair(&programming).await?
         }
     };
-    Ok(PodLink { mac: planned.pod_mac, mtu })
+    Ok(PodLink { mac: planned.pair.pod.mac, mtu })
 }
 
 /// Puts right what differs, and returns the MTU of the pod's interface. What was right before stays so even when this
@@ -83,12 +75,8 @@ async fn repair(programming: &Programming<'_>) -> Result<u32> {
         None => Ok(planned.mtu(&state.nic)),
         Some(left) => {
             let left = left.drift(planned);
-            Err(Error::new(
-                ErrorKind::Transient,
-                "set up",
-                format!("{} in {}", planned.plan.ifname, planned.plan.netns),
-            )
-            .detail(format!("{left}; somebody else changes it, too")))
+            Err(Error::new(ErrorKind::Transient, "set up", planned.subject())
+                .detail(format!("{left}; somebody else changes it, too")))
         }
     }
 }
@@ -110,9 +98,4 @@ pub(super) async fn check(node: &Node, planned: &Planned<'_>, pod: Option<&Pod>)
         Some(state) => drifts.extend(differences(planned, &state).iter().map(|d| d.drift(planned))),
     }
     Ok(drifts)
-}
-
-/// Whether `link` carries the mark as that part of an attachment.
-fn is_part(link: &crate::link::Link, mark: &AttachmentMark, part: super::alias::Part) -> bool {
-    super::alias::Alias::of(link).is_some_and(|alias| alias.mark == *mark && alias.part == part)
 }

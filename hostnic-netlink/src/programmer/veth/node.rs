@@ -10,9 +10,10 @@ use hostnic_core::{Error, ErrorKind, Result};
 use super::super::alias::{Alias, Part};
 use super::super::missing;
 use super::super::node::Node;
+use super::super::pair::delete_doomed;
 use super::marks::{self, Rules};
 use super::planned::{FROM_POD, NO_HOST_ROUTE, TO_NOBODY, TO_POD};
-use super::{ROUNDS, hairpin, undo};
+use super::{ROUNDS, hairpin};
 use crate::nft::{Batch, Element, Nft, RuleCounter, Table};
 use crate::rule::Rule;
 
@@ -86,7 +87,7 @@ enum Difference {
 
 /// Makes the node as planned, and takes away what belongs to no pod.
 pub(in crate::programmer) async fn set_up(node: &Node, plan: &NodePlan) -> Result<()> {
-    undo::delete_doomed(node).await?;
+    delete_doomed(node).await?;
     for _ in 0..ROUNDS {
         let found = differences(plan, &read(node).await?);
         if found.is_empty() {

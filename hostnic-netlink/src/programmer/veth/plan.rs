@@ -4,15 +4,13 @@ use hostnic_core::route::{Drift, Hairpin};
 use hostnic_core::{Error, ErrorKind, Result};
 
 use super::super::alias::{Alias, Part, own_mtu};
-use super::is_part;
+use super::super::pair::{self, is_part, of_neighbours, of_routes};
 use super::planned::{FROM_POD, PROXY_DELAY, Planned, TO_NOBODY, TO_POD};
-use super::state::{PodSide, State};
-use super::undo::DOOMED;
-use crate::PROTOCOL;
+use super::state::State;
 use crate::address::Address;
-use crate::link::{Ipv4Setting, Link, LinkIndex};
-use crate::neighbour::{ListedNeighbour, Neighbour};
-use crate::route::{KernelRoute, MAIN_TABLE};
+use crate::link::{Ipv4Setting, Link};
+use crate::neighbour::Neighbour;
+use crate::route::KernelRoute;
 use crate::rule::Rule;
 
 /// How a set-up begins.
@@ -42,45 +40,21 @@ pub(super) fn beginning(
     in_pod: &[Link],
 ) -> Result<Beginning> {
     let plan = planned.plan;
-    let conflict = |detail: String| {
-        let subject = format!("{} in {}", plan.ifname, plan.netns);
-        Err(Error::new(ErrorKind::Conflict, "set up", subject).detail(detail))
-    };
+    let conflict =
+        |detail: String| Err(Error::new(ErrorKind::Conflict, "set up", planned.subject()).detail(detail));
     let of_nic = Alias::of(&nic).filter(|alias| alias.part == Part::Nic);
     if of_nic.as_ref().is_some_and(|alias| alias.mark != plan.mark) {
         return conflict(format!("NIC {} is another pod's; take that down first", plan.mac));
     }
-    let pod_end = pod_end(planned, in_pod);
-    let same_name = in_pod.iter().find(|link| link.name == plan.ifname.as_str());
-    if same_name.is_some_and(|same| pod_end.is_none_or(|ours| ours.index != same.index)) {
-        return conflict("the pod has an interface of that name which is not this attachment's".to_owned());
-    }
-    let taken = |name: &str| conflict(format!("another link of the node is named {name}; rename it"));
     if named.nic.is_some_and(|link| link.index != nic.index) {
-        return taken(&planned.nic);
+        return conflict(format!("another link of the node is named {}; rename it", planned.nic));
     }
-    match named.host_end {
-        Some(link) if is_host_end(planned, &link) => Ok(Beginning::Present),
-        Some(link) if Alias::of(&link).is_some_and(|alias| alias.part == Part::HostEnd) => {
-            Ok(Beginning::Supersede(link))
-        }
-        Some(link) => taken(&link.name),
-        None if nic.up || of_nic.is_some() || pod_end.is_some() => Ok(Beginning::Present),
-        None => Ok(Beginning::Fresh(nic, super::super::pod::loopback_up(in_pod))),
+    match pair::beginning(&planned.pair, &planned.subject(), named.host_end, in_pod)? {
+        pair::Beginning::Fresh if nic.up || of_nic.is_some() => Ok(Beginning::Present),
+        pair::Beginning::Fresh => Ok(Beginning::Fresh(nic, super::super::pod::loopback_up(in_pod))),
+        pair::Beginning::Present => Ok(Beginning::Present),
+        pair::Beginning::Supersede(older) => Ok(Beginning::Supersede(older)),
     }
-}
-
-/// The pod's end of its veth.
-pub(super) fn pod_end<'a>(planned: &Planned<'_>, links: &'a [Link]) -> Option<&'a Link> {
-    let unmarked = |link: &&Link| link.mac == Some(planned.pod_mac) && link.mark().is_none();
-    let marked = |link: &&Link| is_part(link, &planned.plan.mark, Part::PodEnd);
-    links.iter().find(marked).or_else(|| links.iter().find(unmarked))
-}
-
-/// Whether it is the node's end of the pod's veth. It is marked in the message after the one that makes it.
-pub(super) fn is_host_end(planned: &Planned<'_>, link: &Link) -> bool {
-    let unmarked = link.mac == Some(planned.host_mac) && link.mark().is_none();
-    unmarked || is_part(link, &planned.plan.mark, Part::HostEnd)
 }
 
 /// One thing that a pod's plan asks for and the kernel does not have, or has too much. In the order in which they are to
@@ -105,36 +79,15 @@ pub(super) enum Difference {
     Neighbour(Neighbour),
     /// What the pod sends to itself by a service is not known as such.
     Itself,
-    /// The veth is missing, or what is left of it is to go first.
-    Pair(Option<LinkIndex>),
-    HostUnmarked,
-    HostName(String),
-    HostMac,
-    HostMtu(u32),
-    HostSetting(Ipv4Setting),
-    HostDown,
-    LoopbackDown,
-    PodUnmarked,
-    PodName(String),
-    PodMac,
-    PodMtu(u32),
-    PodAddress(Address),
-    PodDown,
-    PodRoute(KernelRoute),
-    PodNeighbour(Neighbour),
+    /// Something of the veth.
+    Pair(pair::Difference),
 }
 
 /// How `state` differs from the plan.
 pub(super) fn differences(planned: &Planned<'_>, state: &State) -> Vec<Difference> {
     let mut found = of_nic(planned, state);
-    let doomed = |link: &Link| link.group == DOOMED || Alias::of(link).is_some_and(|alias| alias.silenced);
-    match (&state.host_end, &state.pod_end) {
-        (Some(host), Some(pod)) if !doomed(host) => {
-            found.extend(of_host_end(planned, state, host));
-            found.extend(of_pod(planned, state, pod));
-        }
-        (stale, _) => found.push(Difference::Pair(stale.as_ref().map(|link| link.index))),
-    }
+    let of_pair = pair::differences(&planned.pair, planned.mtu(&state.nic), &state.pair);
+    found.extend(of_pair.into_iter().map(Difference::Pair));
     found
 }
 
@@ -169,28 +122,14 @@ pub(super) fn of_nic(planned: &Planned<'_>, state: &State) -> Vec<Difference> {
     note(state.proxy_delay != Some(PROXY_DELAY), Difference::ProxyDelay);
     let routes = planned.nic_routes(index);
     let of_table = |route: &&KernelRoute| route.table == planned.veth.table.number();
-    found.extend(of_routes(state, &routes, |route| of_table(&route)));
+    let (stray, missing) = of_routes(&state.pair.routes, &routes, |route| of_table(&route));
+    found.extend(stray.into_iter().map(Difference::StrayRoute));
+    found.extend(missing.into_iter().map(Difference::Route));
     found.extend(of_rules(planned, state));
-    found.extend(of_neighbours(&state.neighbours, planned.proxy(index)).map(Difference::Neighbour));
+    found.extend(of_neighbours(&state.pair.neighbours, planned.proxy(index)).map(Difference::Neighbour));
     let itself = planned.veth.hairpin == Hairpin::On && !state.itself;
     found.extend(itself.then_some(Difference::Itself));
     found
-}
-
-/// Routes that are missing, and those of ours among `concerned` that are not wanted.
-fn of_routes(
-    state: &State,
-    wanted: &[KernelRoute],
-    concerned: impl Fn(&KernelRoute) -> bool,
-) -> Vec<Difference> {
-    let same = |a: &KernelRoute, b: &KernelRoute| {
-        (a.destination, a.next_hop, a.link, a.table, a.source)
-            == (b.destination, b.next_hop, b.link, b.table, b.source)
-    };
-    let ours = state.routes.iter().filter(|route| route.protocol == PROTOCOL && concerned(route));
-    let stray = ours.filter(|route| !wanted.iter().any(|wanted| same(wanted, route)));
-    let missing = wanted.iter().filter(|wanted| !state.routes.iter().any(|route| same(wanted, route)));
-    stray.copied().map(Difference::StrayRoute).chain(missing.copied().map(Difference::Route)).collect()
 }
 
 fn of_rules(planned: &Planned<'_>, state: &State) -> Vec<Difference> {
@@ -203,7 +142,7 @@ fn of_rules(planned: &Planned<'_>, state: &State) -> Vec<Difference> {
 
 /// Whether a rule of ours is about the pod.
 fn concerns(planned: &Planned<'_>, rule: &Rule) -> bool {
-    let address = Some(planned.pod_address(LinkIndex::LOOPBACK).address);
+    let address = Some(planned.destination());
     let link = rule.came_in_by.as_deref();
     [TO_POD, TO_NOBODY, FROM_POD].contains(&rule.preference)
         && (link == Some(&planned.nic)
@@ -213,76 +152,13 @@ fn concerns(planned: &Planned<'_>, rule: &Rule) -> bool {
             || rule.action.table() == Some(planned.veth.table.number()))
 }
 
-fn of_neighbours(there: &[ListedNeighbour], wanted: Neighbour) -> Option<Neighbour> {
-    (!there.iter().any(|listed| listed.neighbour == wanted)).then_some(wanted)
-}
-
-/// What concerns the node's end of the veth.
-pub(super) fn of_host_end(planned: &Planned<'_>, state: &State, link: &Link) -> Vec<Difference> {
-    let mut found = Vec::new();
-    let mut note = |differs: bool, difference: Difference| {
-        if differs {
-            found.push(difference);
-        }
-    };
-    note(!is_part(link, &planned.plan.mark, Part::HostEnd), Difference::HostUnmarked);
-    note(link.name != planned.veth.host_ifname.as_str(), Difference::HostName(link.name.clone()));
-    note(link.mac != Some(planned.host_mac), Difference::HostMac);
-    note(link.mtu != planned.mtu(&state.nic), Difference::HostMtu(link.mtu));
-    for (setting, value) in planned.host_settings() {
-        note(link.ipv4.get(*setting) != *value, Difference::HostSetting(*setting));
-    }
-    note(!link.up, Difference::HostDown);
-    found.extend(
-        of_neighbours(&state.neighbours, planned.pod_neighbour(link.index)).map(Difference::Neighbour),
-    );
-    let by_it = |route: &KernelRoute| route.link == link.index;
-    found.extend(of_routes(state, &[planned.route_to_pod(link.index)], by_it));
-    found
-}
-
-/// What concerns the pod's namespace.
-pub(super) fn of_pod(planned: &Planned<'_>, state: &State, pod: &PodSide) -> Vec<Difference> {
-    let link = &pod.link;
-    let mut found = Vec::new();
-    let mut note = |differs: bool, difference: Difference| {
-        if differs {
-            found.push(difference);
-        }
-    };
-    note(!pod.loopback_up, Difference::LoopbackDown);
-    note(!is_part(link, &planned.plan.mark, Part::PodEnd), Difference::PodUnmarked);
-    note(link.name != planned.plan.ifname.as_str(), Difference::PodName(link.name.clone()));
-    note(link.mac != Some(planned.pod_mac), Difference::PodMac);
-    note(link.mtu != planned.mtu(&state.nic), Difference::PodMtu(link.mtu));
-    let address = planned.pod_address(link.index);
-    note(
-        !pod.addresses.iter().any(|there| there.address == address.address),
-        Difference::PodAddress(address),
-    );
-    note(!link.up, Difference::PodDown);
-    for route in planned.pod_routes(link.index) {
-        let same = |there: &&KernelRoute| {
-            (there.destination, there.next_hop, there.link, there.table)
-                == (route.destination, route.next_hop, route.link, MAIN_TABLE)
-        };
-        note(!pod.routes.iter().any(|there| same(&there)), Difference::PodRoute(route));
-    }
-    let neighbour = of_neighbours(&pod.neighbours, planned.node_neighbour(link.index));
-    found.extend(neighbour.map(Difference::PodNeighbour));
-    found
-}
-
 impl Difference {
     /// This in words.
     pub(super) fn drift(&self, planned: &Planned<'_>) -> Drift {
         let nic = || format!("NIC {}", planned.nic);
-        let host = || format!("interface {} of the node", planned.veth.host_ifname);
-        let pod = || format!("interface {}", planned.plan.ifname);
         let missing = |object: String| (object, "missing".to_owned());
-        let unmarked = || "our mark is missing".to_owned();
         let (object, difference) = match self {
-            Self::NicUnmarked => (nic(), unmarked()),
+            Self::NicUnmarked => (nic(), "our mark is missing".to_owned()),
             Self::NicName(name) => (nic(), format!("named {name}")),
             Self::NicMtu(mtu) => (nic(), format!("MTU is {mtu}, and was another one before")),
             Self::NicSetting(setting) => (nic(), format!("{} was changed", setting.name())),
@@ -301,22 +177,7 @@ impl Difference {
             Self::Rule(rule) => missing(format!("rule {rule}")),
             Self::Neighbour(neighbour) => missing(format!("neighbour {neighbour}")),
             Self::Itself => missing(format!("{} in the nftables set of pods", planned.address)),
-            Self::Pair(_) => missing(pod()),
-            Self::HostUnmarked => (host(), unmarked()),
-            Self::HostName(name) => (host(), format!("renamed to {name}")),
-            Self::HostMac => (host(), format!("MAC address is not {}", planned.host_mac)),
-            Self::HostMtu(mtu) => (host(), format!("MTU is {mtu}")),
-            Self::HostSetting(setting) => (host(), format!("{} was changed", setting.name())),
-            Self::HostDown => (host(), "down".to_owned()),
-            Self::LoopbackDown => ("interface lo".to_owned(), "down".to_owned()),
-            Self::PodUnmarked => (pod(), unmarked()),
-            Self::PodName(name) => (pod(), format!("renamed to {name}")),
-            Self::PodMac => (pod(), format!("MAC address is not {}", planned.pod_mac)),
-            Self::PodMtu(mtu) => (pod(), format!("MTU is {mtu}")),
-            Self::PodAddress(address) => missing(format!("address {}", address.address)),
-            Self::PodDown => (pod(), "down".to_owned()),
-            Self::PodRoute(route) => missing(format!("route {route} in the pod")),
-            Self::PodNeighbour(neighbour) => missing(format!("neighbour {neighbour} in the pod")),
+            Self::Pair(difference) => return difference.drift(&planned.pair),
         };
         Drift { object, difference }
     }

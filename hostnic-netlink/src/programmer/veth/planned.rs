@@ -3,12 +3,11 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use hostnic_core::attachment::AttachmentMark;
-use hostnic_core::id::{InvalidValue, MacAddr};
 use hostnic_core::route::{Hairpin, PodPlan, VethPlan};
 use hostnic_core::{Error, ErrorKind, Result};
 
-use super::super::alias::own_mtu;
+use super::super::alias::{Part, own_mtu};
+use super::super::pair::{End, Pair, macs};
 use crate::address::{Address, Scope};
 use crate::link::{Ipv4Setting, Link, LinkIndex};
 use crate::neighbour::{Neighbour, NeighbourEntry};
@@ -23,9 +22,6 @@ pub(super) const TO_NOBODY: u32 = 1535;
 pub(super) const FROM_POD: u32 = 1536;
 /// The longest prefix of a route that is none to a single address.
 pub(super) const NO_HOST_ROUTE: u8 = 31;
-
-/// The address of the node as the pod sees it.
-const NEXT_HOP: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
 
 /// How long a NIC waits before it answers ARP for its pod.
 pub(super) const PROXY_DELAY: Duration = Duration::ZERO;
@@ -50,15 +46,6 @@ const fn nic_settings(accept_local: i32) -> [(Ipv4Setting, i32); 7] {
     ]
 }
 
-/// The node's end of a veth takes only what comes from the pod's address. A packet is held against the way back to its
-/// source, and for flows by the node's own addresses it is their mark that leads there.
-const HOST_END: [(Ipv4Setting, i32); 4] = [
-    (Ipv4Setting::Forwarding, 1),
-    (Ipv4Setting::SendRedirects, 0),
-    (Ipv4Setting::RpFilter, 1),
-    (Ipv4Setting::SrcValidMark, 1),
-];
-
 /// The plan of a pod behind a veth, checked as far as the kernel's side can.
 #[derive(Debug, Clone)]
 pub(in crate::programmer) struct Planned<'a> {
@@ -68,8 +55,7 @@ pub(in crate::programmer) struct Planned<'a> {
     pub(super) address: Ipv4Addr,
     /// The name of the NIC's link.
     pub(super) nic: String,
-    pub(super) host_mac: MacAddr,
-    pub(super) pod_mac: MacAddr,
+    pub(super) pair: Pair<'a>,
 }
 
 impl<'a> Planned<'a> {
@@ -88,7 +74,23 @@ impl<'a> Planned<'a> {
             )));
         }
         let (host_mac, pod_mac) = macs(&plan.mark)?;
-        Ok(Self { plan, veth, address, nic: veth.table.link(), host_mac, pod_mac })
+        let pair = Pair {
+            mark: &plan.mark,
+            host: End { part: Part::HostEnd, name: veth.host_ifname.as_str(), mac: host_mac },
+            pod: End { part: Part::PodEnd, name: plan.ifname.as_str(), mac: pod_mac },
+            group: None,
+            address,
+            has_address: true,
+            table: veth.pods.number(),
+            source: Some(veth.source),
+            destinations: vec![KernelRoute::everywhere(IpAddr::V4(address))],
+        };
+        Ok(Self { plan, veth, address, nic: veth.table.link(), pair })
+    }
+
+    /// What is set up, for people.
+    pub(super) fn subject(&self) -> String {
+        format!("{} in {}", self.plan.ifname, self.plan.netns)
     }
 
     pub(super) fn absent(&self) -> Error {
@@ -107,10 +109,6 @@ impl<'a> Planned<'a> {
             Hairpin::Off => &NIC,
             Hairpin::On => &HAIRPIN_NIC,
         }
-    }
-
-    pub(super) fn host_settings(&self) -> &'static Settings {
-        &HOST_END
     }
 
     pub(super) fn nic_address(&self, nic: LinkIndex) -> Address {
@@ -139,17 +137,6 @@ impl<'a> Planned<'a> {
         routes
     }
 
-    /// What leads to the pod, by the node's end of its veth.
-    pub(super) fn route_to_pod(&self, host_end: LinkIndex) -> KernelRoute {
-        KernelRoute::new(self.destination(), host_end).table(self.veth.pods.number()).source(self.veth.source)
-    }
-
-    /// The node asks nobody for the pod's MAC address: it would ask in the pod's own name.
-    pub(super) fn pod_neighbour(&self, host_end: LinkIndex) -> Neighbour {
-        let entry = NeighbourEntry::Permanent(self.pod_mac);
-        Neighbour { link: host_end, address: self.address.into(), entry }
-    }
-
     pub(super) fn rules(&self) -> Vec<Rule> {
         let table = self.veth.table.number();
         let mut rules = vec![Rule::any(true, TO_NOBODY, 0).came_in_by(&self.nic).blackhole()];
@@ -165,51 +152,7 @@ impl<'a> Planned<'a> {
         rules
     }
 
-    pub(super) fn pod_address(&self, pod_end: LinkIndex) -> Address {
-        Address::new(pod_end, self.destination())
-    }
-
-    /// The routes in the pod.
-    pub(super) fn pod_routes(&self, pod_end: LinkIndex) -> [KernelRoute; 2] {
-        let next_hop = IpAddr::V4(NEXT_HOP);
-        let everywhere = KernelRoute::everywhere(next_hop);
-        [KernelRoute::new(next_hop.into(), pod_end), KernelRoute::new(everywhere, pod_end).via(next_hop)]
-    }
-
-    pub(super) fn node_neighbour(&self, pod_end: LinkIndex) -> Neighbour {
-        let entry = NeighbourEntry::Permanent(self.host_mac);
-        Neighbour { link: pod_end, address: NEXT_HOP.into(), entry }
-    }
-
-    fn destination(&self) -> ipnet::IpNet {
+    pub(super) fn destination(&self) -> ipnet::IpNet {
         IpAddr::V4(self.address).into()
-    }
-}
-
-/// The Ethernet addresses of the veth of an attachment, in the node and in the pod: the same in every run, so that a
-/// link that could not be marked is known all the same.
-pub(super) fn macs(mark: &AttachmentMark) -> Result<(MacAddr, MacAddr), InvalidValue> {
-    // A mark is written in base 32; eight of its characters are five bytes.
-    let digit = |byte: u8| u64::from(if byte.is_ascii_digit() { byte - b'2' + 26 } else { byte - b'a' });
-    let bits = mark.as_str().bytes().take(8).fold(0, |bits, byte| bits << 5 | digit(byte));
-    let [_, _, _, a, b, c, d, e] = bits.to_be_bytes();
-    let mac = |first| MacAddr::new([first, a, b, c, d, e]);
-    // Both are of the sort that everybody may give.
-    Ok((mac(0x0e)?, mac(0x0a)?))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_attachment_has_ethernet_addresses_of_its_own_for_both_ends() {
-        let of = |mark: &str| macs(&mark.parse().unwrap()).unwrap();
-        let (host, pod) = of("abcdefgh234567abcdef");
-        assert_eq!(
-            (host.to_string(), pod.to_string()),
-            ("0e:00:44:32:14:c7".into(), "0a:00:44:32:14:c7".into())
-        );
-        assert_ne!(of("abcdefga234567abcdef"), (host, pod));
     }
 }

@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
+use hostnic_core::Result;
 use hostnic_core::route::Hairpin;
-use hostnic_core::{ErrorKind, Result};
 
 use super::super::node::Node;
-use super::super::pod::{Pod, loopback_up};
+use super::super::pair::{self, PodSide};
+use super::super::pod::Pod;
 use super::hairpin;
 use super::plan::{self, Beginning, Named};
 use super::planned::Planned;
 use crate::address::Address;
 use crate::link::{Link, LinkIndex};
-use crate::neighbour::ListedNeighbour;
 use crate::route::KernelRoute;
 use crate::rule::ListedRule;
 
@@ -25,24 +25,11 @@ pub(super) struct State {
     /// The NIC's routes to the node itself.
     pub(super) local: Vec<KernelRoute>,
     pub(super) proxy_delay: Option<Duration>,
-    pub(super) routes: Vec<KernelRoute>,
     pub(super) rules: Vec<ListedRule>,
-    /// Neighbours and proxy entries of the node.
-    pub(super) neighbours: Vec<ListedNeighbour>,
     /// Whether the pod is in the set of those whose packets to themselves are known.
     pub(super) itself: bool,
-    pub(super) host_end: Option<Link>,
-    pub(super) pod_end: Option<PodSide>,
-}
-
-/// The pod's end of its veth, and what belongs to it.
-#[derive(Debug, Clone)]
-pub(super) struct PodSide {
-    pub(super) link: Link,
-    pub(super) loopback_up: bool,
-    pub(super) addresses: Vec<Address>,
-    pub(super) routes: Vec<KernelRoute>,
-    pub(super) neighbours: Vec<ListedNeighbour>,
+    /// The veth, and routes and neighbours of the node.
+    pub(super) pair: pair::State,
 }
 
 /// How the set-up of a pod begins.
@@ -52,15 +39,10 @@ pub(super) async fn begin(
     pod: &Pod,
     hint: Option<LinkIndex>,
 ) -> Result<Beginning> {
-    let connection = node.connection().await?;
-    let named = async |name: &str| match connection.link_by_name(name).await {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        link => link.map(Some),
-    };
     let (nic, nic_name, host_name, in_pod) = futures::try_join!(
         node.nic(planned.plan.mac, hint),
-        named(&planned.nic),
-        named(planned.veth.host_ifname.as_str()),
+        node.link_named(&planned.nic),
+        node.link_named(planned.pair.host.name),
         pod.links(),
     )?;
     let named = Named { nic: nic_name, host_end: host_name };
@@ -75,12 +57,9 @@ impl State {
             addresses: Vec::new(),
             local: Vec::new(),
             proxy_delay: None,
-            routes: Vec::new(),
             rules: Vec::new(),
-            neighbours: Vec::new(),
             itself: false,
-            host_end: None,
-            pod_end: None,
+            pair: pair::State::default(),
         }
     }
 
@@ -98,7 +77,7 @@ impl State {
         };
         let pod_end = async {
             match pod {
-                Some(pod) => PodSide::read(planned, pod).await,
+                Some(pod) => PodSide::read(&planned.pair, pod).await,
                 None => Ok(None),
             }
         };
@@ -113,36 +92,15 @@ impl State {
             pod_end,
         )?;
         let proxy_delay = delays.into_iter().find(|(link, _)| *link == nic.index).map(|(_, delay)| delay);
-        let host_end = links.into_iter().find(|link| plan::is_host_end(planned, link));
+        let host_end = links.into_iter().find(|link| planned.pair.is_host_end(link));
         Ok(Some(Self {
             nic,
             addresses,
             local,
             proxy_delay,
-            routes,
             rules,
-            neighbours,
             itself,
-            host_end,
-            pod_end,
+            pair: pair::State { host_end, pod_end, routes, neighbours },
         }))
-    }
-}
-
-impl PodSide {
-    /// A link that was just made.
-    pub(super) fn bare(link: Link, loopback_up: bool) -> Self {
-        Self { link, loopback_up, addresses: Vec::new(), routes: Vec::new(), neighbours: Vec::new() }
-    }
-
-    async fn read(planned: &Planned<'_>, pod: &Pod) -> Result<Option<Self>> {
-        let links = pod.links().await?;
-        let Some(link) = plan::pod_end(planned, &links).cloned() else { return Ok(None) };
-        let (addresses, routes, neighbours) = futures::try_join!(
-            pod.connection().addresses_of(link.index),
-            pod.connection().routes(),
-            pod.connection().neighbours(),
-        )?;
-        Ok(Some(Self { loopback_up: loopback_up(&links), link, addresses, routes, neighbours }))
     }
 }

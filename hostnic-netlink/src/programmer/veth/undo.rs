@@ -13,17 +13,15 @@ use hostnic_core::{ErrorKind, Result};
 
 use super::super::alias::{Alias, Part, own_mtu};
 use super::super::node::Node;
+use super::super::pair::{Pair, delete_doomed, doom, is_part, macs, unless_gone};
 use super::super::pod::FREED_NAME;
-use super::planned::{Planned, macs};
-use super::{aside, hairpin, is_part};
+use super::hairpin;
+use super::planned::Planned;
 use crate::address::Address;
 use crate::connection::Connection;
 use crate::link::{Link, LinkChange};
 use crate::neighbour::{Neighbour, NeighbourEntry};
 use crate::rule::Rule;
-
-/// The group of veths whose pods are gone, "hnx" in the bytes of its number.
-pub(super) const DOOMED: u32 = u32::from_be_bytes(*b"\0hnx");
 
 /// Which pod is to be taken down.
 #[derive(Debug, Clone)]
@@ -35,19 +33,26 @@ pub(in crate::programmer) struct Target {
 /// By what else the links are known where the plan is: sooner than by their marks, and when somebody took those away.
 #[derive(Debug, Clone)]
 struct PlannedLinks {
-    mac: MacAddr,
     address: IpAddr,
-    nic: String,
+    /// The NIC, by its MAC address and its name; `None` where it was moved into the pod.
+    nic: Option<(MacAddr, String)>,
     host_end: String,
 }
 
 impl Target {
     /// The pod of a plan.
     pub(in crate::programmer) fn planned(planned: &Planned<'_>) -> Self {
-        let host_end = planned.veth.host_ifname.to_string();
-        let (mac, address) = (planned.plan.mac, planned.address.into());
-        let links = PlannedLinks { mac, address, nic: planned.nic.clone(), host_end };
-        Self { mark: planned.plan.mark.clone(), planned: Some(links) }
+        Self::of(&planned.pair, Some((planned.plan.mac, planned.nic.clone())))
+    }
+
+    /// What there is in the node of a pod that its NIC was moved into.
+    pub(in crate::programmer) fn beside_moved_nic(pair: &Pair<'_>) -> Self {
+        Self::of(pair, None)
+    }
+
+    fn of(pair: &Pair<'_>, nic: Option<(MacAddr, String)>) -> Self {
+        let links = PlannedLinks { address: pair.address.into(), nic, host_end: pair.host.name.to_owned() };
+        Self { mark: pair.mark.clone(), planned: Some(links) }
     }
 
     /// The pod of an attachment of which no more is known.
@@ -56,8 +61,12 @@ impl Target {
     }
 
     fn is_unmarked_nic(&self, link: &Link) -> bool {
-        let planned = |links: &PlannedLinks| link.mac == Some(links.mac) && link.name == links.nic;
-        self.planned.as_ref().is_some_and(planned) && link.mark().is_none()
+        let nic = self.planned.as_ref().and_then(|links| links.nic.as_ref());
+        nic.is_some_and(|(mac, name)| link.mac == Some(*mac) && link.name == *name) && link.mark().is_none()
+    }
+
+    fn is_host_end(&self, link: &Link) -> bool {
+        [Part::HostEnd, Part::ServiceHostEnd].into_iter().any(|part| is_part(link, &self.mark, part))
     }
 }
 
@@ -76,7 +85,7 @@ impl Parts {
         let (host_mac, _) = macs(mark)?;
         let links = connection.links().await?;
         let unmarked = |link: &Link| link.mac == Some(host_mac) && link.mark().is_none();
-        let host_end = |link: &&Link| is_part(link, mark, Part::HostEnd) || unmarked(link);
+        let host_end = |link: &&Link| target.is_host_end(link) || unmarked(link);
         Ok(Self {
             nic: links
                 .iter()
@@ -86,14 +95,20 @@ impl Parts {
         })
     }
 
-    /// Both links under the names of the plan, as they usually are; the list of a full node is long.
+    /// The links under the names of the plan, as they usually are; the list of a full node is long.
     async fn by_name(connection: &Connection, target: &Target) -> Option<Self> {
         let planned = target.planned.as_ref()?;
-        let nic = connection.link_by_name(&planned.nic);
+        let nic = async {
+            match &planned.nic {
+                Some((_, name)) => connection.link_by_name(name).await.map(Some),
+                None => Ok(None),
+            }
+        };
         let (nic, host_end) = futures::join!(nic, connection.link_by_name(&planned.host_end));
-        let nic = nic.ok().filter(|link| is_part(link, &target.mark, Part::Nic))?;
-        let host_end = host_end.ok().filter(|link| is_part(link, &target.mark, Part::HostEnd))?;
-        Some(Self { nic: Some(nic), host_end: Some(host_end) })
+        let nic = nic.ok()?;
+        let is_ours = nic.as_ref().is_none_or(|link| is_part(link, &target.mark, Part::Nic));
+        let host_end = host_end.ok().filter(|link| is_ours && target.is_host_end(link))?;
+        Some(Self { nic, host_end: Some(host_end) })
     }
 
     fn is_empty(&self) -> bool {
@@ -107,21 +122,15 @@ impl Parts {
 pub(in crate::programmer) async fn silence(node: &Node, target: &Target) -> Result<bool> {
     let connection = node.connection().await?;
     let parts = Parts::find(&connection, target).await?;
-    let alias =
-        |part, own_mtu| Alias { mark: target.mark.clone(), part, own_mtu, silenced: true }.to_string();
+    let alias = |part, own_mtu| Alias { mark: target.mark.clone(), part, own_mtu, silenced: true };
     let host_end = async {
         let Some(link) = &parts.host_end else { return Ok(()) };
-        let (name, alias) = (aside(link.index), alias(Part::HostEnd, None));
-        // Two messages: kernels before 6.2 do not rename a link that is up.
-        let down = connection.change_link(link.index, LinkChange::new().down());
-        let doomed = LinkChange::new().rename(&name).group(DOOMED).alias(&alias);
-        let doomed = connection.change_link(link.index, doomed);
-        let (down, doomed) = futures::join!(down, doomed);
-        unless_gone(down.and(doomed))
+        let part = Alias::of(link).map_or(Part::HostEnd, |alias| alias.part);
+        doom(&connection, link, &alias(part, None)).await
     };
     let nic = async {
         let Some(link) = &parts.nic else { return Ok(()) };
-        let alias = alias(Part::Nic, Some(own_mtu(link)));
+        let alias = alias(Part::Nic, Some(own_mtu(link))).to_string();
         unless_gone(connection.change_link(link.index, LinkChange::new().alias(&alias)).await)
     };
     let (host_end, nic) = futures::join!(host_end, nic);
@@ -130,7 +139,7 @@ pub(in crate::programmer) async fn silence(node: &Node, target: &Target) -> Resu
 }
 
 /// Leaves the NIC bare, and deletes the veth. Gives back the NIC's MAC address.
-async fn give_back(node: &Node, target: &Target) -> Result<Option<MacAddr>> {
+pub(in crate::programmer) async fn give_back(node: &Node, target: &Target) -> Result<Option<MacAddr>> {
     let connection = node.connection().await?;
     let parts = Parts::find(&connection, target).await?;
     let planned = target.planned.as_ref().map(|planned| planned.address);
@@ -202,33 +211,6 @@ fn concerns(rule: &Rule, nic: &Link, addresses: &[Address]) -> bool {
         || (table.is_some() && rule.action.table() == table)
         || is_address(rule.source)
         || is_address(rule.destination)
-}
-
-/// Deletes the veths whose pods are gone, all at once: one after the other each takes the kernel some 20 ms.
-pub(super) async fn delete_doomed(node: &Node) -> Result<()> {
-    let connection = node.connection().await?;
-    let links = connection.links().await?;
-    let doomed = links.iter().filter(|link| link.group == DOOMED);
-    let (ours, foreign): (Vec<_>, Vec<_>) = doomed
-        .partition(|link| Alias::of(link).is_some_and(|alias| alias.part == Part::HostEnd && alias.silenced));
-    if ours.is_empty() {
-        return Ok(());
-    }
-    for link in foreign {
-        tracing::warn!(
-            link = link.name,
-            "somebody else's link is taken out of the group of ours to be deleted"
-        );
-        unless_gone(connection.change_link(link.index, LinkChange::new().group(0)).await)?;
-    }
-    connection.delete_group(DOOMED).await
-}
-
-fn unless_gone(done: Result<()>) -> Result<()> {
-    match done {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        done => done,
-    }
 }
 
 /// A pod behind a veth between its silencing and its NIC's freedom.
