@@ -4,7 +4,9 @@
 //! others are not changed, and but for [`Nft::forward_drops`] not read. Nothing here needs the `nft` program; `nft list ruleset` shows what was made.
 
 mod batch;
+mod counter;
 mod exchange;
+mod field;
 mod forward;
 mod rule;
 mod set;
@@ -15,8 +17,10 @@ use hostnic_core::Result;
 use netlink_packet_netfilter::NetfilterProtoFamily;
 
 pub use batch::{BaseChain, Batch, ChainKind, Hook, Policy};
+pub use counter::RuleCounter;
+pub use field::Field;
 pub use forward::ForwardDrop;
-pub use rule::{Field, Rule, RuleCounter, Verdict};
+pub use rule::{Rule, Verdict};
 pub use set::{Element, Set, SetType};
 
 use crate::netns::Netns;

@@ -1,24 +1,26 @@
 //! Rules: what a packet must be like, and what becomes of it.
 
-use netlink_packet_core::{DefaultNla, Nla};
+use std::net::Ipv4Addr;
+
+use netlink_packet_core::DefaultNla;
 use netlink_packet_netfilter::nftables::{
-    Bitwise, Cmp, DataAttribute, ExpressionAttribute, Expressions, Immediate, ListAttribute, Lookup, Meta,
-    MetaKey, Operator, Payload, Register, RuleAttribute, RuleMessage, VerdictAttribute,
+    Bitwise, Cmp, DataAttribute, Expressions, Immediate, ListAttribute, Lookup, Operator, Register,
+    RuleAttribute, VerdictAttribute,
 };
 
+use super::Field;
+
 /// The register through which all our expressions hand on what they loaded.
-const REGISTER: Register = Register::Reg1;
+pub(super) const REGISTER: Register = Register::Reg1;
 /// The tag of a comment in a rule's user data, as `nft` writes it (NFTNL_UDATA_RULE_COMMENT).
-const COMMENT: u8 = 0;
-/// The attributes of an expression about connection tracking: NFTA_CT_DREG, NFTA_CT_KEY and NFTA_CT_SREG.
-const CT_DESTINATION: u16 = 1;
-const CT_KEY: u16 = 2;
-const CT_DIRECTION: u16 = 3;
-const CT_SOURCE: u16 = 4;
-/// The direction of a flow's first packet (IP_CT_DIR_ORIGINAL).
-const ORIGINAL: u8 = 0;
-const COUNTER_BYTES: u16 = 1;
-const COUNTER_PACKETS: u16 = 2;
+pub(super) const COMMENT: u8 = 0;
+/// The attributes of an expression that rewrites addresses: NFTA_NAT_TYPE, NFTA_NAT_FAMILY and NFTA_NAT_REG_ADDR_MIN.
+const NAT_TYPE: u16 = 1;
+const NAT_FAMILY: u16 = 2;
+const NAT_ADDRESS: u16 = 3;
+/// Sources are rewritten (NFT_NAT_SNAT), and they are of IPv4 (NFPROTO_IPV4).
+const SOURCES: u32 = 0;
+const IPV4: u32 = 2;
 
 /// What becomes of a packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,94 +46,6 @@ impl Verdict {
                 vec![VerdictAttribute::Code(Code::Jump), VerdictAttribute::Chain(chain.clone())]
             }
         })
-    }
-}
-
-/// A piece of a packet, or a fact about it, that rules look at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Field(Source);
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Source {
-    Meta(MetaKey),
-    /// What connection tracking knows, by the kernel's number for it.
-    Tracked(u32),
-    /// What connection tracking knows of the flow's first packet.
-    Original(u32),
-    /// Bytes of the packet, counted from the start of one of its headers.
-    Payload {
-        base: u32,
-        offset: u32,
-        length: u32,
-    },
-}
-
-impl Field {
-    /// The name of the interface that the packet came in by, filled up with zeros to 16 bytes.
-    pub const IN_INTERFACE: Self = Self(Source::Meta(MetaKey::Iifname));
-    /// The name of the interface that the packet goes out by, filled up with zeros to 16 bytes.
-    pub const OUT_INTERFACE: Self = Self(Source::Meta(MetaKey::Oifname));
-    /// The packet's mark, which rules of routing may ask for.
-    pub const MARK: Self = Self(Source::Meta(MetaKey::Mark));
-    /// One byte: 0 for a packet in the direction of its flow's first, 1 for one that answers (NFT_CT_DIRECTION).
-    pub const FLOW_DIRECTION: Self = Self(Source::Tracked(1));
-    /// The bits of what was done to the packet's flow (NFT_CT_STATUS).
-    pub const FLOW_STATUS: Self = Self(Source::Tracked(2));
-    /// The mark of the packet's flow (NFT_CT_MARK).
-    pub const FLOW_MARK: Self = Self(Source::Tracked(3));
-    /// The destination that the flow's first packet had before anybody rewrote it, of IPv4 (NFT_CT_DST_IP).
-    pub const FLOW_IPV4_DESTINATION: Self = Self(Source::Original(20));
-    /// The EtherType of what the frame carries, below any VLAN tag that the kernel has taken off.
-    pub const PROTOCOL: Self = Self(Source::Meta(MetaKey::EtherTypeProtocol));
-    /// The Ethernet destination.
-    pub const ETHER_DESTINATION: Self = Self::link(0, 6);
-    /// The Ethernet source.
-    pub const ETHER_SOURCE: Self = Self::link(6, 6);
-    /// The protocol in an IPv4 header.
-    pub const IPV4_PROTOCOL: Self = Self::network(9, 1);
-    /// The source in an IPv4 header.
-    pub const IPV4_SOURCE: Self = Self::network(12, 4);
-    /// The destination in an IPv4 header.
-    pub const IPV4_DESTINATION: Self = Self::network(16, 4);
-    /// Source and destination in an IPv4 header.
-    pub const IPV4_ADDRESSES: Self = Self::network(12, 8);
-    /// The source in an IPv6 header.
-    pub const IPV6_SOURCE: Self = Self::network(8, 16);
-    /// The protocol that an ARP packet resolves, and the lengths of its addresses.
-    pub const ARP_FORMAT: Self = Self::network(2, 4);
-    /// The sender's Ethernet address in an ARP packet.
-    pub const ARP_SENDER_ETHER: Self = Self::network(8, 6);
-    /// The sender's IPv4 address in an ARP packet.
-    pub const ARP_SENDER_IPV4: Self = Self::network(14, 4);
-    /// The type of an ICMP message.
-    pub const ICMP_TYPE: Self = Self::transport(0, 1);
-    /// Source and destination port of UDP or TCP.
-    pub const PORTS: Self = Self::transport(0, 4);
-
-    const fn link(offset: u32, length: u32) -> Self {
-        Self(Source::Payload { base: 0, offset, length })
-    }
-
-    const fn network(offset: u32, length: u32) -> Self {
-        Self(Source::Payload { base: 1, offset, length })
-    }
-
-    const fn transport(offset: u32, length: u32) -> Self {
-        Self(Source::Payload { base: 2, offset, length })
-    }
-
-    fn load(self) -> Expressions {
-        match self.0 {
-            Source::Meta(key) => Expressions::Meta(vec![Meta::DestinationRegister(REGISTER), Meta::Key(key)]),
-            Source::Tracked(key) => tracked(CT_DESTINATION, key),
-            Source::Original(key) => original(key),
-            Source::Payload { base, offset, length } => Expressions::Payload(vec![
-                Payload::DestinationRegister(REGISTER),
-                Payload::Base(base),
-                Payload::Offset(offset),
-                Payload::Len(length),
-            ]),
-        }
     }
 }
 
@@ -210,12 +124,6 @@ impl Rule {
     /// The kernel refuses it for any other field.
     #[must_use]
     pub fn set_bits(self, field: Field, bits: u32) -> Self {
-        let store = match field.0 {
-            Source::Tracked(key) => tracked(CT_SOURCE, key),
-            Source::Meta(key) => Expressions::Meta(vec![Meta::Key(key), Meta::SourceRegister(REGISTER)]),
-            // The kernel has no such expression, and says so.
-            Source::Original(_) | Source::Payload { .. } => tracked(CT_SOURCE, u32::MAX),
-        };
         self.then(field.load())
             .then(Expressions::Bitwise(vec![
                 Bitwise::SourceRegister(REGISTER),
@@ -224,7 +132,32 @@ impl Rule {
                 Bitwise::Mask(DataAttribute::Value((!bits).to_ne_bytes().into())),
                 Bitwise::Xor(DataAttribute::Value(bits.to_ne_bytes().into())),
             ]))
-            .then(store)
+            .then(field.store())
+    }
+
+    /// `field`, a number of the kernel's own such as a mark, must have none of these bits.
+    #[must_use]
+    pub fn lacks_bits(self, field: Field, bits: u32) -> Self {
+        self.compare(field, Some(bits.to_ne_bytes().into()), Operator::Equal, vec![0; 4])
+    }
+
+    /// Gives the flow this address as its source; where [`Rule::masquerade`] can stand, too.
+    #[must_use]
+    pub fn source(self, address: Ipv4Addr) -> Self {
+        let address = DataAttribute::Value(address.octets().into());
+        let attribute = |kind, value: u32| DefaultNla::new(kind, value.to_be_bytes().to_vec());
+        self.then(Expressions::Immediate(vec![
+            Immediate::DestinationRegister(REGISTER),
+            Immediate::Data(address),
+        ]))
+        .then(Expressions::Other {
+            expression_type: "nat".into(),
+            attributes: vec![
+                attribute(NAT_TYPE, SOURCES),
+                attribute(NAT_FAMILY, IPV4),
+                attribute(NAT_ADDRESS, u32::from(REGISTER)),
+            ],
+        })
     }
 
     /// Gives the flow the address of the interface that it goes out by as its source; in a chain of
@@ -299,111 +232,12 @@ impl Rule {
     }
 }
 
-/// What connection tracking knows of the first packet of the flow.
-fn original(key: u32) -> Expressions {
-    let mut expression = tracked(CT_DESTINATION, key);
-    if let Expressions::Other { attributes, .. } = &mut expression {
-        attributes.push(DefaultNla::new(CT_DIRECTION, vec![ORIGINAL]));
-    }
-    expression
-}
-
-/// What connection tracking knows, read or written through our register.
-fn tracked(register: u16, key: u32) -> Expressions {
-    let attribute = |kind, value: u32| DefaultNla::new(kind, value.to_be_bytes().to_vec());
-    Expressions::Other {
-        expression_type: "ct".into(),
-        attributes: vec![attribute(CT_KEY, key), attribute(register, u32::from(REGISTER))],
-    }
-}
-
 /// The user data that `nft` shows as a comment: tag, length and the words with a zero at the end.
-fn user_data(comment: &str) -> Vec<u8> {
+pub(super) fn user_data(comment: &str) -> Vec<u8> {
     // What does not fit the length byte is longer than user data may be, and refused by the kernel.
     let length = u8::try_from(comment.len() + 1).unwrap_or(u8::MAX);
     let mut data = vec![COMMENT, length];
     data.extend_from_slice(comment.as_bytes());
     data.push(0);
     data
-}
-
-/// What one rule has counted since it was made.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RuleCounter {
-    /// The chain that the rule is in.
-    pub chain: String,
-    /// Its comment; empty where it has none.
-    pub comment: String,
-    /// Packets.
-    pub packets: u64,
-    /// Bytes of these packets, from the network header on.
-    pub bytes: u64,
-}
-
-impl RuleCounter {
-    /// Reads a rule from the kernel; `None` where it counts nothing.
-    pub(super) fn read(message: &RuleMessage) -> Option<Self> {
-        let mut counter = Self { chain: String::new(), comment: String::new(), packets: 0, bytes: 0 };
-        let mut counts = false;
-        for attribute in &message.attributes {
-            match attribute {
-                RuleAttribute::Chain(chain) => counter.chain.clone_from(chain),
-                RuleAttribute::UserData(data) => counter.comment = comment_in(data).unwrap_or_default(),
-                RuleAttribute::Expressions(expressions) => {
-                    for attributes in expressions.iter().filter_map(counter_attributes) {
-                        counts = true;
-                        counter.packets += number(attributes, COUNTER_PACKETS);
-                        counter.bytes += number(attributes, COUNTER_BYTES);
-                    }
-                }
-                _ => {}
-            }
-        }
-        counts.then_some(counter)
-    }
-}
-
-fn counter_attributes(expression: &ListAttribute<ExpressionAttribute>) -> Option<&[DefaultNla]> {
-    let ListAttribute::Element(parts) = expression else { return None };
-    parts.iter().find_map(|part| match part {
-        ExpressionAttribute::Data(Expressions::Other { expression_type, attributes })
-            if expression_type == "counter" =>
-        {
-            Some(attributes.as_slice())
-        }
-        _ => None,
-    })
-}
-
-fn number(attributes: &[DefaultNla], kind: u16) -> u64 {
-    let mut bytes = [0; 8];
-    if let Some(nla) = attributes.iter().find(|nla| nla.kind() == kind && nla.value_len() == bytes.len()) {
-        nla.emit_value(&mut bytes);
-    }
-    u64::from_be_bytes(bytes)
-}
-
-fn comment_in(mut data: &[u8]) -> Option<String> {
-    while let [tag, length, rest @ ..] = data {
-        let (value, next) = rest.split_at_checked(usize::from(*length))?;
-        if *tag == COMMENT {
-            return Some(String::from_utf8_lossy(value).trim_end_matches('\0').to_owned());
-        }
-        data = next;
-    }
-    None
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_comment_is_read_back_among_other_user_data_and_damage_is_no_comment() {
-        let mut data = vec![7, 2, 1, 2];
-        data.extend(user_data("source-mac"));
-        assert_eq!(comment_in(&data).as_deref(), Some("source-mac"));
-        assert_eq!(comment_in(&data[..data.len() - 3]), None);
-        assert_eq!(comment_in(&[]), None);
-    }
 }
