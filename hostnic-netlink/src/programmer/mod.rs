@@ -2,16 +2,18 @@
 
 mod alias;
 mod gateway;
+mod moved;
 mod node;
 mod pair;
 mod plan;
 mod pod;
+mod rules;
+mod services;
 mod setting;
 mod silenced;
 mod survey;
 mod veth;
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -24,14 +26,16 @@ use hostnic_core::route::{
 };
 use hostnic_core::{Error, ErrorKind, Result, RouteProgrammer};
 
-use crate::link::LinkChange;
 use crate::netns::Netns;
-use alias::{Alias, Part, own_mtu};
+use moved::Moved;
 use node::{Arrivals, Node};
-use plan::{Beginning, Difference, PodState};
 use pod::Pod;
-use silenced::Silenced;
 use survey::{Found, Places};
+
+/// The mark of flows that pods send to services by the node, by a gateway or by a veth beside their NIC, and of their
+/// packets: they are answered by where they came in. It is one bit, beside that for NodePorts, in the half that
+/// kube-proxy leaves alone.
+const SERVED: u32 = 0x2_0000;
 
 /// Where runtimes keep the namespaces of pods: containerd, CRI-O and `ip netns` in the first, Docker in the second.
 pub const POD_FOLDERS: [&str; 2] = ["/run/netns", "/var/run/docker/netns"];
@@ -90,103 +94,26 @@ impl NetlinkProgrammer {
         Ok(())
     }
 
-    async fn set_up(&self, plan: &PodPlan, pod: &Pod) -> Result<PodLink> {
-        let links = pod.links().await?;
-        let state = match plan::beginning(plan, &links)? {
-            Beginning::Complete(link) => pod.state(link, &links).await?,
-            Beginning::Move => return self.move_in(plan, pod, pod::loopback_up(&links)).await,
-        };
-        let missing = plan::differences(plan, &state);
-        if let Err(error) = pod.put_right(plan, &state.link, &missing).await {
-            return Err(told(error, pod.take_back(&missing).await));
-        }
-        Ok(PodLink { mac: plan.mac, mtu: plan.mtu.unwrap_or(state.link.mtu) })
-    }
-
-    async fn move_in(&self, plan: &PodPlan, pod: &Pod, loopback_up: bool) -> Result<PodLink> {
-        let nic = self.node.nic(plan.mac, self.arrivals.hint(plan.mac)).await?;
-        let own_mtu = own_mtu(&nic);
-        let alias =
-            Alias { mark: plan.mark.clone(), part: Part::Moved, own_mtu: Some(own_mtu), silenced: false }
-                .to_string();
-        let change = LinkChange::new()
-            .move_to(&pod.netns)
-            .rename(plan.ifname.as_str())
-            .alias(&alias)
-            .mtu(plan.mtu.unwrap_or(own_mtu))
-            .announce_addresses();
-        let done = match self.node.change(nic.index, change).await {
-            Ok(()) => self.finish(plan, pod, loopback_up).await,
-            Err(error) => Err(error),
-        };
-        match done {
-            Ok(link) => Ok(link),
-            Err(error) => Err(told(error, self.take_back(plan, pod).await)),
+    /// What a plan is for; checked as far as the kernel's side can.
+    fn offered<'a>(&'a self, plan: &'a PodPlan) -> Result<Offered<'a>> {
+        let moved = |services| Ok(Offered::Moved(Moved { node: &self.node, plan, services }));
+        match &plan.datapath {
+            PodDatapath::Passthrough => moved(None),
+            PodDatapath::PassthroughWithServices(services) => {
+                moved(Some(services::Planned::new(plan, services)?))
+            }
+            PodDatapath::Veth(veth) => veth::Planned::new(plan, veth).map(Offered::Veth),
+            other => Err(Error::new(ErrorKind::Unsupported, "program datapath", format_args!("{other:?}"))),
         }
     }
+}
 
-    /// Undoes a move, also one that the kernel may still be about to make.
-    async fn take_back(&self, plan: &PodPlan, pod: &Pod) -> Result<()> {
-        self.node.check().await?;
-        self.release(&plan.mark, Some(plan.mac), pod).await.map(drop)
-    }
-
-    /// Everything that comes after the move. A link that just arrived has nothing but its name.
-    async fn finish(&self, plan: &PodPlan, pod: &Pod, loopback_up: bool) -> Result<PodLink> {
-        let link = pod.link_named(plan.ifname.as_str()).await?;
-        let mtu = link.mtu;
-        let state = PodState { link, loopback_up, addresses: Vec::new(), routes: Vec::new() };
-        pod.put_right(plan, &state.link, &plan::differences(plan, &state)).await?;
-        Ok(PodLink { mac: plan.mac, mtu })
-    }
-
-    /// Gives the NIC of an attachment back to the node; `None` when the pod has none.
-    async fn release(
-        &self,
-        mark: &AttachmentMark,
-        mac: Option<MacAddr>,
-        pod: &Pod,
-    ) -> Result<Option<MacAddr>> {
-        let links = pod.links().await?;
-        let Some(link) = plan::find(mark, mac, &links) else { return Ok(None) };
-        let addresses = pod.connection().addresses_of(link.index).await?;
-        let freed = pod.give_back(link, self.node.netns()).await?;
-        let ended: Vec<IpAddr> = addresses.iter().map(|address| address.address.addr()).collect();
-        self.node.forget_flows(&ended).await;
-        Ok(freed)
-    }
-
-    /// Silences the link of a plan; false when the pod has none.
-    async fn silence(plan: &PodPlan, pod: &Pod) -> Result<bool> {
-        let links = pod.links().await?;
-        let Some(link) = plan::find(&plan.mark, Some(plan.mac), &links) else { return Ok(false) };
-        pod.silence(link, &plan.mark).await.map(|()| true)
-    }
-
-    async fn tear_down(
-        &self,
-        mark: &AttachmentMark,
-        mac: Option<MacAddr>,
-        netns: Netns,
-    ) -> Result<Option<MacAddr>> {
-        if netns.sandbox() == self.node.netns().sandbox() {
-            return Ok(None);
-        }
-        let pod = Pod::enter(netns, self.node.points()).await?;
-        let released = self.release(mark, mac, &pod).await;
-        pod.leave().await;
-        released
-    }
-
-    async fn compare(&self, plan: &PodPlan, pod: &Pod) -> Result<Vec<Drift>> {
-        let links = pod.links().await?;
-        let Some(link) = plan::find(&plan.mark, Some(plan.mac), &links) else {
-            return Ok(vec![missing(format!("interface {}", plan.ifname))]);
-        };
-        let state = pod.state(link.clone(), &links).await?;
-        let differences = plan::differences(plan, &state);
-        Ok(differences.iter().map(|difference: &Difference| difference.drift(plan, &state.link)).collect())
-    }
+/// The datapaths that there are.
+enum Offered<'a> {
+    /// The NIC itself is moved into the pod.
+    Moved(Moved<'a>),
+    /// The pod is behind a veth.
+    Veth(veth::Planned<'a>),
 }
 
 #[async_trait]
@@ -214,85 +141,75 @@ impl RouteProgrammer for NetlinkProgrammer {
     }
 
     async fn setup_pod(&self, plan: &PodPlan) -> Result<PodLink> {
-        let veth = offered(plan)?;
+        let offered = self.offered(plan)?;
         let pod = Pod::enter(self.pod(plan).await?, self.node.points()).await?;
-        let link = match &veth {
-            None => self.set_up(plan, &pod).await,
-            Some(planned) => veth::set_up(&self.node, planned, &pod, self.arrivals.hint(plan.mac)).await,
+        let hint = self.arrivals.hint(plan.mac);
+        let link = match &offered {
+            Offered::Moved(moved) => moved.set_up(&pod, hint).await,
+            Offered::Veth(planned) => veth::set_up(&self.node, planned, &pod, hint).await,
         };
         pod.leave().await;
         link
     }
 
     async fn announce_pod(&self, plan: &PodPlan) -> Result<()> {
-        match offered(plan)? {
-            None => Ok(()),
-            Some(_) => veth::announce(&self.node, plan.mac, self.arrivals.hint(plan.mac)).await,
+        match self.offered(plan)? {
+            Offered::Moved(_) => Ok(()),
+            Offered::Veth(_) => veth::announce(&self.node, plan.mac, self.arrivals.hint(plan.mac)).await,
         }
     }
 
     async fn check_pod(&self, plan: &PodPlan) -> Result<Vec<Drift>> {
-        let veth = offered(plan)?;
-        let netns = match (self.pod(plan).await, &veth) {
-            (Err(error), Some(planned)) if error.kind() == ErrorKind::NotFound => {
+        let offered = self.offered(plan)?;
+        let netns = match (self.pod(plan).await, &offered) {
+            (Err(error), Offered::Veth(planned)) if error.kind() == ErrorKind::NotFound => {
                 return veth::check(&self.node, planned, None).await;
             }
-            (Err(error), None) if error.kind() == ErrorKind::NotFound => {
+            (Err(error), Offered::Moved(_)) if error.kind() == ErrorKind::NotFound => {
                 return Ok(vec![missing(format!("network namespace {}", plan.netns))]);
             }
             (netns, _) => netns?,
         };
         let pod = Pod::enter(netns, self.node.points()).await?;
-        let drifts = match &veth {
-            None => self.compare(plan, &pod).await,
-            Some(planned) => veth::check(&self.node, planned, Some(&pod)).await,
+        let drifts = match &offered {
+            Offered::Moved(moved) => moved.check(&pod).await,
+            Offered::Veth(planned) => veth::check(&self.node, planned, Some(&pod)).await,
         };
         pod.leave().await;
         drifts
     }
 
     async fn silence_pod(&self, plan: &PodPlan) -> Result<Option<Box<dyn SilencedPod>>> {
-        if let Some(planned) = offered(plan)? {
-            let target = veth::Target::planned(&planned);
-            let silenced = veth::silence(&self.node, &target).await?;
-            let rest = || Box::new(veth::Silenced::new(self.node.clone(), target));
-            return Ok(silenced.then(|| rest() as Box<dyn SilencedPod>));
-        }
-        let netns = pod::open_planned(&plan.netns, plan.sandbox).await;
-        let Some(netns) = if_there(netns)? else { return Ok(None) };
-        if netns.sandbox() == self.node.netns().sandbox() {
-            return Ok(None);
-        }
-        let pod = Pod::enter(netns, self.node.points()).await?;
-        match Self::silence(plan, &pod).await {
-            Ok(true) => Ok(Some(Box::new(Silenced::new(self.node.clone(), plan.clone(), pod)))),
-            silenced => {
-                pod.leave().await;
-                silenced.map(|_| None)
+        match self.offered(plan)? {
+            Offered::Moved(moved) => match if_there(pod::open_planned(&plan.netns, plan.sandbox).await)? {
+                Some(netns) => moved.silence(netns).await,
+                None => Ok(None),
+            },
+            Offered::Veth(planned) => {
+                let target = veth::Target::planned(&planned);
+                let silenced = veth::silence(&self.node, &target).await?;
+                let rest = || Box::new(veth::Silenced::new(self.node.clone(), target));
+                Ok(silenced.then(|| rest() as Box<dyn SilencedPod>))
             }
         }
     }
 
     async fn teardown_pod(&self, plan: &PodPlan) -> Result<()> {
-        if let Some(planned) = offered(plan)? {
-            return veth::tear_down(&self.node, &veth::Target::planned(&planned)).await.map(drop);
+        match self.offered(plan)? {
+            Offered::Moved(moved) => moved.tear_down().await,
+            Offered::Veth(planned) => {
+                veth::tear_down(&self.node, &veth::Target::planned(&planned)).await.map(drop)
+            }
         }
-        let netns = pod::open_planned(&plan.netns, plan.sandbox).await;
-        if let Some(netns) = if_there(netns)? {
-            self.tear_down(&plan.mark, Some(plan.mac), netns).await?;
-        }
-        // Also where the NIC came back by itself.
-        self.node.forget_flows(&[plan.address.addr()]).await;
-        Ok(())
     }
 
     async fn teardown_marked(&self, mark: &AttachmentMark, netns: &NetnsPath) -> Result<Option<MacAddr>> {
-        // Behind a veth, all is in the node, or goes with what is there.
+        // Of a veth, all is in the node, or goes with what is there.
         if let Some(nic) = veth::tear_down(&self.node, &veth::Target::marked(mark)).await? {
             return Ok(Some(nic));
         }
         match if_there(pod::open(netns).await)? {
-            Some(netns) => self.tear_down(mark, None, netns).await,
+            Some(netns) => moved::tear_down(&self.node, mark, None, netns).await,
             None => Ok(None),
         }
     }
@@ -324,15 +241,6 @@ fn if_there(netns: Result<Netns>) -> Result<Option<Netns>> {
     match netns {
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Invalid) => Ok(None),
         netns => netns.map(Some),
-    }
-}
-
-/// The plan as one of a veth; `None` where the NIC itself is moved into the pod.
-fn offered(plan: &PodPlan) -> Result<Option<veth::Planned<'_>>> {
-    match &plan.datapath {
-        PodDatapath::Passthrough => Ok(None),
-        PodDatapath::Veth(veth) => veth::Planned::new(plan, veth).map(Some),
-        other => Err(Error::new(ErrorKind::Unsupported, "program datapath", format_args!("{other:?}"))),
     }
 }
 

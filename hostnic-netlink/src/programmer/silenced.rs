@@ -7,21 +7,23 @@ use hostnic_core::Result;
 use hostnic_core::route::{PodPlan, SilencedPod};
 
 use super::node::Node;
-use super::plan;
 use super::pod::Pod;
+use super::{plan, veth};
 
 /// Keeps the pod's namespace open until the NIC is back, or this is dropped.
 #[derive(Debug)]
 pub(super) struct Silenced {
     node: Arc<Node>,
     plan: PodPlan,
+    /// The veth beside the NIC.
+    veth: Option<veth::Target>,
     /// `None` once the NIC is back.
     pod: Option<Pod>,
 }
 
 impl Silenced {
-    pub(super) fn new(node: Arc<Node>, plan: PodPlan, pod: Pod) -> Self {
-        Self { node, plan, pod: Some(pod) }
+    pub(super) fn new(node: Arc<Node>, plan: PodPlan, veth: Option<veth::Target>, pod: Pod) -> Self {
+        Self { node, plan, veth, pod: Some(pod) }
     }
 }
 
@@ -37,7 +39,10 @@ impl SilencedPod for Silenced {
         if let Some(link) = plan::find(&self.plan.mark, Some(self.plan.mac), &links) {
             pod.give_back(link, self.node.netns()).await?;
         }
-        self.node.forget_flows(&[self.plan.address.addr()]).await;
+        match &self.veth {
+            Some(veth) => drop(veth::give_back(&self.node, veth).await?),
+            None => self.node.forget_flows(&[self.plan.address.addr()]).await,
+        }
         if let Some(pod) = self.pod.take() {
             pod.leave().await;
         }

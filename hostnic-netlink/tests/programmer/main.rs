@@ -7,6 +7,7 @@ mod arrival;
 mod check;
 mod conntrack;
 mod gateway;
+mod services;
 mod setup;
 mod silence;
 mod speed;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         arrival::trials(),
         speed::trials(),
         veth::trials(),
+        services::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit_code()
 }

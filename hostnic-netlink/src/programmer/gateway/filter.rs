@@ -5,13 +5,10 @@ use std::collections::BTreeSet;
 use hostnic_core::route::{GatewayPlan, Masquerade};
 use ipnet::{IpNet, Ipv4Net};
 
+use super::super::SERVED;
 use crate::nft::{
     BaseChain, Batch, ChainKind, Family, Field, Hook, Policy, Rule, RuleCounter, Table, Verdict,
 };
-
-/// The mark of flows that came in by a gateway, and of their packets. It is one bit, beside that for NodePorts, in the
-/// half that kube-proxy leaves alone.
-pub(super) const MARK: u32 = 0x2_0000;
 
 const TABLE: &str = "hostnic-gateways";
 
@@ -55,11 +52,11 @@ impl Filter {
             return filter;
         }
         for chain in [PREROUTING, OUTPUT] {
-            let marked = came_in().set_bits(Field::MARK, MARK);
+            let marked = came_in().set_bits(Field::MARK, SERVED);
             filter.add(chain, marked, "packets of flows that came in by a gateway".to_owned());
         }
         let service = Rule::new()
-            .has_bits(Field::FLOW_MARK, MARK)
+            .has_bits(Field::FLOW_MARK, SERVED)
             .has_bits(Field::FLOW_STATUS, DESTINATION_REWRITTEN)
             .counter()
             .masquerade();
@@ -77,7 +74,7 @@ impl Filter {
             Some(_) => (first, String::new()),
             None => (from_subnet(first), format!(" from {subnet}")),
         };
-        let marked = first.counter().set_bits(Field::FLOW_MARK, MARK);
+        let marked = first.counter().set_bits(Field::FLOW_MARK, SERVED);
         self.add(PREROUTING, marked, format!("flows that come in by {link}{from}"));
         let redirect = Rule::new()
             .is(Field::OUT_INTERFACE, interface(link))
@@ -87,7 +84,7 @@ impl Filter {
             .verdict(Verdict::Drop);
         self.add(REDIRECTS, redirect, format!("redirects by {link}"));
         if plan.masquerade == Masquerade::Everything {
-            let everything = Rule::new().has_bits(Field::FLOW_MARK, MARK);
+            let everything = Rule::new().has_bits(Field::FLOW_MARK, SERVED);
             let everything = from_subnet(everything).counter().masquerade();
             self.add(POSTROUTING, everything, format!("pods in {subnet} to everywhere"));
         }
@@ -149,7 +146,7 @@ impl Filter {
 
 /// A rule for packets of flows that came in by a gateway, counting them.
 fn came_in() -> Rule {
-    Rule::new().has_bits(Field::FLOW_MARK, MARK).counter()
+    Rule::new().has_bits(Field::FLOW_MARK, SERVED).counter()
 }
 
 fn interface(name: &str) -> Vec<u8> {

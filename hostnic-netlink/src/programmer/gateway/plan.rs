@@ -2,7 +2,8 @@
 
 use hostnic_core::route::{Drift, GatewayPlan, OwnGateway};
 
-use super::filter::{Filter, MARK};
+use super::super::SERVED;
+use super::filter::Filter;
 use crate::address::Address;
 use crate::link::{Ipv4Setting, Link, LinkIndex};
 use crate::route::KernelRoute;
@@ -164,7 +165,7 @@ fn rules(plan: &GatewayPlan, own: &OwnGateway) -> [Rule; 2] {
     let address = plan.address.addr();
     [
         Rule::from(address.into(), FROM_ADDRESS, own.table),
-        Rule::to(plan.address, ANSWERS, own.table).marked(MARK),
+        Rule::to(plan.address, ANSWERS, own.table).marked(SERVED),
     ]
 }
 

@@ -9,14 +9,13 @@ use hostnic_core::route::NatMark;
 use hostnic_core::{ErrorKind, Result};
 
 use super::super::node::Node;
-use super::marks::Rules;
+use super::super::rules::Rules;
 use crate::nft::{
     BaseChain, Batch, ChainKind, Element, Family, Field, Hook, Nft, Policy, Rule, Set, SetType, Table,
 };
 
 const TABLE: &str = "hostnic-hairpin";
 const PODS: &str = "pods";
-const PREROUTING: &str = "prerouting";
 /// Once services' addresses are rewritten, and before packets are routed.
 const AFTER_DESTINATION_NAT: i32 = -90;
 
@@ -32,7 +31,7 @@ fn set() -> Set {
 pub(super) fn rules(mark: NatMark) -> Rules {
     let itself = Rule::new().in_set(Field::IPV4_ADDRESSES, PODS).counter().set_bits(Field::MARK, mark.bits());
     let mut rules = Rules::default();
-    rules.add(PREROUTING, itself, format!("pods to themselves, mark {:#x}", mark.bits()));
+    rules.add(Rules::PREROUTING, itself, format!("pods to themselves, mark {:#x}", mark.bits()));
     rules
 }
 
@@ -47,7 +46,7 @@ pub(super) fn replacement(mark: NatMark) -> Batch {
     };
     let mut batch = Batch::new();
     batch.add_table(&table).add_set(&table, &set());
-    batch.add_base_chain(&table, PREROUTING, base).flush_chain(&table, PREROUTING);
+    batch.add_base_chain(&table, Rules::PREROUTING, base).flush_chain(&table, Rules::PREROUTING);
     rules(mark).write(&mut batch, &table);
     batch
 }

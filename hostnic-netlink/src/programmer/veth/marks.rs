@@ -3,54 +3,20 @@
 //! A flow to an address of the node that is sent on to a pod, as by a node port, is answered by where it came in, and not
 //! by the pod's NIC; so the pod's answers carry a mark.
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use hostnic_core::route::VethNode;
 use ipnet::IpNet;
 
-use crate::nft::{BaseChain, Batch, ChainKind, Family, Field, Hook, Policy, Rule, RuleCounter, Table};
+use super::super::rules::Rules;
+use super::super::services;
+use crate::nft::{BaseChain, Batch, ChainKind, Family, Field, Hook, Policy, Rule, Table};
 
 const TABLE: &str = "hostnic-node";
-const PREROUTING: &str = "prerouting";
-const OUTPUT: &str = "output";
 /// Before addresses are rewritten and packets routed, where marks are set by convention.
 const MANGLE: i32 = -150;
-
-/// Rules by their chains, each known by its comment, which says all that it depends on.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Rules {
-    known: BTreeSet<(String, String)>,
-    rules: Vec<(&'static str, Rule)>,
-}
-
-impl Rules {
-    pub(super) fn add(&mut self, chain: &'static str, rule: Rule, comment: String) {
-        if self.known.insert((chain.to_owned(), comment.clone())) {
-            self.rules.push((chain, rule.comment(comment)));
-        }
-    }
-
-    /// What the kernel says that a table holds.
-    pub(super) fn listed(counters: Vec<RuleCounter>) -> Self {
-        let known = counters.into_iter().map(|counter| (counter.chain, counter.comment)).collect();
-        Self { known, rules: Vec::new() }
-    }
-
-    pub(super) fn is_same(&self, other: &Self) -> bool {
-        self.known == other.known
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.known.is_empty()
-    }
-
-    pub(super) fn write(&self, batch: &mut Batch, table: &Table) {
-        for (chain, rule) in &self.rules {
-            batch.add_rule(table, chain, rule);
-        }
-    }
-}
+/// Just before others rewrite sources: the first who does it for a flow decides.
+const BEFORE_SOURCE_NAT: i32 = 99;
 
 pub(super) fn table() -> Table {
     Table::new(Family::Ipv4, TABLE)
@@ -64,7 +30,7 @@ pub(super) fn rules(plan: &VethNode) -> Rules {
         let IpAddr::V4(ipv4) = address else { continue };
         let to_node = Rule::new().is(Field::FLOW_IPV4_DESTINATION, ipv4.octets());
         let marked = to_node.counter().set_bits(Field::MARK, bits);
-        rules.add(PREROUTING, marked, format!("flows to {address}, mark {bits:#x}"));
+        rules.add(Rules::PREROUTING, marked, format!("flows to {address}, mark {bits:#x}"));
     }
     for service in &plan.services {
         let IpNet::V4(ipv4) = service.trunc() else { continue };
@@ -74,8 +40,9 @@ pub(super) fn rules(plan: &VethNode) -> Rules {
             ipv4.netmask().octets(),
         );
         let marked = to_service.counter().set_bits(Field::MARK, bits);
-        rules.add(OUTPUT, marked, format!("flows to services in {ipv4}, mark {bits:#x}"));
+        rules.add(Rules::OUTPUT, marked, format!("flows to services in {ipv4}, mark {bits:#x}"));
     }
+    services::filter(plan, &mut rules);
     rules
 }
 
@@ -89,11 +56,12 @@ pub(super) fn replacement(rules: &Rules) -> Batch {
         return batch;
     }
     batch.add_table(&table);
-    for (chain, kind, hook) in
-        [(PREROUTING, ChainKind::Filter, Hook::Prerouting), (OUTPUT, ChainKind::Route, Hook::Output)]
-    {
-        let base = BaseChain { kind, hook, priority: MANGLE, policy: Policy::Accept };
-        batch.add_base_chain(&table, chain, base);
+    for (chain, kind, hook, priority) in [
+        (Rules::PREROUTING, ChainKind::Filter, Hook::Prerouting, MANGLE),
+        (Rules::OUTPUT, ChainKind::Route, Hook::Output, MANGLE),
+        (Rules::POSTROUTING, ChainKind::Nat, Hook::Postrouting, BEFORE_SOURCE_NAT),
+    ] {
+        batch.add_base_chain(&table, chain, BaseChain { kind, hook, priority, policy: Policy::Accept });
     }
     rules.write(&mut batch, &table);
     batch

@@ -11,7 +11,9 @@ use super::super::alias::{Alias, Part};
 use super::super::missing;
 use super::super::node::Node;
 use super::super::pair::delete_doomed;
-use super::marks::{self, Rules};
+use super::super::rules::Rules;
+use super::super::services;
+use super::marks;
 use super::planned::{FROM_POD, NO_HOST_ROUTE, TO_NOBODY, TO_POD};
 use super::{ROUNDS, hairpin};
 use crate::nft::{Batch, Element, Nft, RuleCounter, Table};
@@ -173,7 +175,7 @@ fn differences(plan: &NodePlan, state: &State) -> Vec<Difference> {
     }
     let wanted = veth.map(rules).unwrap_or_default();
     let stray = state.rules.iter().filter(|rule| {
-        if OF_NODE.contains(&rule.preference) {
+        if OF_NODE.contains(&rule.preference) || services::OF_NODE.contains(&rule.preference) {
             !wanted.contains(rule)
         } else {
             belongs_to_nobody(rule, state)
@@ -218,6 +220,7 @@ fn rules(plan: &VethNode) -> Vec<Rule> {
     };
     rules.push(Rule::any(true, MARKED_TO_MAIN, MAIN_TABLE).marked(mark));
     rules.push(Rule::any(true, LOCAL_TO_MAIN, MAIN_TABLE).came_in_by(LOOPBACK));
+    rules.extend(services::rules(plan));
     rules
 }
 

@@ -2,15 +2,12 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
-use std::time::Duration;
 
 use hostnic_core::RouteProgrammer;
 use hostnic_core::route::{Hairpin, PodsTable};
 use libtest_mimic::Trial;
-use tokio::net::UdpSocket;
-use tokio::time::timeout;
 
-use super::world::{PORT, Vpc, listen, sh, speak, talk, text};
+use super::world::{PORT, Vpc, listen, next_heard, service, sh, speak, talk, text};
 use crate::trial;
 use crate::world::eventually;
 
@@ -181,17 +178,6 @@ async fn spoofing() {
     }
 }
 
-async fn next_heard(ear: &UdpSocket) -> Vec<u8> {
-    loop {
-        let mut buffer = [0; 16];
-        let (length, _) =
-            timeout(Duration::from_secs(10), ear.recv_from(&mut buffer)).await.unwrap().unwrap();
-        if buffer[..length] != *b"question" {
-            return buffer[..length].to_vec();
-        }
-    }
-}
-
 async fn released() {
     for hairpin in [Hairpin::Off, Hairpin::On] {
         let (vpc, pods) = Vpc::with_pods("b", hairpin, &[11]).await;
@@ -213,23 +199,6 @@ async fn released() {
         assert_eq!(counted(&vpc.node), (3, 0));
         vpc.nothing_policed().await;
     }
-}
-
-/// Lets the node send flows to `from` on to `to`, as kube-proxy does.
-fn service(node: &Path, from: &str, to: IpAddr) {
-    let (host, port) = from.split_once(':').unwrap();
-    let masquerade = format!("add rule ip kube post ip saddr {to} ip daddr {to} masquerade");
-    sh(
-        node,
-        &format!(
-            "nft 'add table ip kube; \
-             add chain ip kube pre {{ type nat hook prerouting priority dstnat; }}; \
-             add chain ip kube out {{ type nat hook output priority -100; }}; \
-             add chain ip kube post {{ type nat hook postrouting priority srcnat; }}; \
-             add rule ip kube pre ip daddr {host} udp dport {port} dnat to {to}:{PORT}; \
-             add rule ip kube out ip daddr {host} udp dport {port} dnat to {to}:{PORT}; {masquerade}'"
-        ),
-    );
 }
 
 async fn node_port(primary: &str, hairpin: Hairpin) {

@@ -11,7 +11,7 @@ use hostnic_core::attachment::{AttachmentKey, NetnsPath};
 use hostnic_core::cloud::{Nic, NicAttachment};
 use hostnic_core::id::{InstanceId, MacAddr};
 use hostnic_core::route::{
-    Hairpin, NatMark, NicTable, NodePlan, PodDatapath, PodPlan, PodsTable, VethNode, VethPlan,
+    Hairpin, NatMark, NicTable, NodePlan, PodDatapath, PodPlan, PodsTable, ServiceVeth, VethNode, VethPlan,
 };
 use hostnic_core::sim::Plug;
 use hostnic_netlink::fabric::{Fabric, PortDrops};
@@ -28,6 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const ASK_AGAIN: Duration = Duration::from_millis(100);
 pub(crate) const PORT: u16 = 7000;
 pub(crate) const PODS: u32 = 1042;
+pub(crate) const SERVICES: &str = "10.96.0.0/16";
 /// The number of the node's own NIC; its address ends with it.
 const NODE: u8 = 10;
 
@@ -97,6 +98,16 @@ impl Vpc {
         Pod { netns, plan }
     }
 
+    /// A pod that is not set up yet, whose NIC is to be moved into it, with a veth to services beside.
+    pub(crate) async fn passthrough(&self, subnet: &str, number: u8) -> Pod {
+        let mut pod = self.pod(subnet, number, Hairpin::Off).await;
+        pod.plan.datapath = PodDatapath::PassthroughWithServices(ServiceVeth {
+            host_ifname: format!("vnic{subnet}{number}").parse().unwrap(),
+            services: vec![SERVICES.parse().unwrap()],
+        });
+        pod
+    }
+
     pub(crate) fn plan(&self, netns: &NamedNetns, subnet: &str, number: u8, hairpin: Hairpin) -> PodPlan {
         let nic = nic(subnet, number);
         let key = AttachmentKey {
@@ -131,7 +142,7 @@ impl Vpc {
             hairpin,
             pods: PodsTable::new(PODS).unwrap(),
             nat_mark: NatMark::new(0x1_0000).unwrap(),
-            services: vec!["10.96.0.0/16".parse().unwrap()],
+            services: vec![SERVICES.parse().unwrap()],
             addresses: vec![self.address],
         })
     }
@@ -298,4 +309,32 @@ pub(crate) async fn talk(asker: &Path, answerer: &Path, to: SocketAddr) -> IpAdd
         () = answer => {}
     }
     seen.try_recv().unwrap()
+}
+
+/// Lets the node send flows to `from` on to `to`, as kube-proxy does.
+pub(crate) fn service(node: &Path, from: &str, to: IpAddr) {
+    let (host, port) = from.split_once(':').unwrap();
+    let masquerade = format!("add rule ip kube post ip saddr {to} ip daddr {to} masquerade");
+    sh(
+        node,
+        &format!(
+            "nft 'add table ip kube; \
+             add chain ip kube pre {{ type nat hook prerouting priority dstnat; }}; \
+             add chain ip kube out {{ type nat hook output priority -100; }}; \
+             add chain ip kube post {{ type nat hook postrouting priority srcnat; }}; \
+             add rule ip kube pre ip daddr {host} udp dport {port} dnat to {to}:{PORT}; \
+             add rule ip kube out ip daddr {host} udp dport {port} dnat to {to}:{PORT}; {masquerade}'"
+        ),
+    );
+}
+
+/// The next that is heard beside questions.
+pub(crate) async fn next_heard(ear: &UdpSocket) -> Vec<u8> {
+    loop {
+        let mut buffer = [0; 16];
+        let (length, _) = timeout(PATIENCE, ear.recv_from(&mut buffer)).await.unwrap().unwrap();
+        if buffer[..length] != *b"question" {
+            return buffer[..length].to_vec();
+        }
+    }
 }

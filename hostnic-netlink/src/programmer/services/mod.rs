@@ -1,0 +1,113 @@
+//! Veths beside NICs that were moved into pods: what pods send to services goes by them to the node, which alone knows
+//! where services are, and all else by the NIC.
+//!
+//! A flow that comes in by such a veth has a mark ([`super::SERVED`]), and so have its answers: only they are routed to the
+//! pod by the veth. So nothing else of the node takes this way, past the cloud's filters and by two ways at once.
+
+mod node;
+
+use std::net::IpAddr;
+
+use hostnic_core::attachment::AttachmentMark;
+use hostnic_core::route::{Drift, PodPlan, ServiceVeth};
+use hostnic_core::{Error, ErrorKind, Result};
+
+use super::alias::Part;
+use super::node::Node;
+use super::pair::{self, Beginning, End, Pair, Programming, State, macs, put_aside};
+use super::pod::{Pod, loopback_up};
+use super::{told, veth};
+pub(super) use node::{OF_NODE, filter, rules};
+
+/// The group of these veths' ends in the node, "hns" in the bytes of its number: by it rules know what comes by them.
+const GROUP: u32 = u32::from_be_bytes(*b"\0hns");
+
+/// The table of the routes to these pods. It is no NIC's, and not the pods' own unless somebody gives those this number.
+const TABLE: u32 = hostnic_core::route::NicTable::MAX + 2;
+
+/// How often what is there is compared with the plan: putting one thing right can undo another.
+const ROUNDS: usize = 3;
+
+/// The plan of a veth for services, checked as far as the kernel's side can.
+#[derive(Debug, Clone)]
+pub(super) struct Planned<'a> {
+    plan: &'a PodPlan,
+    pub(super) pair: Pair<'a>,
+}
+
+impl<'a> Planned<'a> {
+    /// # Errors
+    /// `Unsupported` for an address of IPv6.
+    pub(super) fn new(plan: &'a PodPlan, services: &'a ServiceVeth) -> Result<Self> {
+        let IpAddr::V4(address) = plan.address.addr() else {
+            let subject = format!("{} in {}", plan.ifname, plan.netns);
+            return Err(Error::new(ErrorKind::Unsupported, "program veth for services", subject)
+                .detail(format!("{} is of IPv6; services are reached by IPv4", plan.address)));
+        };
+        let mark: &AttachmentMark = &plan.mark;
+        let (host_mac, pod_mac) = macs(mark)?;
+        let pair = Pair {
+            mark,
+            host: End { part: Part::ServiceHostEnd, name: services.host_ifname.as_str(), mac: host_mac },
+            pod: End { part: Part::ServicePodEnd, name: ServiceVeth::POD_IFNAME, mac: pod_mac },
+            group: Some(GROUP),
+            address,
+            has_address: false,
+            table: TABLE,
+            source: None,
+            destinations: services.services.iter().copied().filter(|to| to.addr().is_ipv4()).collect(),
+        };
+        Ok(Self { plan, pair })
+    }
+
+    /// What is set up, for people.
+    fn subject(&self) -> String {
+        format!("{} in {}", self.pair.pod.name, self.plan.netns)
+    }
+}
+
+/// Makes the veth as planned, beside the NIC, whose MTU it has. What was there before stays, even when this fails.
+pub(super) async fn set_up(node: &Node, planned: &Planned<'_>, pod: &Pod, mtu: u32) -> Result<()> {
+    let pair = &planned.pair;
+    let (named, in_pod) = futures::try_join!(node.link_named(pair.host.name), pod.links())?;
+    let programming = Programming { node, pair, mtu, pod };
+    match pair::beginning(pair, &planned.subject(), named, &in_pod)? {
+        Beginning::Fresh => {
+            return match make(programming, loopback_up(&in_pod)).await {
+                Err(error) => {
+                    let target = veth::Target::beside_moved_nic(pair);
+                    Err(told(error, veth::tear_down(node, &target).await.map(drop)))
+                }
+                done => done,
+            };
+        }
+        Beginning::Present => {}
+        Beginning::Supersede(older) => put_aside(node, older).await?,
+    }
+    for _ in 0..ROUNDS {
+        let state = State::read(node, pair, pod).await?;
+        let missing = pair::differences(pair, mtu, &state);
+        if missing.is_empty() {
+            return Ok(());
+        }
+        programming.put_right(&state, &missing).await?;
+    }
+    match check(node, planned, pod, mtu).await?.first() {
+        None => Ok(()),
+        Some(left) => Err(Error::new(ErrorKind::Transient, "set up", planned.subject())
+            .detail(format!("{left}; somebody else changes it, too"))),
+    }
+}
+
+async fn make(programming: Programming<'_>, loopback_up: bool) -> Result<()> {
+    let connection = programming.node.connection().await?;
+    programming.make(&connection, None).await?;
+    programming.finish(loopback_up).await
+}
+
+/// How the veth differs from its plan.
+pub(super) async fn check(node: &Node, planned: &Planned<'_>, pod: &Pod, mtu: u32) -> Result<Vec<Drift>> {
+    let state = State::read(node, &planned.pair, pod).await?;
+    let missing = pair::differences(&planned.pair, mtu, &state);
+    Ok(missing.iter().map(|difference| difference.drift(&planned.pair)).collect())
+}
