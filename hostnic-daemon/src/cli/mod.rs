@@ -125,6 +125,12 @@ fn print_no_caught_panics() {
     }));
 }
 
+#[cfg(test)]
+#[test]
+fn no_command_has_a_flag_twice() {
+    command().debug_assert();
+}
+
 /// The settings' flags of a command line, of which the first word is the program.
 #[cfg(test)]
 pub(crate) fn flags_of(words: &[&str]) -> Result<crate::settings::Flags, clap::Error> {

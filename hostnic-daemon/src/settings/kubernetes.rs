@@ -12,7 +12,7 @@ use super::source::Setting;
 use super::values::{boolean, path, tag};
 
 /// Where runtimes look for CNI configurations.
-const CNI_FOLDER: &str = "/etc/cni/net.d";
+pub const CNI_FOLDER: &str = "/etc/cni/net.d";
 
 /// The settings of a node of Kubernetes.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -46,7 +46,7 @@ pub use error::{Refused, SettingsError};
 pub use file::{ConfigFile, Files};
 pub use flags::Flags;
 pub use invocation::{Invocation, NetworkPlace, Places, SettingsPlace};
-pub use kubernetes::{KubernetesSettings, NetworkPolicy, NodeName};
+pub use kubernetes::{CNI_FOLDER, KubernetesSettings, NetworkPolicy, NodeName};
 pub use listen::{ListenAddress, ListenHost, is_loopback};
 pub use locate::locate;
 pub use log_level::LogLevel;

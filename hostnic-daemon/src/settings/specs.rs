@@ -347,7 +347,7 @@ pub(super) const SPECS: &[Spec] = &[
         name: "cni-conf-dir",
         takes: Takes::One("PATH"),
         default: "/etc/cni/net.d on Kubernetes, else off",
-        help: "Where to write the CNI file 10-hostnic.conf once pods can be served; off, or a folder",
+        help: "The folder of runtimes for CNI configurations, where to write 10-hostnic.conf once pods can be served; off, or a folder",
         ..PLAIN
     },
     Spec {

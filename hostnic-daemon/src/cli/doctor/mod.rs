@@ -18,7 +18,7 @@ use crate::doctor::{
     firewall_findings, gateway_findings, host_findings, interference_findings, legacy_findings,
     managed_links, not_forwarding,
 };
-use crate::settings::{Flags, Settings};
+use crate::settings::{CNI_FOLDER, Flags, Settings};
 
 use cloud::NicsHere;
 
@@ -28,9 +28,6 @@ pub(super) struct Doctor {
     /// How to print.
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     output: Output,
-    /// Where the container runtime finds network configurations.
-    #[arg(long, value_name = "PATH", default_value = "/etc/cni/net.d")]
-    cni_conf_dir: PathBuf,
     /// Where the container runtime finds plugins.
     #[arg(long, value_name = "PATH", default_value = "/opt/cni/bin")]
     cni_bin_dir: PathBuf,
@@ -44,7 +41,11 @@ impl Doctor {
         for notice in notices.iter().filter(|notice| notice.is_warning()) {
             say(notice);
         }
-        let folders = CniFolders { configurations: self.cni_conf_dir, binaries: self.cni_bin_dir };
+        let configurations = settings.kubernetes.cni_conf_dir.value.clone();
+        let folders = CniFolders {
+            configurations: configurations.unwrap_or_else(|| CNI_FOLDER.into()),
+            binaries: self.cni_bin_dir,
+        };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
