@@ -1,0 +1,129 @@
+//! The node daemon as a program of its machine, and the CNI file by which the runtime finds the plugin.
+
+use std::path::Path;
+
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+
+use crate::build;
+use crate::cluster::SERVICES;
+use crate::machine::Machine;
+use crate::process::{Process, output, until};
+
+/// Where the runtime looks for it.
+const CNI_FILE: &str = "/etc/cni/net.d/10-hostnic.conf";
+
+/// What the daemon of a node is told.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) vxnets: Vec<&'static str>,
+    pub(crate) low: u32,
+    pub(crate) high: u32,
+    pub(crate) most: u32,
+}
+
+impl Settings {
+    pub(crate) fn new(vxnet: &'static str) -> Self {
+        Self { vxnets: vec![vxnet], low: 2, high: 6, most: 63 }
+    }
+
+    /// Settings under which pods have their NICs for themselves.
+    fn passthrough(&self) -> Vec<String> {
+        let numbers = [("--pool-low", self.low), ("--pool-high", self.high), ("--max-nics", self.most)];
+        let numbers = numbers.into_iter().flat_map(|(flag, number)| [flag.to_owned(), number.to_string()]);
+        let vxnets = ["--vxnet".to_owned(), self.vxnets.join(",")];
+        numbers.chain(vxnets).collect()
+    }
+
+    fn cni(&self) -> Value {
+        let routes = json!({"routes": [{"dst": SERVICES, "gw": "0.0.0.0"}]});
+        json!({"cniVersion": "0.3.1", "name": "hostnic", "type": "hostnic", "ipam": routes})
+    }
+}
+
+/// A daemon that runs.
+#[derive(Debug)]
+pub(crate) struct Daemon {
+    machine: &'static Machine,
+    arguments: Vec<String>,
+    process: Option<Process>,
+}
+
+impl Daemon {
+    /// Starts it, waits until it serves, and then lets the runtime know.
+    pub(crate) fn start(machine: &'static Machine, access_file: &Path, settings: &Settings) -> Self {
+        let mut arguments = settings.passthrough();
+        let own = ["--cooling", "5", "--cleanup-cache-on-exit", "--instance", &machine.instance()];
+        arguments.extend(own.map(str::to_owned));
+        arguments.extend(["--access-file".to_owned(), access_file.display().to_string()]);
+        let mut daemon = Self { machine, arguments, process: None };
+        daemon.begin();
+        daemon.until_ready();
+        machine.write(CNI_FILE, &settings.cni().to_string());
+        daemon
+    }
+
+    fn begin(&mut self) {
+        let mut command = self.machine.command(build::DAEMON);
+        command.arg("start").args(&self.arguments);
+        self.process = Some(self.machine.start(command, &self.machine.folder().join("daemon.log")));
+    }
+
+    pub(crate) fn until_ready(&self) {
+        until("the daemon is ready", || self.asked(&["status"]).ok()?.contains("ready").then_some(()));
+    }
+
+    /// It ends with its machine.
+    pub(crate) fn is_lost(&mut self) {
+        self.process = None;
+    }
+
+    /// Starts it on a machine that was booted again.
+    pub(crate) fn begin_anew(&mut self) {
+        self.begin();
+        self.until_ready();
+    }
+
+    /// Kills it at once and starts it again.
+    pub(crate) fn restart(&mut self) {
+        self.process.take().unwrap().ends_by(Signal::SIGKILL);
+        self.begin();
+    }
+
+    /// What its program prints when asked; its complaint as the error.
+    pub(crate) fn asked(&self, arguments: &[&str]) -> Result<String, String> {
+        output(self.machine.command(build::DAEMON).args(arguments))
+    }
+
+    pub(crate) fn listed(&self, what: &str) -> Value {
+        serde_json::from_str(&self.asked(&[what, "-o", "json"]).unwrap()).unwrap()
+    }
+
+    pub(crate) fn said(&self) -> String {
+        self.process.as_ref().map_or_else(String::new, Process::said)
+    }
+
+    /// Waits until no pod is known any more.
+    pub(crate) fn until_given_back(&self) {
+        until("all pods are given back", || (self.listed("pods") == json!([])).then_some(()));
+    }
+
+    /// Takes the runtime's file away and ends the daemon in good order.
+    pub(crate) fn end(mut self) {
+        std::fs::remove_file(self.machine.file(CNI_FILE)).unwrap();
+        let process = self.process.take().unwrap();
+        let said = process.said();
+        assert!(!said.contains("panicked"), "{said}");
+        assert!(process.ends_by(Signal::SIGTERM), "{said}");
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if let Some(process) = self.process.take() {
+            let _ = std::fs::remove_file(self.machine.file(CNI_FILE));
+            // The next trial should not find what this one had.
+            process.ends_by(Signal::SIGTERM);
+        }
+    }
+}
