@@ -8,8 +8,7 @@ use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::cloud::VXNETS;
-use crate::daemon::{Daemon, Settings};
+use crate::daemon::{Daemon, Settings, Way};
 use crate::pod::Wanted;
 use crate::process::until;
 use crate::scale::scaled;
@@ -18,15 +17,23 @@ use crate::trial;
 use crate::world::World;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("pods_come_and_go_while_daemons_are_killed_every_five_seconds", passthrough)]
+    vec![
+        trial(
+            "pods_with_nics_of_their_own_come_and_go_while_daemons_are_killed_every_five_seconds",
+            |world| of(world, Way::Passthrough),
+        ),
+        trial("pods_behind_veths_come_and_go_while_daemons_are_killed_every_five_seconds", |world| {
+            of(world, Way::Veth { hairpin: false })
+        }),
+    ]
 }
 
 /// How many pods are made at once.
 const BATCH: u32 = 10;
 const EVERY: Duration = Duration::from_secs(5);
 
-fn passthrough(world: &'static World) {
-    let stage = Stage::set(world, &[Settings::new(VXNETS[0]), Settings::new(VXNETS[1])]);
+fn of(world: &'static World, way: Way) {
+    let stage = Stage::set(world, &Settings::both(way));
     churn(stage);
 }
 

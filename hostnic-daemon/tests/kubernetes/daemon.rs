@@ -6,38 +6,74 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::build;
+use crate::cloud::VXNETS;
 use crate::cluster::SERVICES;
 use crate::machine::Machine;
 use crate::process::{Process, output, until};
 
+/// Where the ConfigMap's key `hostnic-cni` is mounted.
+const NETWORK_FILE: &str = "/etc/hostnic/hostnic-cni.json";
 /// Where the runtime looks for it.
 const CNI_FILE: &str = "/etc/cni/net.d/10-hostnic.conf";
+
+/// How pods are joined to their NICs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// The NIC is the pod's; services are reached by a NIC of the node.
+    Passthrough,
+    /// The NIC stays on the node.
+    Veth { hairpin: bool },
+}
 
 /// What the daemon of a node is told.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
+    pub(crate) way: Way,
     pub(crate) vxnets: Vec<&'static str>,
     pub(crate) low: u32,
     pub(crate) high: u32,
     pub(crate) most: u32,
+    /// The table of the pods' routes, as the guide's configuration may name it.
+    pub(crate) pod_table: Option<u32>,
 }
 
 impl Settings {
-    pub(crate) fn new(vxnet: &'static str) -> Self {
-        Self { vxnets: vec![vxnet], low: 2, high: 6, most: 63 }
+    pub(crate) fn new(way: Way, vxnet: &'static str) -> Self {
+        Self { way, vxnets: vec![vxnet], low: 2, high: 6, most: 63, pod_table: None }
     }
 
-    /// Settings under which pods have their NICs for themselves.
-    fn passthrough(&self) -> Vec<String> {
+    /// The first node's pods are in one vxnet and the second's in another.
+    pub(crate) fn both(way: Way) -> [Self; 2] {
+        [Self::new(way, VXNETS[0]), Self::new(way, VXNETS[1])]
+    }
+
+    fn arguments(&self) -> Vec<String> {
         let numbers = [("--pool-low", self.low), ("--pool-high", self.high), ("--max-nics", self.most)];
         let numbers = numbers.into_iter().flat_map(|(flag, number)| [flag.to_owned(), number.to_string()]);
-        let vxnets = ["--vxnet".to_owned(), self.vxnets.join(",")];
-        numbers.chain(vxnets).collect()
+        let mut arguments: Vec<String> = numbers.collect();
+        arguments.extend(["--vxnet".to_owned(), self.vxnets.join(",")]);
+        if let Way::Veth { .. } = self.way {
+            arguments.extend(["--mode", "veth", "--cni-config", NETWORK_FILE].map(str::to_owned));
+        }
+        arguments
     }
 
-    fn cni(&self) -> Value {
-        let routes = json!({"routes": [{"dst": SERVICES, "gw": "0.0.0.0"}]});
-        json!({"cniVersion": "0.3.1", "name": "hostnic", "type": "hostnic", "ipam": routes})
+    /// The network's configuration, in the form of the guide where it is for pods behind veths.
+    fn network(&self) -> Value {
+        let mut network = json!({"cniVersion": "0.3.1", "name": "hostnic", "type": "hostnic"});
+        match self.way {
+            Way::Passthrough => {
+                network["ipam"] = json!({"routes": [{"dst": SERVICES, "gw": "0.0.0.0"}]});
+            }
+            Way::Veth { hairpin } => {
+                network["serviceCIDR"] = json!(SERVICES);
+                network["hairpin"] = json!(hairpin);
+                if let Some(table) = self.pod_table {
+                    network["rt2Pod"] = json!(table);
+                }
+            }
+        }
+        network
     }
 }
 
@@ -52,14 +88,15 @@ pub(crate) struct Daemon {
 impl Daemon {
     /// Starts it, waits until it serves, and then lets the runtime know.
     pub(crate) fn start(machine: &'static Machine, access_file: &Path, settings: &Settings) -> Self {
-        let mut arguments = settings.passthrough();
+        let mut arguments = settings.arguments();
+        machine.write(NETWORK_FILE, &settings.network().to_string());
         let own = ["--cooling", "5", "--cleanup-cache-on-exit", "--instance", &machine.instance()];
         arguments.extend(own.map(str::to_owned));
         arguments.extend(["--access-file".to_owned(), access_file.display().to_string()]);
         let mut daemon = Self { machine, arguments, process: None };
         daemon.begin();
         daemon.until_ready();
-        machine.write(CNI_FILE, &settings.cni().to_string());
+        machine.write(CNI_FILE, &settings.network().to_string());
         daemon
     }
 
@@ -71,6 +108,13 @@ impl Daemon {
 
     pub(crate) fn until_ready(&self) {
         until("the daemon is ready", || self.asked(&["status"]).ok()?.contains("ready").then_some(()));
+    }
+
+    /// Switches hairpin while it runs.
+    pub(crate) fn set_hairpin(&self, settings: &Settings, hairpin: bool) {
+        let settings = Settings { way: Way::Veth { hairpin }, ..settings.clone() };
+        self.machine.write(NETWORK_FILE, &settings.network().to_string());
+        self.process.as_ref().unwrap().signal(Signal::SIGHUP);
     }
 
     /// It ends with its machine.

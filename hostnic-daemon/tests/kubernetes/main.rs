@@ -3,7 +3,7 @@
 //!
 //! All of it is in namespaces of processes, mounts, networks and control groups that end with the tests. The programs
 //! of Kubernetes come from the folder that HOSTNIC_K8S names, or from `../shared/k8s` beside the repository.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails should panic")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that fails should panic")]
 #![allow(
     clippy::disallowed_methods,
     reason = "no runtime is blocked here, and the programs that are waited for tell nobody"
@@ -12,12 +12,15 @@
 
 #[path = "../end_to_end/build.rs"]
 mod build;
+mod capture;
 mod churn;
 mod cloud;
 mod cluster;
 mod daemon;
 mod enclosure;
+mod hairpin;
 mod machine;
+mod offence;
 mod pod;
 mod process;
 mod reach;
@@ -47,7 +50,17 @@ fn main() -> ExitCode {
 }
 
 fn trials() -> Vec<Trial> {
-    [reach::trials(), restarts::trials(), churn::trials(), reboot::trials()].into_iter().flatten().collect()
+    [
+        reach::trials(),
+        hairpin::trials(),
+        offence::trials(),
+        restarts::trials(),
+        churn::trials(),
+        reboot::trials(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// A trial on the cluster, which is there when it begins.

@@ -14,7 +14,7 @@ pub(crate) const LABEL: &str = "hostnic.test";
 
 /// Answers a request for /cgi-bin/who by the pod's name and the asker's address.
 const SERVE: &str = r#"mkdir -p /www/cgi-bin
-printf '#!/bin/sh\necho "Content-type: text/plain"; echo; echo "$HOSTNAME $REMOTE_ADDR"\n' >/www/cgi-bin/who
+printf '#!/bin/sh\necho "Content-type: text/plain"; echo; echo "$POD_NAME $REMOTE_ADDR"\n' >/www/cgi-bin/who
 chmod +x /www/cgi-bin/who; exec httpd -f -p 8080 -h /www"#;
 
 /// What a pod shall be.
@@ -23,11 +23,12 @@ pub(crate) struct Wanted {
     pub(crate) name: String,
     pub(crate) node: Option<&'static str>,
     pub(crate) labels: BTreeMap<String, String>,
+    host_network: bool,
 }
 
 impl Wanted {
     pub(crate) fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), node: None, labels: BTreeMap::new() }
+        Self { name: name.to_owned(), node: None, labels: BTreeMap::new(), host_network: false }
     }
 
     pub(crate) fn on(mut self, node: &'static str) -> Self {
@@ -37,6 +38,12 @@ impl Wanted {
 
     pub(crate) fn app(mut self, app: &str) -> Self {
         self.labels.insert("app".to_owned(), app.to_owned());
+        self
+    }
+
+    /// One that has no network of its own.
+    pub(crate) fn in_the_nodes_network(mut self) -> Self {
+        self.host_network = true;
         self
     }
 
@@ -69,6 +76,7 @@ impl Wanted {
         labels.insert(LABEL.to_owned(), "yes".to_owned());
         let mut spec = json!({
             "terminationGracePeriodSeconds": 1,
+            "hostNetwork": self.host_network,
             "enableServiceLinks": false,
             "automountServiceAccountToken": false,
             "containers": [{
@@ -76,6 +84,7 @@ impl Wanted {
                 "image": "local/busybox:1",
                 "imagePullPolicy": "Never",
                 "command": ["sh", "-c", SERVE],
+                "env": [{"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}],
                 "ports": [{"containerPort": PORT}],
             }],
         });
@@ -110,9 +119,9 @@ impl Pod {
     }
 }
 
-/// The network of the container whose host name is the pod's; processes of all machines are seen from here.
+/// The network of the container that knows itself by this name; processes of all machines are seen from here.
 fn netns(name: &str) -> Option<PathBuf> {
-    let wanted = format!("HOSTNAME={name}");
+    let wanted = format!("POD_NAME={name}");
     let processes = std::fs::read_dir("/proc").ok()?.flatten();
     let of_pod = processes.map(|entry| entry.path()).find(|path| {
         let environment = std::fs::read(path.join("environ")).unwrap_or_default();

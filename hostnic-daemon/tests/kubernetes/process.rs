@@ -43,6 +43,10 @@ impl Process {
         self.pid
     }
 
+    pub(crate) fn log(&self) -> &Path {
+        &self.log
+    }
+
     /// What it has said so far.
     pub(crate) fn said(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()

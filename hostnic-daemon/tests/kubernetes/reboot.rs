@@ -4,8 +4,7 @@ use std::collections::BTreeSet;
 
 use libtest_mimic::Trial;
 
-use crate::cloud::VXNETS;
-use crate::daemon::Settings;
+use crate::daemon::{Settings, Way};
 use crate::pod::{Pod, Wanted};
 use crate::process::until;
 use crate::stage::Stage;
@@ -14,13 +13,20 @@ use crate::trial;
 use crate::world::World;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("a_node_that_lost_its_power_runs_its_deployment_again", passthrough)]
+    vec![
+        trial("a_node_that_lost_its_power_runs_its_pods_with_nics_of_their_own_again", |world| {
+            of(world, Way::Passthrough)
+        }),
+        trial("a_node_that_lost_its_power_runs_its_pods_behind_veths_again", |world| {
+            of(world, Way::Veth { hairpin: false })
+        }),
+    ]
 }
 
 const REPLICAS: u32 = 5;
 
-fn passthrough(world: &'static World) {
-    let stage = Stage::set(world, &[Settings::new(VXNETS[0]), Settings::new(VXNETS[1])]);
+fn of(world: &'static World, way: Way) {
+    let stage = Stage::set(world, &Settings::both(way));
     reboot(stage);
 }
 

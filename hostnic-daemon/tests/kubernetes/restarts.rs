@@ -2,9 +2,8 @@
 
 use libtest_mimic::Trial;
 
-use crate::cloud::VXNETS;
 use crate::cluster::NODE_PROGRAMS;
-use crate::daemon::Settings;
+use crate::daemon::{Settings, Way};
 use crate::pod::{Pod, Wanted};
 use crate::process::{output, until};
 use crate::scale::scaled;
@@ -14,7 +13,14 @@ use crate::trial;
 use crate::world::World;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("traffic_of_pods_with_nics_of_their_own_outlives_what_is_restarted", passthrough)]
+    vec![
+        trial("traffic_of_pods_with_nics_of_their_own_outlives_what_is_restarted", |world| {
+            of(world, Way::Passthrough)
+        }),
+        trial("traffic_of_pods_behind_veths_outlives_what_is_restarted", |world| {
+            of(world, Way::Veth { hairpin: false })
+        }),
+    ]
 }
 
 /// How many pings there are at least in each direction while something restarts; whole, it is 3,000.
@@ -22,8 +28,8 @@ fn pings() -> u32 {
     scaled(3000)
 }
 
-fn passthrough(world: &'static World) {
-    let stage = Stage::set(world, &[Settings::new(VXNETS[0]), Settings::new(VXNETS[1])]);
+fn of(world: &'static World, way: Way) {
+    let stage = Stage::set(world, &Settings::both(way));
     restarts(stage);
 }
 
