@@ -1,5 +1,6 @@
 //! One of the two plugins, called as a container runtime does.
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -12,6 +13,10 @@ use super::run::BenchError;
 use super::world::SpareNic;
 use crate::plugin::IFNAME;
 use crate::sandbox::Sandbox;
+
+/// The addresses of the pods of `ptp`, and of the node as these see it.
+const PTP_SUBNET: &str = "192.168.61.0/24";
+pub(super) const PTP_NODE: Ipv4Addr = Ipv4Addr::new(192, 168, 61, 1);
 
 /// A plugin and how it is told what to do.
 #[derive(Debug, Clone)]
@@ -28,8 +33,21 @@ impl Contender {
         Self { name: "hostnic", program: program.to_owned(), config }
     }
 
+    /// `ptp`, which makes a veth and has its `host-local` helper find an address; that keeps its records in `folder`.
+    pub(super) fn ptp(program: &Path, folder: &Path) -> Self {
+        let ipam = json!({
+            "type": "host-local",
+            "ranges": [[{ "subnet": PTP_SUBNET }]],
+            "routes": [{ "dst": "0.0.0.0/0" }],
+            "dataDir": folder.join("host-local"),
+        });
+        let config =
+            json!({ "cniVersion": "1.0.0", "name": "bench", "type": "ptp", "mtu": 1500, "ipam": ipam });
+        Self { name: "ptp", program: program.to_owned(), config }
+    }
+
     /// `host-device`, which moves `nic` and has its `static` helper say the address.
-    pub(super) fn theirs(program: &Path, nic: &SpareNic) -> Self {
+    pub(super) fn host_device(program: &Path, nic: &SpareNic) -> Self {
         let ipam = json!({
             "type": "static",
             "addresses": [{ "address": nic.address, "gateway": nic.gateway }],

@@ -10,6 +10,7 @@ use nix::unistd::{Pid, SysconfVar, sysconf};
 use tokio::process::{Child, Command};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
+use super::mode::Mode;
 use super::run::BenchError;
 
 /// How long the pool may take to become warm.
@@ -29,11 +30,17 @@ pub(super) struct Daemon {
 
 impl Daemon {
     /// Starts it with its files in `folder`, and waits until `nics` NICs can be given to pods.
-    pub(super) async fn start(program: &Path, folder: &Path, nics: usize) -> Result<Self, BenchError> {
+    pub(super) async fn start(
+        program: &Path,
+        folder: &Path,
+        mode: Mode,
+        nics: usize,
+    ) -> Result<Self, BenchError> {
         let socket = folder.join("hostnic.sock");
         let limit = nics.to_string();
         let child = Command::new(program)
             .args(["start", "--provider", "sim", "--sim-job-ms", "100", "--log-level", "warn"])
+            .args(mode.flags())
             .args(["--pool-low", &limit, "--pool-high", &limit, "--max-nics", &limit])
             .arg("--socket")
             .arg(&socket)

@@ -10,6 +10,7 @@ use tokio::time::timeout;
 
 use super::daemon::Daemon;
 use super::gauge::Measured;
+use super::mode::Mode;
 use super::run::BenchError;
 
 /// How long a NIC may take.
@@ -19,15 +20,29 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct Release {
     events: LinkEvents,
-    nic: Option<MacAddr>,
+    sign: Sign,
+}
+
+/// What the kernel tells when the node has its NIC back.
+#[derive(Debug)]
+enum Sign {
+    /// The link of the NIC is there.
+    Nic(Option<MacAddr>),
+    /// The pod's veth is gone, which comes last.
+    Veth,
 }
 
 impl Release {
     /// Of the NIC that this ADD gave a pod of the node.
-    pub(super) async fn of(add: &Measured, node: &Netns) -> Result<Self, BenchError> {
+    pub(super) async fn of(add: &Measured, node: &Netns, mode: Mode) -> Result<Self, BenchError> {
         let result: serde_json::Value = serde_json::from_str(&add.output).map_err(BenchError::Answer)?;
-        let nic = result["interfaces"][0]["mac"].as_str().and_then(|mac| mac.parse().ok());
-        Ok(Self { events: LinkEvents::subscribe(node).await?, nic })
+        let sign = match mode {
+            Mode::Passthrough => {
+                Sign::Nic(result["interfaces"][0]["mac"].as_str().and_then(|mac| mac.parse().ok()))
+            }
+            Mode::Veth | Mode::VethWithHairpin => Sign::Veth,
+        };
+        Ok(Self { events: LinkEvents::subscribe(node).await?, sign })
     }
 
     /// Waits until the NIC's link is back in the node and its lease has ended, and tells when that was. The daemon, whose
@@ -35,9 +50,9 @@ impl Release {
     pub(super) async fn wait(mut self, daemon: &Daemon) -> Result<BootTime, BenchError> {
         let released = async {
             loop {
-                match self.events.next().await? {
-                    LinkEvent::Changed(link) if link.mac == self.nic => break,
-                    LinkEvent::Missed => break,
+                match (self.events.next().await?, &self.sign) {
+                    (LinkEvent::Changed(link), Sign::Nic(nic)) if link.mac == *nic => break,
+                    (LinkEvent::Gone(_), Sign::Veth) | (LinkEvent::Missed, _) => break,
                     _ => {}
                 }
             }

@@ -11,20 +11,19 @@ use hostnic_netlink::link::LinkChange;
 use tokio::time::{Instant, sleep_until};
 
 use super::burst::{Burst, burst};
-use super::contender::Contender;
+use super::contender::{Contender, PTP_NODE};
 use super::daemon::Daemon;
 use super::gauge::Measured;
+use super::mode::Mode;
 use super::release::Release;
 use super::summary::{Machine, Report, Series};
-use super::world::{SpareNic, World};
+use super::world::World;
 use crate::sandbox::Sandbox;
 
 /// NICs in the pool: all that a node can have, so that each has rested when its turn comes again.
 const POOL: usize = 63;
 /// A little more than the daemon's shortest rest of an address between two pods.
 const REST: Duration = Duration::from_millis(5500);
-/// Pods that are added at once, for information.
-const AT_ONCE: u8 = 20;
 const PODS: &str = "/run/netns";
 
 /// Why the benchmark stopped.
@@ -81,13 +80,15 @@ pub struct Programs {
     pub plugin: PathBuf,
     /// Its daemon.
     pub daemon: PathBuf,
-    /// The plugin to compare with. Its helper `static` must be beside it.
-    pub host_device: PathBuf,
+    /// The plugin to compare with. Its helper, `static` or `host-local`, must be beside it.
+    pub rival: PathBuf,
 }
 
 /// What to do.
 #[derive(Debug, Clone)]
 pub struct Bench {
+    /// How pods are joined to their NICs.
+    pub mode: Mode,
     /// The programs.
     pub programs: Programs,
     /// How often ADD and DEL are measured.
@@ -103,8 +104,8 @@ impl Bench {
     /// What failed. That a plugin is slow or large is no error.
     pub async fn run(&self) -> Result<Report, BenchError> {
         let mut machine = Machine::look();
-        let world = World::create(&self.folder, AT_ONCE).await?;
-        let daemon = Daemon::start(&self.programs.daemon, &self.folder, POOL).await?;
+        let world = World::create(&self.folder, self.mode).await?;
+        let daemon = Daemon::start(&self.programs.daemon, &self.folder, self.mode, POOL).await?;
         let rivals = Rivals::new(self, &daemon, &world).await?;
         rivals.prove().await?;
         daemon.released().await;
@@ -118,19 +119,19 @@ impl Bench {
         daemon.stop().await?;
         world.remove().await?;
         machine.look_again();
-        Ok(Report::new(machine, POOL, &series, bursts))
+        Ok(Report::new(self.mode, machine, POOL, &series, bursts))
     }
 
     /// Many pods at once, ours and then theirs.
     async fn bursts(&self, world: &World, daemon: &Daemon) -> Result<[Burst; 2], BenchError> {
         let mut sandboxes = Vec::new();
-        for number in 0..world.nics.len() {
+        let pods = usize::from(self.mode.at_once());
+        for number in 0..pods {
             sandboxes.push(Sandbox::create(Path::new(PODS), &format!("burst{number}")).await?);
         }
         let ours = Contender::ours(&self.programs.plugin, &daemon.socket);
-        let ours = vec![ours; world.nics.len()];
-        let theirs: Vec<Contender> =
-            world.nics.iter().map(|nic| Contender::theirs(&self.programs.host_device, nic)).collect();
+        let ours = vec![ours; pods];
+        let theirs: Vec<Contender> = (0..pods).map(|number| self.rival(world, number)).collect();
         let bursts = [
             burst(&ours, &sandboxes, daemon.released()).await?,
             // Each has given its NIC back when it ends.
@@ -143,11 +144,21 @@ impl Bench {
     }
 }
 
+impl Bench {
+    /// The plugin to compare with, for its pod of that number.
+    fn rival(&self, world: &World, number: usize) -> Contender {
+        match self.mode {
+            Mode::Passthrough => Contender::host_device(&self.programs.rival, &world.nics[number]),
+            Mode::Veth | Mode::VethWithHairpin => Contender::ptp(&self.programs.rival, &self.folder),
+        }
+    }
+}
+
 /// Both plugins, each with a pod of its own, and the bare kernel between the same namespaces.
 #[derive(Debug)]
 struct Rivals<'a> {
+    mode: Mode,
     world: &'a World,
-    spare: &'a SpareNic,
     daemon: &'a Daemon,
     ours: (Contender, Sandbox),
     theirs: (Contender, Sandbox),
@@ -157,12 +168,11 @@ struct Rivals<'a> {
 impl<'a> Rivals<'a> {
     async fn new(bench: &Bench, daemon: &'a Daemon, world: &'a World) -> Result<Self, BenchError> {
         let pods = Path::new(PODS);
-        let spare = &world.nics[0];
         let ours = Contender::ours(&bench.programs.plugin, &daemon.socket);
-        let theirs = Contender::theirs(&bench.programs.host_device, spare);
+        let theirs = bench.rival(world, 0);
         Ok(Self {
+            mode: bench.mode,
             world,
-            spare,
             daemon,
             ours: (ours, Sandbox::create(pods, "ours").await?),
             theirs: (theirs, Sandbox::create(pods, "theirs").await?),
@@ -172,7 +182,7 @@ impl<'a> Rivals<'a> {
 
     /// One round that is not counted, which proves that both give their pods the same: an address and a way out.
     async fn prove(&self) -> Result<(), BenchError> {
-        let sides = [(&self.ours, Ipv4Addr::new(192, 168, 50, 1)), (&self.theirs, self.spare.gateway)];
+        let sides = [(&self.ours, Ipv4Addr::new(192, 168, 50, 1)), (&self.theirs, self.their_router())];
         for ((contender, sandbox), router) in sides {
             contender.call("ADD", "proof", sandbox).await?;
             let pinged = sandbox.ping(router, 1).await;
@@ -180,6 +190,13 @@ impl<'a> Rivals<'a> {
             contender.call("DEL", "proof", sandbox).await?;
         }
         Ok(())
+    }
+
+    fn their_router(&self) -> Ipv4Addr {
+        match self.mode {
+            Mode::Passthrough => self.world.nics[0].gateway,
+            Mode::Veth | Mode::VethWithHairpin => PTP_NODE,
+        }
     }
 
     /// Ours, theirs and the bare kernel by turns; who begins changes every time.
@@ -202,7 +219,9 @@ impl<'a> Rivals<'a> {
             if number % 2 == 0 {
                 series.theirs.push(self.their_turn(number).await?);
             }
-            series.kernel.push(self.bare_move().await?);
+            if self.mode == Mode::Passthrough {
+                series.kernel.push(self.bare_move().await?);
+            }
         }
         Ok(series)
     }
@@ -213,7 +232,7 @@ impl<'a> Rivals<'a> {
         let (contender, sandbox) = &self.ours;
         let id = format!("bench{number}");
         let add = contender.call("ADD", &id, sandbox).await?;
-        let release = Release::of(&add, &self.world.node).await?;
+        let release = Release::of(&add, &self.world.node, self.mode).await?;
         let del = contender.call("DEL", &id, sandbox).await?;
         let released = release.wait(self.daemon).await?.since(del.begun);
         Ok(([add, del], released))
@@ -230,13 +249,14 @@ impl<'a> Rivals<'a> {
     async fn bare_move(&self) -> CoreResult<[Duration; 2]> {
         let pod = Path::new(PODS).join("kernel");
         let pod = hostnic_netlink::Netns::open(&pod)?;
+        let spare = &self.world.nics[0].name;
         let outside = Connection::open(&self.world.node).await?;
         let inside = Connection::open(&pod).await?;
-        let index = outside.link_by_name(&self.spare.name).await?.index;
+        let index = outside.link_by_name(spare).await?.index;
         let begun = Instant::now();
         outside.change_link(index, LinkChange::new().move_to(&pod)).await?;
         let moved_in = begun.elapsed();
-        let index = inside.link_by_name(&self.spare.name).await?.index;
+        let index = inside.link_by_name(spare).await?.index;
         let begun = Instant::now();
         inside.change_link(index, LinkChange::new().move_to(&self.world.node)).await?;
         let moved_out = begun.elapsed();

@@ -6,11 +6,7 @@ use serde::Serialize;
 
 use super::burst::Burst;
 use super::gauge::Measured;
-
-/// The most that ADD and DEL may take, as a part of what `host-device` takes.
-const TIME_BAR: f64 = 0.40;
-const PLUGIN_BAR_MIB: f64 = 6.0;
-const DAEMON_BAR_MIB: f64 = 20.0;
+use super::mode::Mode;
 
 /// Everything that was measured in one run; pairs are of ADD and DEL.
 #[derive(Debug, Default)]
@@ -138,6 +134,8 @@ impl Bar {
 /// What came out.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
+    /// How pods were joined to their NICs.
+    pub mode: Mode,
     /// Where.
     pub machine: Machine,
     /// How often ADD and DEL were measured.
@@ -147,39 +145,56 @@ pub struct Report {
     /// Our plugin, its daemon counted in.
     pub hostnic: Figures,
     /// The plugin that it is compared with.
-    pub host_device: Figures,
+    pub rival: Figures,
     /// From the start of our DEL until its NIC is back in the node and its lease over. The other plugin ends with that.
     pub released: Times,
     /// The kernel alone, moving a NIC into a namespace and back out. Who moves NICs cannot be faster.
-    pub kernel: [Times; 2],
+    pub kernel: Option<[Times; 2]>,
     /// The most memory that the daemon ever had, the simulated cloud within it counted in.
     pub daemon_peak_mib: f64,
-    /// Many pods at once, for information.
+    /// Many pods at once.
     pub bursts: [Burst; 2],
     /// What is promised.
     pub bars: Vec<Bar>,
 }
 
 impl Report {
-    pub(super) fn new(machine: Machine, pool: usize, series: &Series, bursts: [Burst; 2]) -> Self {
+    pub(super) fn new(
+        mode: Mode,
+        machine: Machine,
+        pool: usize,
+        series: &Series,
+        bursts: [Burst; 2],
+    ) -> Self {
         let ours = Figures::of(&series.ours, series.daemon_cpu);
         let theirs = Figures::of(&series.theirs, Duration::ZERO);
         let daemon_peak_mib = mebi(series.daemon_peak_kib);
-        let part = |what, ours: f64, theirs: f64| Bar { what, measured: ours / theirs, limit: TIME_BAR };
-        let bars = vec![
-            part("ADD, part of host-device's median", ours.add.p50_ms, theirs.add.p50_ms),
-            part("DEL, part of host-device's median", ours.del.p50_ms, theirs.del.p50_ms),
-            Bar { what: "plugin's memory, MiB", measured: ours.plugin_peak_mib, limit: PLUGIN_BAR_MIB },
-            Bar { what: "daemon's memory, MiB", measured: daemon_peak_mib, limit: DAEMON_BAR_MIB },
+        let limits = mode.limits();
+        let part = |what, ours: f64, theirs: f64, limit| Bar { what, measured: ours / theirs, limit };
+        let mut bars = vec![
+            part("ADD, part of the other's median", ours.add.p50_ms, theirs.add.p50_ms, limits.add),
+            part("DEL, part of the other's median", ours.del.p50_ms, theirs.del.p50_ms, limits.del),
         ];
-        let kernel = [0, 1].map(|which| Times::of(series.kernel.iter().map(|pair| pair[which])));
+        let [our_burst, their_burst] = &bursts;
+        bars.extend(limits.adds_at_once.map(|limit| {
+            part("ADDs at once, part of the other's", our_burst.adds_ms, their_burst.adds_ms, limit)
+        }));
+        bars.push(Bar {
+            what: "plugin's memory, MiB",
+            measured: ours.plugin_peak_mib,
+            limit: limits.plugin_mib,
+        });
+        bars.push(Bar { what: "daemon's memory, MiB", measured: daemon_peak_mib, limit: limits.daemon_mib });
+        let moves = |which: usize| Times::of(series.kernel.iter().map(|pair| pair[which]));
+        let kernel = (!series.kernel.is_empty()).then(|| [0, 1].map(moves));
         Self {
+            mode,
             machine,
             iterations: series.ours.len(),
             pool,
             hostnic: ours,
             released: Times::of(series.released.iter().copied()),
-            host_device: theirs,
+            rival: theirs,
             kernel,
             daemon_peak_mib,
             bursts,

@@ -1,6 +1,6 @@
 //! A report for people.
 
-use super::summary::Report;
+use super::summary::{Report, Times};
 
 /// Two plugins side by side, what the kernel alone takes, and the promises.
 pub fn table(report: &Report) -> String {
@@ -14,10 +14,20 @@ pub fn table(report: &Report) -> String {
             report.machine.load[0],
             report.machine.load[1]
         ),
+        format!("{}, beside {}", report.mode.words(), report.mode.rival()),
         String::new(),
-        format!("{:<26}{:>10}{:>13}{:>8}{:>14}", "", "hostnic", "host-device", "ratio", "kernel alone"),
+        format!(
+            "{:<26}{:>10}{:>13}{:>8}{:>14}",
+            "",
+            "hostnic",
+            report.mode.rival(),
+            "ratio",
+            if report.kernel.is_some() { "kernel alone" } else { "" }
+        ),
     ];
-    let (ours, theirs, [moved_in, moved_out]) = (&report.hostnic, &report.host_device, &report.kernel);
+    let (ours, theirs) = (&report.hostnic, &report.rival);
+    let kernel =
+        |which: usize, time: fn(&Times) -> f64| report.kernel.as_ref().map(|times| time(&times[which]));
     let mut row = |what: &str, ours: f64, theirs: f64, unit: &str, kernel: Option<f64>| {
         let kernel = kernel.map_or(String::new(), |time| format!("{time:>11.1} {unit}"));
         lines.push(format!(
@@ -25,12 +35,12 @@ pub fn table(report: &Report) -> String {
             ours / theirs
         ));
     };
-    row("ADD, fastest", ours.add.min_ms, theirs.add.min_ms, "ms", Some(moved_in.min_ms));
-    row("ADD, median", ours.add.p50_ms, theirs.add.p50_ms, "ms", Some(moved_in.p50_ms));
-    row("ADD, p99", ours.add.p99_ms, theirs.add.p99_ms, "ms", Some(moved_in.p99_ms));
-    row("DEL, fastest", ours.del.min_ms, theirs.del.min_ms, "ms", Some(moved_out.min_ms));
-    row("DEL, median", ours.del.p50_ms, theirs.del.p50_ms, "ms", Some(moved_out.p50_ms));
-    row("DEL, p99", ours.del.p99_ms, theirs.del.p99_ms, "ms", Some(moved_out.p99_ms));
+    row("ADD, fastest", ours.add.min_ms, theirs.add.min_ms, "ms", kernel(0, |times| times.min_ms));
+    row("ADD, median", ours.add.p50_ms, theirs.add.p50_ms, "ms", kernel(0, |times| times.p50_ms));
+    row("ADD, p99", ours.add.p99_ms, theirs.add.p99_ms, "ms", kernel(0, |times| times.p99_ms));
+    row("DEL, fastest", ours.del.min_ms, theirs.del.min_ms, "ms", kernel(1, |times| times.min_ms));
+    row("DEL, median", ours.del.p50_ms, theirs.del.p50_ms, "ms", kernel(1, |times| times.p50_ms));
+    row("DEL, p99", ours.del.p99_ms, theirs.del.p99_ms, "ms", kernel(1, |times| times.p99_ms));
     let released = &report.released;
     row("NIC free again, median", released.p50_ms, theirs.del.p50_ms, "ms", None);
     row("NIC free again, p99", released.p99_ms, theirs.del.p99_ms, "ms", None);

@@ -7,10 +7,14 @@ use hostnic_core::cloud::{Nic, NicAttachment};
 use hostnic_core::id::{InstanceId, MacAddr, SubnetId};
 use hostnic_core::sim::Plug;
 use hostnic_core::{Error, ErrorKind, Result};
+use hostnic_netlink::address::Address;
 use hostnic_netlink::fabric::Fabric;
 use hostnic_netlink::link::LinkChange;
+use hostnic_netlink::route::KernelRoute;
 use hostnic_netlink::{Connection, Netns};
 use ipnet::{IpNet, Ipv4Net};
+
+use super::mode::Mode;
 
 /// A NIC in the node that the daemon knows nothing of.
 #[derive(Debug, Clone)]
@@ -29,8 +33,13 @@ pub(super) struct World {
 }
 
 impl World {
-    /// With this many NICs in the node of this process.
-    pub(super) async fn create(folder: &Path, nics: u8) -> Result<Self> {
+    /// With the NICs in the node of this process that the other plugin needs; where pods are to be behind veths, with one
+    /// that is the node's own.
+    pub(super) async fn create(folder: &Path, mode: Mode) -> Result<Self> {
+        let nics = match mode {
+            Mode::Passthrough => mode.at_once(),
+            Mode::Veth | Mode::VethWithHairpin => 1,
+        };
         let node = Netns::current()?;
         let instance: InstanceId = "i-bench".parse()?;
         let subnet: SubnetId = "vxnet-bench".parse()?;
@@ -57,6 +66,11 @@ impl World {
             let address = Ipv4Net::new_assert(address, 24).into();
             world.nics.push(SpareNic { name: nic.name, address, gateway });
         }
+        if mode.hairpin().is_some() {
+            for nic in &world.nics {
+                own(&connection, nic).await?;
+            }
+        }
         connection.close().await;
         Ok(world)
     }
@@ -65,6 +79,16 @@ impl World {
     pub(super) async fn remove(self) -> Result<()> {
         self.fabric.shutdown().await
     }
+}
+
+/// Makes it the NIC by which the node itself speaks.
+async fn own(connection: &Connection, nic: &SpareNic) -> Result<()> {
+    let index = connection.link_by_name(&nic.name).await?.index;
+    connection.add_address(&Address::new(index, nic.address)).await?;
+    connection.change_link(index, LinkChange::new().up()).await?;
+    let router = nic.gateway.into();
+    let everywhere = KernelRoute::new(KernelRoute::everywhere(router), index).via(router);
+    connection.add_route(&everywhere).await
 }
 
 /// `host-device` finds a NIC by its name, so it must have one that the pool's NICs never get.
