@@ -2,14 +2,21 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use hostnic_core::agent::{Agent, Readiness};
+use hostnic_core::agent::{Agent, Readiness, VethConfig};
 use hostnic_core::id::SubnetId;
 use hostnic_core::pool::PoolConfig;
-use hostnic_core::route::Datapath;
+use hostnic_core::route::{Datapath, Hairpin};
+use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::observe::Observer;
+use crate::settings::datapath_name;
 use crate::stock::{Stock, stock};
+
+/// How long a change of hairpin is waited for.
+const SWITCH: Duration = Duration::from_secs(10);
 
 /// A look at a node; copies look at the same one.
 #[derive(Debug, Clone)]
@@ -18,7 +25,11 @@ pub(crate) struct Facts {
     pub(crate) observer: Arc<Observer>,
     pub(crate) pool: Arc<PoolConfig>,
     pub(crate) mode: Datapath,
+    /// Why it is that mode.
+    pub(crate) mode_because: Arc<str>,
     pub(crate) stopping: Arc<AtomicBool>,
+    /// The settings of pods behind veths that are in force; `None` where there are none.
+    pub(crate) veth: watch::Sender<Option<VethConfig>>,
 }
 
 impl Facts {
@@ -32,6 +43,26 @@ impl Facts {
             reasons.push(reason);
         }
         reasons
+    }
+
+    /// Whether pods of this node reach each other by their NICs.
+    pub(crate) fn hairpin(&self) -> bool {
+        self.veth.borrow().as_ref().is_some_and(|veth| veth.hairpin == Hairpin::On)
+    }
+
+    /// Switches hairpin, and waits for pods and node to follow, but not for long: what takes longer is tried until it is done.
+    pub(crate) async fn switch(&self, hairpin: Hairpin) {
+        let Some(veth) = self.veth.borrow().clone() else { return };
+        let veth = VethConfig { hairpin, ..veth };
+        self.veth.send_replace(Some(veth.clone()));
+        match timeout(SWITCH, self.agent.set_veth(veth)).await {
+            Ok(Ok(())) => tracing::info!(?hairpin, "hairpin is switched"),
+            Ok(Err(error)) => {
+                self.observer.errors().note(&error);
+                tracing::warn!(?hairpin, error = %error.chain(), "hairpin is not switched yet; it is tried until it is");
+            }
+            Err(_) => tracing::warn!(?hairpin, "hairpin is not switched yet; it goes on"),
+        }
     }
 
     /// The node in one line.
@@ -48,15 +79,11 @@ impl Facts {
 
     /// NICs and addresses by subnet.
     pub(crate) fn stock(&self) -> Vec<(SubnetId, Stock)> {
-        stock(&self.pool.subnets, &self.agent.nics())
+        stock(&self.agent.subnets(), &self.agent.nics())
     }
 
     /// How pods are joined to their NICs.
     pub(crate) fn mode_name(&self) -> &'static str {
-        match self.mode {
-            Datapath::Passthrough => "passthrough",
-            Datapath::Veth => "veth",
-            _ => "",
-        }
+        datapath_name(self.mode)
     }
 }

@@ -4,6 +4,7 @@
 
 mod answers;
 pub mod cli;
+mod cni_file;
 mod command;
 pub mod doctor;
 mod facts;
@@ -25,6 +26,6 @@ mod telemetry;
 mod view;
 
 pub use identity::{host_name, seed};
-pub use node::{Listeners, Node};
+pub use node::{Listeners, Node, Surroundings};
 pub use observe::Observer;
 pub use simulated::{SimSubnet, SimulatedCloud};

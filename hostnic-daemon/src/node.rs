@@ -9,6 +9,7 @@ use std::time::Duration;
 use hostnic_cni::contract;
 use hostnic_core::agent::{Agent, AgentConfig, AgentParts};
 use hostnic_core::ledger::NicRecord;
+use hostnic_core::pods::PodDirectory;
 use hostnic_core::point::Points;
 use hostnic_core::{Error, ErrorKind, Result};
 use tokio::sync::watch;
@@ -46,6 +47,27 @@ impl Listeners {
     /// The socket alone.
     pub fn new(socket: impl Into<PathBuf>) -> Self {
         Self { socket: socket.into(), tcp: None, allow_remote: false, manage: None, manage_required: true }
+    }
+}
+
+/// What is around a node beside cloud, kernel and store.
+#[derive(Debug, Clone)]
+pub struct Surroundings {
+    /// Whom everything that is done is told, for metrics and status.
+    pub observer: Arc<Observer>,
+    /// Who hears of each step; nobody by default.
+    pub points: Points,
+    /// Who knows what pods ask for; `None` where there is no orchestrator to be asked. What pods are told of their ADDs is
+    /// told there as well.
+    pub pods: Option<Arc<dyn PodDirectory>>,
+    /// Why pods are joined to their NICs in the way that the node's configuration says, for whoever asks.
+    pub mode_because: String,
+}
+
+impl Surroundings {
+    /// An observer and nothing else.
+    pub fn new(observer: Arc<Observer>) -> Self {
+        Self { observer, points: Points::default(), pods: None, mode_because: "as configured".to_owned() }
     }
 }
 
@@ -94,7 +116,7 @@ impl Node {
         listeners: Listeners,
         observer: Arc<Observer>,
     ) -> Result<Self> {
-        Self::start_probed(parts, config, listeners, observer, Points::default()).await
+        Self::start_in(parts, config, listeners, Surroundings::new(observer)).await
     }
 
     /// The same, and `points` hears of everything that the node does.
@@ -108,6 +130,20 @@ impl Node {
         observer: Arc<Observer>,
         points: Points,
     ) -> Result<Self> {
+        Self::start_in(parts, config, listeners, Surroundings { points, ..Surroundings::new(observer) }).await
+    }
+
+    /// The same, in these surroundings.
+    ///
+    /// # Errors
+    /// As [`Node::start_with`].
+    pub async fn start_in(
+        parts: AgentParts,
+        config: AgentConfig,
+        listeners: Listeners,
+        surroundings: Surroundings,
+    ) -> Result<Self> {
+        let Surroundings { observer, points, pods, mode_because } = surroundings;
         let (socket, listener) = Socket::listen(&listeners.socket)?;
         // All addresses are taken before anything of the node is touched.
         let tcp = match listeners.tcp {
@@ -119,6 +155,7 @@ impl Node {
             Some(address) => bound(address, listeners.manage_required).await?,
             None => None,
         };
+        let veth = watch::Sender::new(config.veth.clone());
         let (mode, pool) = (config.datapath, Arc::new(config.pool.clone()));
         let parts = AgentParts {
             provider: observer.provider(parts.provider),
@@ -132,9 +169,11 @@ impl Node {
             observer: observer.clone(),
             pool,
             mode,
+            mode_because: mode_because.into(),
             stopping: Arc::new(AtomicBool::new(false)),
+            veth,
         };
-        let service = Counted::new(Service::new(facts.clone()), observer);
+        let service = Counted::new(Service::new(facts.clone(), pods), observer);
         let service = Arc::new(Answers::new(service, points.clone()));
         let (tell, told_to_end) = watch::channel(false);
         let commands = Arc::new(Answers::new(Commands::new(facts.clone(), tell), points));

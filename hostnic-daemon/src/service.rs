@@ -1,5 +1,6 @@
 //! The contract with the plugin, answered by the agent.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -8,12 +9,13 @@ use hostnic_cni::contract::{
 };
 use hostnic_cni::environment::Command;
 use hostnic_cni::error::{CniError, Code};
-use hostnic_core::agent::{AddRequest, ByHost, CheckRequest, DelRequest, GcRequest};
-use hostnic_core::attachment::AttachmentKey;
+use hostnic_core::agent::{AddAnswer, AddRequest, ByHost, CheckRequest, DelRequest, GcRequest};
+use hostnic_core::attachment::{AttachmentKey, PodRef};
 use hostnic_core::ledger::LeaseRecord;
-use hostnic_core::pods::PodWishes;
+use hostnic_core::pods::{PodDirectory, PodWishes};
 use hostnic_core::route::Route;
 use hostnic_core::{Error, ErrorKind};
+use tokio::time::{Instant, timeout};
 
 use crate::facts::Facts;
 use crate::observe::Operation;
@@ -25,17 +27,95 @@ const RESERVE: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) struct Service {
     facts: Facts,
+    pods: Option<Arc<dyn PodDirectory>>,
 }
 
 impl Service {
-    pub(crate) fn new(facts: Facts) -> Self {
-        Self { facts }
+    /// `pods` knows what pods ask for, where anybody does.
+    pub(crate) fn new(facts: Facts, pods: Option<Arc<dyn PodDirectory>>) -> Self {
+        Self { facts, pods }
+    }
+
+    /// What the pod asks for, within `patience`.
+    async fn wishes(&self, pod: Option<&PodRef>, patience: Duration) -> Result<PodWishes, Error> {
+        let (Some(pods), Some(pod)) = (&self.pods, pod) else { return Ok(PodWishes::default()) };
+        match timeout(patience, pods.wishes(pod)).await {
+            Ok(wishes) => wishes,
+            Err(_) => Err(Error::new(ErrorKind::Transient, "read what is asked by pod", pod)
+                .detail("the orchestrator did not say it in time; it is tried again")),
+        }
+    }
+
+    /// Tells the pod's owner what became of its ADD.
+    fn tell(&self, pod: Option<&PodRef>, answer: &Result<AddAnswer, Error>) {
+        let (Some(pods), Some(pod)) = (&self.pods, pod) else { return };
+        match answer {
+            Ok(answer) => pods.attached(pod, &answer.lease),
+            // Nobody waits for a pod that is deleted.
+            Err(error) if error.kind() == ErrorKind::Cancelled => {}
+            Err(error) => pods.failed(pod, error),
+        }
+    }
+
+    /// Gives the pod what it asks for.
+    async fn attach(&self, request: Add) -> Result<AddAnswer, Failed> {
+        let begun = Instant::now();
+        let patience = request.call.remaining.saturating_sub(RESERVE);
+        let wishes = self.wishes(request.pod.as_ref(), patience).await.map_err(Failed::ToKnow)?;
+        let wished = wishes != PodWishes::default();
+        let asked = AddRequest {
+            routes: routes(&request),
+            by_host: by_host(&request),
+            key: request.key,
+            netns: request.netns,
+            pod: request.pod,
+            wishes,
+            mtu: request.mtu.map(hostnic_cni::contract::Mtu::get),
+            started: request.call.started_at,
+            patience: patience.saturating_sub(begun.elapsed()),
+        };
+        self.facts.agent.add(asked).await.map_err(|error| Failed::ToGive { error, wished })
     }
 
     /// A failure, for the runtime, and for whoever asks later what went wrong.
     fn failed(&self, command: Command, error: &Error) -> CniError {
         self.facts.observer.errors().note(error);
         CniError::from_core(command, error)
+    }
+}
+
+/// Why a pod was not given an interface.
+#[derive(Debug)]
+enum Failed {
+    /// Nobody could say what it asks for.
+    ToKnow(Error),
+    /// It could not be given that.
+    ToGive {
+        error: Error,
+        /// Whether it asked for anything itself.
+        wished: bool,
+    },
+}
+
+impl Failed {
+    /// The code, where it is not that of the error's kind.
+    fn code(&self, by_host: bool) -> Option<Code> {
+        match self {
+            // Runtimes name neither pods' wishes nor what they are about, and a person may correct them at any time.
+            Self::ToKnow(_) => Some(Code::TryAgainLater),
+            Self::ToGive { wished: true, .. } => Some(Code::TryAgainLater),
+            // What this node does not offer is a field of the configuration.
+            Self::ToGive { error, .. } if by_host && error.kind() == ErrorKind::Unsupported => {
+                Some(Code::UnsupportedField)
+            }
+            Self::ToGive { .. } => None,
+        }
+    }
+
+    fn into_error(self) -> Error {
+        match self {
+            Self::ToKnow(error) | Self::ToGive { error, .. } => error,
+        }
     }
 }
 
@@ -79,28 +159,22 @@ fn recorded(record: LeaseRecord) -> Interface {
 #[async_trait]
 impl NodeService for Service {
     async fn add(&self, request: Add) -> Result<Interface, CniError> {
-        let key = request.key.clone();
-        let asked = AddRequest {
-            routes: routes(&request),
-            by_host: by_host(&request),
-            key: request.key,
-            netns: request.netns,
-            pod: request.pod,
-            wishes: PodWishes::default(),
-            mtu: request.mtu.map(hostnic_cni::contract::Mtu::get),
-            started: request.call.started_at,
-            patience: request.call.remaining.saturating_sub(RESERVE),
-        };
-        let by_host = !asked.by_host.destinations.is_empty();
+        let (key, pod) = (request.key.clone(), request.pod.clone());
+        let by_host = !by_host(&request).destinations.is_empty();
         let running = self.facts.observer.operations().begin(Operation::Add);
-        let answer = self.facts.agent.add(asked).await;
+        // Boxed, as whoever serves keeps what is not begun in its own future.
+        let answer = Box::pin(self.attach(request)).await;
+        let code = answer.as_ref().err().and_then(|failed| failed.code(by_host));
+        let answer = answer.map_err(Failed::into_error);
         running.end(&answer);
         log(Command::Add, &key, &answer);
+        self.tell(pod.as_ref(), &answer);
         let answer = answer.map_err(|error| {
             let failure = self.failed(Command::Add, &error);
-            // What this node does not offer is a field of the configuration.
-            let field = by_host && error.kind() == ErrorKind::Unsupported;
-            if field { CniError::new(Code::UnsupportedField, &error) } else { failure }
+            match code {
+                Some(code) => CniError { code, ..failure },
+                None => failure,
+            }
         })?;
         Ok(Interface {
             mac: answer.link.mac,

@@ -9,9 +9,11 @@ use hostnic_core::attachment::{AttachmentKey, AttachmentMark};
 use hostnic_core::gateway::{GatewayOwner, GatewayProgress, GatewayStatus};
 use hostnic_core::id::SubnetId;
 use hostnic_core::ledger::{AddressState, LeaseRecord, LeaseState, NicRecord, NicRole, NicState};
+use hostnic_core::route::{Datapath, PodDatapath};
 
 use crate::facts::Facts;
 use crate::observe::{CloudCalls, HOURLY_LIMIT, Seen};
+use crate::settings::datapath_name;
 use crate::stock::Stock;
 
 pub(crate) fn nics(agent: &Agent) -> Vec<v1::Nic> {
@@ -104,13 +106,19 @@ fn pod(record: &LeaseRecord) -> v1::PodAttachment {
         address: record.lease.address.to_string(),
         phase: phase.into(),
         mark: record.mark.to_string(),
+        subnet: record.lease.subnet.to_string(),
+        way: match record.plan.datapath {
+            PodDatapath::Veth(_) => datapath_name(Datapath::Veth),
+            _ => datapath_name(Datapath::Passthrough),
+        }
+        .to_owned(),
     }
 }
 
 pub(crate) fn node_state(facts: &Facts) -> v1::NodeState {
     v1::NodeState {
         mode: facts.mode_name().to_owned(),
-        reason: "as configured".to_owned(),
+        reason: facts.mode_because.to_string(),
         subnets: subnets(facts),
         daemon: env!("CARGO_PKG_VERSION").to_owned(),
         started_unix_s: unix(facts.observer.started()),

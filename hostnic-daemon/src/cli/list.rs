@@ -66,12 +66,14 @@ pub(super) fn pods(asked: &Ask) -> Result<(), String> {
                 name,
                 p.address.clone(),
                 p.nic.clone(),
+                p.subnet.clone(),
+                p.way.clone(),
                 p.state.to_owned(),
                 p.netns.clone(),
             ]
         };
         let rows: Vec<_> = pods.iter().map(row).collect();
-        table(["ATTACHMENT", "POD", "ADDRESS", "NIC", "STATE", "NAMESPACE"], &rows)
+        table(["ATTACHMENT", "POD", "ADDRESS", "NIC", "SUBNET", "WAY", "STATE", "NAMESPACE"], &rows)
     })
 }
 

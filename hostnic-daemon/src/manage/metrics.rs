@@ -163,7 +163,7 @@ impl Moment {
         let counts = self.0.agent.counts();
         let policy = self.0.pool.policy.to_string();
         let mut choices = counter(encoder, "hostnic_policy_choices", "NICs that each subnet was chosen for")?;
-        for subnet in &self.0.pool.subnets {
+        for subnet in &self.0.agent.subnets() {
             let count = counts.choices.get(subnet).copied().unwrap_or_default();
             let labels = [("policy", policy.as_str()), ("subnet", subnet.as_str())];
             grown(&mut choices.encode_family(&labels)?, count)?;

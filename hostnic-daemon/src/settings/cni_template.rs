@@ -11,6 +11,9 @@ use super::file::ConfigFile;
 /// What a configuration has that names nothing else: what most runtimes speak, and what the Go version's had.
 const USUAL: [(&str, &str); 3] = [("cniVersion", "0.3.1"), ("name", "hostnic"), ("type", "hostnic")];
 
+/// The key of the CNI file that says in which boot it was written. Plugins and runtimes leave it aside.
+pub const BOOT_KEY: &str = "hostnicBoot";
+
 /// A CNI configuration for runtimes, made of the operator's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CniTemplate {
@@ -34,9 +37,11 @@ impl CniTemplate {
         Self { file: file.map(|file| file.path.clone()), object }
     }
 
-    /// The text of the CNI file.
-    pub fn text(&self) -> String {
-        format!("{:#}\n", Value::Object(self.object.clone()))
+    /// The text of the CNI file in a boot.
+    pub fn text(&self, boot: &str) -> String {
+        let mut object = self.object.clone();
+        object.insert(BOOT_KEY.to_owned(), boot.into());
+        format!("{:#}\n", Value::Object(object))
     }
 }
 
@@ -63,7 +68,7 @@ mod tests {
         let file = ConfigFile { path: "/c.json".into(), text: text.to_owned(), beside: Vec::new() };
         let mut errors = Vec::new();
         let template = CniTemplate::read(Some(&file), Path::new("/run/s"), &mut errors);
-        (serde_json::from_str(&template.text()).unwrap(), errors)
+        (Value::Object(template.object), errors)
     }
 
     #[test]
@@ -77,7 +82,7 @@ mod tests {
     #[test]
     fn without_a_file_there_is_a_whole_configuration() {
         let template = CniTemplate::read(None, Path::new("/run/s"), &mut Vec::new());
-        NetworkConfig::new(serde_json::from_str(&template.text()).unwrap()).unwrap();
+        NetworkConfig::new(serde_json::from_str(&template.text("boot")).unwrap()).unwrap();
     }
 
     #[test]

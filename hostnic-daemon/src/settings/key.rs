@@ -48,6 +48,7 @@ pub(crate) enum Key {
     CniConfDir,
     AnnotationVxnet,
     AnnotationNicTag,
+    NicAnnotation,
     NetworkPolicy,
     LogFile,
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use hostnic_core::id::{InvalidValue, SubnetId};
+use hostnic_kube::NodeName;
 
 use super::key::Key;
 use super::reading::Reading;
@@ -30,6 +31,8 @@ pub struct KubernetesSettings {
     pub annotation_vxnets: Setting<Vec<SubnetId>>,
     /// NICs with such a tag may be named by pods' annotations, beside those with a name of ours.
     pub annotation_nic_tags: Setting<Vec<String>>,
+    /// Whether pods are annotated with the NIC that they were given.
+    pub nic_annotation: Setting<bool>,
     /// Who enforces network policies.
     pub network_policy: Setting<NetworkPolicy>,
 }
@@ -48,44 +51,10 @@ impl KubernetesSettings {
             cni_conf_dir: reading.one(Key::CniConfDir, usual, folder),
             annotation_vxnets: reading.list(Key::AnnotationVxnet, str::parse),
             annotation_nic_tags: reading.list(Key::AnnotationNicTag, tag),
+            nic_annotation: reading.one(Key::NicAnnotation, false, boolean),
             network_policy: reading.parsed(Key::NetworkPolicy, NetworkPolicy::None),
             enabled,
         }
-    }
-}
-
-/// The name of a node in Kubernetes.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct NodeName(String);
-
-impl NodeName {
-    /// The name itself.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for NodeName {
-    type Err = InvalidValue;
-
-    fn from_str(text: &str) -> Result<Self, InvalidValue> {
-        let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-        let label = |label: &str| {
-            label.bytes().all(|byte| inner(byte) || byte == b'-')
-                && label.bytes().next().is_some_and(inner)
-                && label.bytes().next_back().is_some_and(inner)
-        };
-        if text.len() <= 253 && text.split('.').all(label) {
-            return Ok(Self(text.to_owned()));
-        }
-        let rule = "at most 253 small letters, digits, '-' or '.', as `kubectl get nodes` shows it";
-        Err(InvalidValue::new("name of a node", text, rule))
-    }
-}
-
-impl fmt::Display for NodeName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
     }
 }
 
@@ -116,20 +85,5 @@ impl fmt::Display for NetworkPolicy {
             Self::None => "none",
             Self::Calico => "calico",
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_nodes_name_is_one_that_kubernetes_takes() {
-        for name in ["i-xrwbww35", "node1.example.org", "1"] {
-            assert_eq!(name.parse::<NodeName>().unwrap().as_str(), name);
-        }
-        for name in ["", "Node", "a_b", "-a", "a-", "a..b", "a b", &"a".repeat(254)] {
-            assert!(name.parse::<NodeName>().is_err(), "{name:?}");
-        }
     }
 }

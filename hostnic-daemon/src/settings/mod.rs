@@ -40,13 +40,13 @@ use hostnic_core::id::{InstanceId, SubnetId};
 use hostnic_core::policy::PolicyName;
 use hostnic_core::route::Datapath;
 
-pub use cni_template::CniTemplate;
+pub use cni_template::{BOOT_KEY, CniTemplate};
 pub use document::Format;
 pub use error::{Refused, SettingsError};
 pub use file::{ConfigFile, Files};
 pub use flags::Flags;
 pub use invocation::{Invocation, NetworkPlace, Places, SettingsPlace};
-pub use kubernetes::{CNI_FOLDER, KubernetesSettings, NetworkPolicy, NodeName};
+pub use kubernetes::{CNI_FOLDER, KubernetesSettings, NetworkPolicy};
 pub use listen::{ListenAddress, ListenHost, is_loopback};
 pub use locate::locate;
 pub use log_level::LogLevel;

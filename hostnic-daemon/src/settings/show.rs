@@ -102,6 +102,7 @@ impl Settings {
                 list(&kubernetes.annotation_nic_tags),
                 "none",
             ),
+            plain(Key::NicAnnotation, &kubernetes.nic_annotation),
             plain(Key::NetworkPolicy, &kubernetes.network_policy),
             plain(Key::LogLevel, &self.log_level),
             row(Key::LogFormat, &self.log_format, Some(format.to_owned()), ""),

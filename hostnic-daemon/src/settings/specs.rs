@@ -369,6 +369,14 @@ pub(super) const SPECS: &[Spec] = &[
         ..PLAIN
     },
     Spec {
+        key: Key::NicAnnotation,
+        name: "nic-annotation",
+        takes: Takes::Switch,
+        default: "false",
+        help: "Write on each pod, by the annotation …/nic, which NIC it was given; the daemon must then be allowed to patch pods",
+        ..PLAIN
+    },
+    Spec {
         key: Key::NetworkPolicy,
         name: "network-policy",
         takes: Takes::One("NAME"),

@@ -34,6 +34,9 @@ pub(crate) struct Pod {
     pub(crate) pod: Option<String>,
     pub(crate) address: String,
     pub(crate) nic: String,
+    pub(crate) subnet: String,
+    /// How it is joined to its NIC.
+    pub(crate) way: String,
     pub(crate) state: &'static str,
     pub(crate) netns: String,
 }
@@ -140,6 +143,8 @@ impl From<v1::PodAttachment> for Pod {
             pod: pod.pod.map(|p| format!("{}/{}", p.namespace, p.name)),
             address: pod.address,
             nic: pod.nic,
+            subnet: pod.subnet,
+            way: pod.way,
             netns: pod.netns,
         }
     }

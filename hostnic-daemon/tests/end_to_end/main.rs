@@ -43,6 +43,7 @@ mod services;
 mod site;
 mod unit;
 mod vanished;
+mod veth;
 mod witness;
 mod world;
 
@@ -99,6 +100,7 @@ fn main() -> ExitCode {
         emptied::trials(),
         both_kinds::trials(),
         churn::trials(),
+        veth::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit_code()
 }

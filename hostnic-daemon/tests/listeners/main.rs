@@ -5,4 +5,5 @@
 mod commands;
 mod http;
 mod manage;
+mod wishes;
 mod world;

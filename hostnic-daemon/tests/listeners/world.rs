@@ -12,11 +12,12 @@ use hostnic_core::clock::{Clock, SystemClock};
 use hostnic_core::id::InstanceId;
 use hostnic_core::layer::Stack;
 use hostnic_core::ledger::AddressState;
+use hostnic_core::pods::PodDirectory;
 use hostnic_core::pool::PoolConfig;
 use hostnic_core::sim::{Cloud, Durations, Kernel};
 use hostnic_core::store::MemoryStore;
 use hostnic_core::{NicProvider, Result};
-use hostnic_daemon::{Listeners, Node, Observer};
+use hostnic_daemon::{Listeners, Node, Observer, Surroundings};
 use tempfile::TempDir;
 
 /// How long anything here may take on a busy machine.
@@ -68,6 +69,15 @@ impl World {
 
     /// A node that has just been started.
     pub(crate) async fn cold(&self, listeners: Listeners) -> Result<Node> {
+        self.cold_asking(listeners, None).await
+    }
+
+    /// The same, which asks what pods want where there is somebody to ask.
+    pub(crate) async fn cold_asking(
+        &self,
+        listeners: Listeners,
+        pods: Option<Arc<dyn PodDirectory>>,
+    ) -> Result<Node> {
         let observer = Arc::new(Observer::new("node-1"));
         let instance: InstanceId = "i-1".parse().unwrap();
         let provider: Arc<dyn NicProvider> = Arc::new(self.cloud.node(&instance));
@@ -80,7 +90,8 @@ impl World {
             clock: Arc::new(SystemClock),
             seed: 1,
         };
-        Node::start_with(parts, self.config.clone(), listeners, observer).await
+        let surroundings = Surroundings { pods, ..Surroundings::new(observer) };
+        Node::start_in(parts, self.config.clone(), listeners, surroundings).await
     }
 
     /// A node whose pool is filled.

@@ -516,6 +516,12 @@ pub struct PodAttachment {
     /// Twenty characters that stand for the key; they are in the alias of the pod's link.
     #[prost(string, tag = "7")]
     pub mark: ::prost::alloc::string::String,
+    /// The NIC's subnet.
+    #[prost(string, tag = "8")]
+    pub subnet: ::prost::alloc::string::String,
+    /// How the pod is joined to its NIC: passthrough or veth.
+    #[prost(string, tag = "9")]
+    pub way: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct VersionRequest {}

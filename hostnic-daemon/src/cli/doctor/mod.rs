@@ -15,8 +15,8 @@ use super::list::print;
 use super::table::table;
 use crate::doctor::{
     CniFolders, Finding, Legacy, Primary, Severity, Sysctls, Untold, cni_findings, drop_in_findings,
-    firewall_findings, gateway_findings, host_findings, interference_findings, legacy_findings,
-    managed_links, not_forwarding,
+    firewall_findings, gateway_findings, hairpin_findings, host_findings, interference_findings,
+    legacy_findings, managed_links, not_forwarding, uses_ipvs,
 };
 use crate::settings::{CNI_FOLDER, Flags, Settings};
 
@@ -79,6 +79,9 @@ async fn examine(settings: &Settings, folders: &CniFolders) -> Vec<Finding> {
     findings.extend(looked("/sys/class/net and /run", managed, judged));
     let untold = Untold::read(Path::new("/"));
     findings.extend(looked("/etc and /run", untold, |untold| drop_in_findings(&untold, &primary)));
+    let hairpin = settings.veth.hairpin.value;
+    let ipvs = uses_ipvs(sys, proc);
+    findings.extend(looked("/proc/net/ip_vs", ipvs, |ipvs| hairpin_findings(hairpin, ipvs)));
     let found = cni_findings(folders);
     let of = format!("{} and {}", folders.configurations.display(), folders.binaries.display());
     findings.extend(looked(&of, found, |found| found));

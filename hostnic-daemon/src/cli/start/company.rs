@@ -8,12 +8,15 @@ use nix::time::{ClockId, clock_gettime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::reload::Reloading;
+use super::reload::{Reloaded, Reloading};
 use crate::facts::Facts;
 use crate::systemd::{Environment, Systemd};
 
 /// How old the line for `systemctl status` may be.
 const STATUS: Duration = Duration::from_secs(10);
+
+/// How often is looked whether the CNI configuration was changed.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// Systemd, and whoever sends SIGHUP.
 #[derive(Debug)]
@@ -39,6 +42,8 @@ impl Company {
         let watched = self.systemd.watchdog();
         let mut beat = interval(watched.unwrap_or(STATUS).min(STATUS));
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut look = interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 _ = beat.tick() => {
@@ -51,14 +56,25 @@ impl Company {
                         told = line;
                     }
                 }
-                Some(()) = self.hangup.recv() => {
-                    self.systemd.reloading(monotonic());
-                    let said = tokio::task::block_in_place(|| self.reloading.reload());
-                    self.systemd.ready(&said);
-                    told = said;
+                Some(()) = self.hangup.recv() => told = self.reload(facts).await,
+                _ = look.tick() => {
+                    if tokio::task::block_in_place(|| self.reloading.has_news()) {
+                        told = self.reload(facts).await;
+                    }
                 }
             }
         }
+    }
+
+    /// Reads the settings anew. Gives back what came of it.
+    async fn reload(&mut self, facts: &Facts) -> String {
+        self.systemd.reloading(monotonic());
+        let Reloaded { said, hairpin } = tokio::task::block_in_place(|| self.reloading.reload());
+        if let Some(hairpin) = hairpin {
+            facts.switch(hairpin).await;
+        }
+        self.systemd.ready(&said);
+        said
     }
 
     /// Says that the node ends.

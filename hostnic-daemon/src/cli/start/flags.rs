@@ -61,9 +61,13 @@ impl SimFlags {
     }
 }
 
-/// The vxnets, of which there must be one.
+/// The vxnets that the pool draws from, of which there must be one but on Kubernetes, which says it later.
 pub(super) fn vxnets(settings: &Settings) -> Result<Vec<SubnetId>, FlagError> {
     let vxnets = settings.vxnets.value.clone();
+    // On Kubernetes they are what a node's may be chosen from.
+    if settings.kubernetes.enabled.value {
+        return Ok(Vec::new());
+    }
     if vxnets.is_empty() { Err(FlagError::NoVxnet) } else { Ok(vxnets) }
 }
 

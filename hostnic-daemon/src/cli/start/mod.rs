@@ -2,9 +2,12 @@
 
 mod cloud;
 mod company;
+mod earlier;
 mod flags;
 mod gateways;
+mod kubernetes;
 mod listeners;
+mod mode;
 mod node;
 mod pool;
 mod reload;
@@ -42,7 +45,7 @@ impl Start {
             .worker_threads(2)
             .build()
             .map_err(|error| format!("no runtime could be started: {error}"))?;
-        let reloading = Reloading::new(argv0.to_owned(), flags, settings.rows(), logs);
+        let reloading = Reloading::new(argv0.to_owned(), flags, &settings, logs);
         runtime.block_on(serve(plan, &settings, reloading)).map_err(|error| error.chain().to_string())
     }
 }

@@ -17,10 +17,15 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::cloud::Cloud;
 use super::company::Company;
+use super::earlier;
 use super::gateways::gateways;
+use super::kubernetes::InCluster;
 use super::listeners::listeners;
+use super::mode::{Mode, mode};
+use crate::cni_file::CniFile;
+use crate::facts::Facts;
 use crate::settings::Settings;
-use crate::{Node, Observer, seed};
+use crate::{Node, Observer, Surroundings, seed};
 
 /// How long requests that are under way, and then the giving back of NICs, may take together when the daemon is told to
 /// stop.
@@ -53,12 +58,28 @@ impl Signals {
 pub(super) async fn serve(
     cloud: &Cloud,
     settings: &Settings,
-    pool: PoolConfig,
+    mut pool: PoolConfig,
     observer: Arc<Observer>,
     signals: &mut Signals,
     company: &mut Company,
 ) -> Result<()> {
     let (socket, store) = (&settings.socket.value, &settings.store.value);
+    let cni_file = cni_file(settings)?;
+    let mut cluster = match settings.kubernetes.enabled.value {
+        true => Some(InCluster::connect(settings).await?),
+        false => None,
+    };
+    let cluster_id = match &mut cluster {
+        Some(cluster) => {
+            earlier::tell();
+            pool.subnets = cluster.remembered_subnets();
+            tokio::select! {
+                id = cluster.identity() => Some(id),
+                () = signals.next() => return Ok(()),
+            }
+        }
+        None => None,
+    };
     let folders = POD_FOLDERS.map(PathBuf::from).to_vec();
     let programmer = NetlinkProgrammer::new(Netns::current()?, folders).await?.wherever_mounted();
     let parts = AgentParts {
@@ -66,17 +87,24 @@ pub(super) async fn serve(
         forwarding: Some(cloud.forwarding()),
         tagging: Some(cloud.tagging()),
         programmer: Arc::new(programmer),
-        store: Arc::new(open_store(store, cloud.instance()).await?),
+        store: Arc::new(open_store(store, cloud.instance(), cluster_id.as_deref()).await?),
         clock: Arc::new(SystemClock),
         seed: seed()?,
     };
+    let Mode { datapath, veth, because } = mode(settings);
     let config = AgentConfig {
+        datapath,
+        veth,
         gateways: Some(gateways(settings)),
         node_sync: settings.node_sync.value,
         ..AgentConfig::new(pool)
     };
-    let listeners = listeners(settings).await?;
-    let mut node = Node::start_with(parts, config, listeners, observer).await?;
+    let surroundings = Surroundings {
+        pods: cluster.as_ref().map(InCluster::pods),
+        mode_because: because,
+        ..Surroundings::new(observer)
+    };
+    let mut node = Node::start_in(parts, config, listeners(settings).await?, surroundings).await?;
     let [tcp, manage] = [node.tcp_address(), node.manage_address()].map(in_words);
     tracing::info!(socket = %socket.display(), tcp, manage, store = %store.display(), "serving");
     let facts = node.facts().clone();
@@ -84,9 +112,14 @@ pub(super) async fn serve(
         () = signals.next() => None,
         () = node.told_to_end() => None,
         error = node.failed() => Some(error),
+        error = in_step(cluster.as_mut(), &facts) => Some(error),
+        () = keep(cni_file.as_ref(), &facts) => None,
         never = company.keep(&facts) => match never {},
     };
     company.part();
+    if let Some(cluster) = cluster {
+        cluster.end().await;
+    }
     tracing::info!("stopping");
     if settings.cleanup_cache_on_exit.value && failed.is_none() {
         give_back(node, signals).await;
@@ -109,8 +142,40 @@ async fn give_back(node: Node, signals: &mut Signals) {
     }
 }
 
-async fn open_store(path: &Path, instance: &InstanceId) -> Result<RedbStore> {
-    let host = HostId::new(instance.as_str())?;
+/// The CNI file of the settings, which is none of another boot from now on; `None` where none is asked for.
+fn cni_file(settings: &Settings) -> Result<Option<CniFile>> {
+    let Some(folder) = &settings.kubernetes.cni_conf_dir.value else { return Ok(None) };
+    let file = CniFile::new(folder, &settings.cni, BootId::of_this_boot()?);
+    match file.clear() {
+        Ok(true) => {
+            tracing::info!(folder = %folder.display(), "a CNI file from before is removed until pods can be served")
+        }
+        Ok(false) => {}
+        Err(error) => tracing::warn!(folder = %folder.display(), %error, "the CNI file cannot be looked at"),
+    }
+    Ok(Some(file))
+}
+
+async fn keep(file: Option<&CniFile>, facts: &Facts) {
+    match file {
+        Some(file) => file.keep(facts).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn in_step(cluster: Option<&mut InCluster>, facts: &Facts) -> Error {
+    match cluster {
+        Some(cluster) => cluster.keep(facts).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Opens the records of this host in this cluster; those of another one are history.
+async fn open_store(path: &Path, instance: &InstanceId, cluster: Option<&str>) -> Result<RedbStore> {
+    let host = match cluster {
+        Some(cluster) => HostId::new(format!("{instance}:{cluster}"))?,
+        None => HostId::new(instance.as_str())?,
+    };
     let identity = Identity { boot: BootId::of_this_boot()?, host };
     let (store, opened) = RedbStore::open(path, identity, SystemClock.now()).await?;
     if opened != Opened::Existing {

@@ -15,6 +15,8 @@ pub(super) fn pool(settings: &Settings, subnets: Vec<SubnetId>) -> PoolConfig {
         max_nics: settings.max_nics.value,
         policy: settings.policy.value,
         cooling,
+        tag: settings.nic_tag.value.clone(),
+        lent_tags: settings.kubernetes.annotation_nic_tags.value.clone(),
         job_poll_first: usual.job_poll_first.min(settings.job_poll.value),
         job_poll: settings.job_poll.value,
         least_cooling: usual.least_cooling.min(cooling),

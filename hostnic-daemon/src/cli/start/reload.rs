@@ -1,13 +1,32 @@
-//! SIGHUP: what is read anew, what takes effect, and what waits for a restart.
+//! SIGHUP, and a CNI configuration that was changed: what is read anew, what takes effect, and what waits for a restart.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
+
+use hostnic_core::route::Hairpin;
 
 use crate::cli::in_force::in_force;
-use crate::settings::{Flags, Row};
+use crate::settings::{Flags, Row, Settings};
 use crate::telemetry::Logs;
 
-/// The one setting that takes effect while the daemon runs.
-const RELOADABLE: &str = "log-level";
+/// The settings that take effect while the daemon runs.
+const RELOADABLE: [&str; 2] = ["log-level", "hairpin"];
+
+/// What came of a reload.
+#[derive(Debug)]
+pub(super) struct Reloaded {
+    /// The same as was logged.
+    pub(super) said: String,
+    /// Hairpin, where it has changed.
+    pub(super) hairpin: Option<Hairpin>,
+}
+
+/// The CNI configuration, whose changes are noticed: a cluster tells new settings by changing the file.
+#[derive(Debug)]
+struct Watched {
+    path: PathBuf,
+    text: String,
+}
 
 /// The settings in force, and how they came to be.
 #[derive(Debug)]
@@ -16,43 +35,62 @@ pub(super) struct Reloading {
     flags: Flags,
     in_force: Vec<Row>,
     logs: Logs,
+    watched: Option<Watched>,
 }
 
 impl Reloading {
-    pub(super) fn new(argv0: OsString, flags: Flags, in_force: Vec<Row>, logs: Logs) -> Self {
-        Self { argv0, flags, in_force, logs }
+    pub(super) fn new(argv0: OsString, flags: Flags, settings: &Settings, logs: Logs) -> Self {
+        let file = settings.cni.file.clone();
+        let read = |path: PathBuf| Some(Watched { text: std::fs::read_to_string(&path).ok()?, path });
+        Self { argv0, flags, in_force: settings.rows(), logs, watched: file.and_then(read) }
+    }
+
+    /// Whether the CNI configuration is another one than when it was last looked at. One that is not there, as while it is
+    /// replaced, is no other one. Blocks while the file is read.
+    pub(super) fn has_news(&mut self) -> bool {
+        let Some(watched) = &mut self.watched else { return false };
+        match std::fs::read_to_string(&watched.path) {
+            Ok(text) if text != watched.text => {
+                watched.text = text;
+                true
+            }
+            _ => false,
+        }
     }
 
     /// Reads the settings anew and puts into force what can be. Logs what came of it, and gives back the same words.
     /// Blocks while the file is read.
-    pub(super) fn reload(&mut self) -> String {
+    pub(super) fn reload(&mut self) -> Reloaded {
         match self.read() {
-            Ok(said) => {
-                tracing::info!("{said}");
-                said
+            Ok(reloaded) => {
+                tracing::info!("{}", reloaded.said);
+                reloaded
             }
             Err(error) => {
                 tracing::error!(%error, "the settings could not be reloaded; those in force stay");
-                format!("the settings could not be reloaded; those in force stay: {error}")
+                let said = format!("the settings could not be reloaded; those in force stay: {error}");
+                Reloaded { said, hairpin: None }
             }
         }
     }
 
-    fn read(&mut self) -> Result<String, String> {
+    fn read(&mut self) -> Result<Reloaded, String> {
         let (settings, _) = in_force(&self.argv0, self.flags.clone())?;
         let wanted = settings.rows();
         let changes = changes(&self.in_force, &wanted);
-        if changes.iter().any(|row| row.key == RELOADABLE) {
+        if changes.iter().any(|row| row.key == "log-level") {
             self.logs.set_level(settings.log_level.value.as_str())?;
         }
+        let hairpin = changes.iter().any(|row| row.key == "hairpin");
+        let hairpin = hairpin.then(|| settings.veth.config(None).hairpin);
         let said = in_words(&changes);
         // What waits for a restart is told again at the next reload.
-        for row in self.in_force.iter_mut().filter(|row| row.key == RELOADABLE) {
+        for row in self.in_force.iter_mut().filter(|row| RELOADABLE.contains(&row.key)) {
             if let Some(now) = changes.iter().find(|change| change.key == row.key) {
                 *row = (*now).clone();
             }
         }
-        Ok(said)
+        Ok(Reloaded { said, hairpin })
     }
 }
 
@@ -63,14 +101,17 @@ fn changes<'a>(in_force: &[Row], wanted: &'a [Row]) -> Vec<&'a Row> {
 }
 
 fn in_words(changes: &[&Row]) -> String {
-    let (now, later): (Vec<&Row>, Vec<&Row>) = changes.iter().partition(|row| row.key == RELOADABLE);
+    let (now, later): (Vec<&Row>, Vec<&Row>) = changes.iter().partition(|row| RELOADABLE.contains(&row.key));
     let list = |rows: Vec<&Row>| {
         let each = rows.iter().map(|row| format!("{} {}", row.key, row.text()));
         each.collect::<Vec<_>>().join(", ")
     };
     match (now.is_empty(), later.is_empty()) {
         (true, true) => {
-            format!("reloaded: no setting has changed; only {RELOADABLE} takes effect without a restart")
+            format!(
+                "reloaded: no setting has changed; only {} take effect without a restart",
+                RELOADABLE.join(" and ")
+            )
         }
         (false, true) => format!("reloaded: {}", list(now)),
         (true, false) => {

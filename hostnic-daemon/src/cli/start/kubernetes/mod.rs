@@ -1,0 +1,187 @@
+//! The node in its cluster: who it is there, what it is told, and what it tells.
+
+mod identity;
+mod memory;
+mod readiness;
+mod scarcity;
+mod subnets;
+
+use std::convert::Infallible;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hostnic_core::id::SubnetId;
+use hostnic_core::pods::PodDirectory;
+use hostnic_core::store::BootId;
+use hostnic_core::{Error, ErrorKind, Result};
+use hostnic_kube::{
+    Access, ChoiceRules, Cluster, ClusterConfig, NodeName, Notice, PodRules, ProxyMode, Readiness, Severity,
+    Telling,
+};
+use tokio::time::sleep;
+
+use crate::facts::Facts;
+use crate::host_name;
+use crate::settings::{NetworkPolicy, Settings};
+
+use memory::Memory;
+
+/// When to ask an API server again that did not answer.
+const ASK_AGAIN: Duration = Duration::from_secs(5);
+
+/// The node in its cluster.
+#[derive(Debug)]
+pub(super) struct InCluster {
+    cluster: Cluster,
+    /// Of the last run in this boot, and kept up for the next one.
+    memory: Memory,
+}
+
+impl InCluster {
+    /// Begins to follow the cluster, without waiting for it. Says there that this node cannot serve pods yet.
+    ///
+    /// # Errors
+    /// `Invalid` where the settings name no cluster that could be asked.
+    pub(super) async fn connect(settings: &Settings) -> Result<Self> {
+        let config = config(settings)?;
+        let node = config.node.to_string();
+        let cluster = Cluster::connect(config).await.map_err(|error| {
+            let failed = Error::new(ErrorKind::Invalid, "connect to the cluster as node", &node);
+            failed.detail("see --kubernetes and --kubeconfig").source(error)
+        })?;
+        let memory = Memory::beside(&settings.store.value, BootId::of_this_boot()?);
+        // A restart takes a moment, and pods are served before anybody would hear of it.
+        if memory.is_new() {
+            cluster.set_readiness(Readiness::NotReady("the daemon starts".to_owned()));
+        }
+        Ok(Self { cluster, memory })
+    }
+
+    /// What the pods of this node ask for.
+    pub(super) fn pods(&self) -> Arc<dyn PodDirectory> {
+        self.cluster.pods()
+    }
+
+    /// The subnets that the pool is to draw from until the cluster says which: those of the last run.
+    pub(super) fn remembered_subnets(&self) -> Vec<SubnetId> {
+        self.memory.subnets()
+    }
+
+    /// Which cluster this is. Waits for it only where nobody remembers.
+    pub(super) async fn identity(&mut self) -> String {
+        identity::of_cluster(&self.cluster, &mut self.memory).await
+    }
+
+    /// Keeps node and cluster in step.
+    ///
+    /// Ends when the node turns out to be in another cluster than its records are of: it has to start again.
+    pub(super) async fn keep(&mut self, facts: &Facts) -> Error {
+        let Self { cluster, memory } = self;
+        let recorded = memory.cluster().map(str::to_owned);
+        tokio::select! {
+            error = identity::contradicted(cluster, recorded) => error,
+            never = subnets::follow(cluster, memory, &facts.agent) => match never {},
+            never = readiness::tell(cluster, facts) => match never {},
+            never = scarcity::tell(cluster, &facts.agent) => match never {},
+            never = tell_hairpin(cluster, facts) => match never {},
+        }
+    }
+
+    /// Lets go of the cluster; what stands there stays.
+    pub(super) async fn end(self) {
+        self.cluster.stop().await;
+    }
+}
+
+/// The cluster of the settings.
+fn config(settings: &Settings) -> Result<ClusterConfig> {
+    let kubernetes = &settings.kubernetes;
+    let node = match &kubernetes.node_name.value {
+        Some(name) => name.clone(),
+        None => NodeName::new(host_name().to_lowercase())?,
+    };
+    let access = match &kubernetes.kubeconfig.value {
+        Some(file) => Access::Kubeconfig(file.clone()),
+        None => Access::InCluster,
+    };
+    let any = kubernetes.annotation_vxnets.value.is_empty();
+    let usual = ClusterConfig::new(node, access);
+    Ok(ClusterConfig {
+        pods: PodRules { annotation_vxnets: (!any).then(|| kubernetes.annotation_vxnets.value.clone()) },
+        choice: ChoiceRules {
+            subnets: settings.vxnets.value.clone(),
+            max_nic: NonZeroU32::new(settings.max_nics.value).unwrap_or(usual.choice.max_nic),
+        },
+        telling: Telling {
+            calico_annotations: kubernetes.network_policy.value == NetworkPolicy::Calico,
+            nic_annotation: kubernetes.nic_annotation.value,
+            ..usual.telling
+        },
+        ..usual
+    })
+}
+
+/// Says that hairpin works with kube-proxy in iptables mode only, where it is in another.
+async fn tell_hairpin(cluster: &Cluster, facts: &Facts) -> Infallible {
+    let mut veth = facts.veth.subscribe();
+    loop {
+        veth.borrow_and_update();
+        let mode = match facts.hairpin() {
+            true => cluster.proxy_mode().await,
+            false => Ok(ProxyMode::Untold),
+        };
+        match mode {
+            Ok(ProxyMode::Ipvs) => {
+                let message = "hairpin is on, and kube-proxy uses IPVS, with which services are not reached by hairpin; set \
+                               hairpin to false in hostnic-cfg-cm, or kube-proxy's mode to iptables";
+                tracing::warn!("{message}");
+                let (severity, message) = (Severity::Warning, message.to_owned());
+                cluster.tell_node(Notice { severity, reason: "HairpinWithIpvs", message });
+            }
+            Ok(_) => {}
+            Err(_) => {
+                sleep(ASK_AGAIN).await;
+                continue;
+            }
+        }
+        if veth.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::{Files, Invocation, resolve};
+
+    fn of(variables: &[(&str, &str)]) -> ClusterConfig {
+        let usual = [("KUBERNETES", "true"), ("SERVICE_CIDR", "10.96.0.0/12"), ("NODE_NAME", "i-1")];
+        let named = |(name, value): (&str, &str)| (format!("HOSTNIC_{name}"), value.to_owned());
+        let environment = usual.into_iter().chain(variables.iter().copied()).map(named).collect();
+        let invocation = Invocation { environment, ..Invocation::default() };
+        config(&resolve(&invocation, &Files::default()).unwrap().0).unwrap()
+    }
+
+    #[test]
+    fn the_cluster_is_told_what_the_settings_say() {
+        let plain = of(&[]);
+        assert_eq!(plain, ClusterConfig::new("i-1".parse().unwrap(), Access::InCluster));
+        let told = of(&[
+            ("KUBECONFIG", "/k"),
+            ("VXNET", "vxnet-a,vxnet-b"),
+            ("MAX_NICS", "60"),
+            ("ANNOTATION_VXNET", "vxnet-c"),
+            ("NETWORK_POLICY", "calico"),
+            ("NIC_ANNOTATION", "true"),
+        ]);
+        assert_eq!(told.access, Access::Kubeconfig("/k".into()));
+        assert_eq!((told.choice.subnets.len(), told.choice.max_nic.get()), (2, 60));
+        assert_eq!(told.choice.nodes_per_subnet(), 4);
+        assert_eq!(told.pods.annotation_vxnets, Some(vec!["vxnet-c".parse().unwrap()]));
+        assert!(
+            told.telling.calico_annotations && told.telling.nic_annotation && !told.telling.attached_events
+        );
+    }
+}
