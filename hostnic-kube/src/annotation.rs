@@ -147,3 +147,116 @@ impl<T: fmt::Display> fmt::Display for Listed<'_, T> {
         if self.0.is_empty() { f.write_str("none") } else { Ok(()) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn asked(annotations: &[(&str, &str)]) -> Option<Asked> {
+        let map: BTreeMap<String, String> =
+            annotations.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Asked::read(&map)
+    }
+
+    fn wishes(annotations: &[(&str, &str)]) -> Result<PodWishes, String> {
+        asked(annotations).unwrap_or_default().wishes(None).map_err(|wrong| wrong.to_string())
+    }
+
+    fn made(subnet: Option<&str>, address: Option<&str>) -> NicWish {
+        NicWish::Made {
+            subnet: subnet.map(|id| SubnetId::new(id).unwrap()),
+            address: address.map(|ip| ip.parse().unwrap()),
+        }
+    }
+
+    #[test]
+    fn what_the_guide_writes_is_understood() {
+        let nic = |annotations: &[(&str, &str)]| wishes(annotations).unwrap().nic;
+        assert_eq!(nic(&[(VXNET, "vxnet-cfn58ev")]), made(Some("vxnet-cfn58ev"), None));
+        let both = [(VXNET, "vxnet-cfn58ev"), (IP, "172.22.0.88")];
+        assert_eq!(nic(&both), made(Some("vxnet-cfn58ev"), Some("172.22.0.88")));
+        assert_eq!(nic(&[(IP, "172.22.0.88")]), made(None, Some("172.22.0.88")));
+        assert_eq!(
+            nic(&[(NIC, "52:54:00:AB:cd:01")]),
+            NicWish::Existing("52:54:00:ab:cd:01".parse().unwrap())
+        );
+        assert_eq!(wishes(&[(TYPE, "Passthrough")]).unwrap().datapath, Some(Datapath::Passthrough));
+        assert_eq!(
+            wishes(&[(TYPE, "veth")]).unwrap(),
+            PodWishes { nic: NicWish::Any, datapath: Some(Datapath::Veth) }
+        );
+    }
+
+    #[test]
+    fn templates_that_fill_in_nothing_ask_for_nothing() {
+        assert_eq!(asked(&[(VXNET, ""), (IP, "  "), (TYPE, ""), ("other", "x")]), None);
+    }
+
+    #[test]
+    fn a_wish_that_makes_no_sense_names_annotation_value_and_rule() {
+        for (annotations, message) in [
+            (
+                vec![(TYPE, "bridge")],
+                "annotation hostnic.network.kubesphere.io/type is \"bridge\": it must be passthrough or veth",
+            ),
+            (
+                vec![(IP, "172.22.0.88/24")],
+                "annotation hostnic.network.kubesphere.io/ip is \"172.22.0.88/24\": it must be one address of the vxnet, \
+                 without a prefix length, as 172.22.0.88",
+            ),
+            (
+                vec![(NIC, "nic-1"), (IP, "172.22.0.88")],
+                "annotation hostnic.network.kubesphere.io/nic is \"nic-1\": it must be without the annotations vxnet and ip, \
+                 since that NIC has both already",
+            ),
+        ] {
+            assert_eq!(wishes(&annotations).unwrap_err(), message);
+        }
+        for value in ["0.0.0.0", "127.0.0.1", "224.0.0.1", "::", "a"] {
+            assert!(wishes(&[(IP, value)]).is_err(), "{value}");
+        }
+        for value in ["vxnet a", "vxnet/a", "é"] {
+            assert!(wishes(&[(VXNET, value)]).is_err(), "{value}");
+        }
+    }
+
+    #[test]
+    fn only_vxnets_that_pods_may_name_are_named() {
+        let allowed = [SubnetId::new("vxnet-a").unwrap()];
+        let of = |annotations: &[(&str, &str)]| asked(annotations).unwrap().wishes(Some(&allowed));
+        assert!(of(&[(VXNET, "vxnet-a")]).is_ok());
+        assert!(of(&[(VXNET, "vxnet-b")]).is_err());
+        // The node's own vxnet is not named by the pod.
+        assert!(of(&[(IP, "10.0.0.4")]).is_ok());
+        assert!(asked(&[(VXNET, "vxnet-a")]).unwrap().wishes(Some(&[])).is_err());
+    }
+
+    #[test]
+    fn what_was_given_is_no_wish_and_what_was_changed_since_is_one() {
+        assert_eq!(asked(&[(NIC, "nic-1"), (NIC_GIVEN, "nic-1")]), None);
+        let changed = asked(&[(NIC, "nic-2"), (NIC_GIVEN, "nic-1")]).unwrap();
+        assert!(changed.names_nic());
+        assert_eq!(changed.wishes(None).unwrap().nic, NicWish::Existing("nic-2".parse().unwrap()));
+        assert_eq!(asked(&[(NIC_GIVEN, "nic-1")]), None);
+    }
+
+    proptest! {
+        /// Whatever people write: no panic, little remembered, and nothing that is cut becomes valid by that.
+        #[test]
+        fn anything_is_read(vxnet in ".{0,300}", ip in ".{0,80}", nic in "[a-z:é]{0,300}", datapath in ".{0,20}") {
+            let annotations = [(VXNET, vxnet.as_str()), (IP, &ip), (NIC, &nic), (TYPE, &datapath)];
+            if let Some(asked) = asked(&annotations) {
+                for value in [&asked.vxnet, &asked.ip, &asked.nic, &asked.datapath].into_iter().flatten() {
+                    prop_assert!(value.len() <= LONGEST);
+                }
+                if let Ok(PodWishes { nic: NicWish::Made { subnet: Some(subnet), .. }, .. }) = asked.wishes(None) {
+                    prop_assert_eq!(subnet.as_str(), vxnet.trim());
+                }
+            }
+        }
+    }
+}

@@ -26,12 +26,30 @@ pub enum Reach {
     Away,
 }
 
-/// A client whose requests have an answer, or an error, within `deadline`; what follows the head of an answer, as in a watch,
-/// may take longer.
+/// A way to ask the API server, on which every request has its whole answer, or an error, within the deadline.
+#[derive(Clone)]
+pub(crate) struct Asker {
+    /// What watches need: the head of every answer is in time, and the rest may take as long as it likes.
+    pub(crate) client: Client,
+    deadline: Duration,
+}
+
+impl Asker {
+    /// Waits for the answer to one request.
+    pub(crate) async fn ask<T>(
+        &self,
+        request: impl Future<Output = Result<T, kube::Error>>,
+    ) -> Result<T, kube::Error> {
+        let late = |_| kube::Error::Service(NoAnswer { after: self.deadline }.into());
+        timeout(self.deadline, request).await.map_err(late)?
+    }
+}
+
+/// Prepares to ask; asks for nothing yet.
 pub(crate) async fn connect(
     access: &Access,
     deadline: Duration,
-) -> Result<(Client, watch::Receiver<Reach>), ConnectError> {
+) -> Result<(Asker, watch::Receiver<Reach>), ConnectError> {
     let mut config = match access {
         Access::InCluster => Config::incluster().map_err(|e| ConnectError::InCluster(Box::new(e)))?,
         Access::Kubeconfig(path) => {
@@ -48,7 +66,7 @@ pub(crate) async fn connect(
         .map_err(|e| ConnectError::Credentials(Box::new(e)))?
         .with_layer(&Answered { deadline, reach })
         .build();
-    Ok((client, heard))
+    Ok((Asker { client, deadline }, heard))
 }
 
 #[derive(Clone)]

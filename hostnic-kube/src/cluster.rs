@@ -4,12 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use hostnic_core::error::Result;
-use kube::Client;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::choice::{Chooser, NodeSubnet, choose};
-use crate::client::{Reach, connect};
+use crate::client::{Asker, Reach, connect};
 use crate::config::ClusterConfig;
 use crate::error::ConnectError;
 use crate::events::{Notice, Reporter, write};
@@ -24,7 +23,7 @@ use crate::{node, pods};
 /// away: it is written when it differs, and only then. Nothing is written before it is set, and dropping or stopping this
 /// leaves what stands there.
 pub struct Cluster {
-    client: Client,
+    asker: Asker,
     pods: Arc<Pods>,
     subnet: watch::Receiver<NodeSubnet>,
     reach: watch::Receiver<Reach>,
@@ -52,7 +51,7 @@ impl Cluster {
     /// Dropping the future leaves nothing behind. Must be called within a tokio runtime.
     pub async fn connect(config: ClusterConfig) -> Result<Self, ConnectError> {
         let ClusterConfig { node, access, pods: rules, choice, telling, deadlines } = config;
-        let (client, reach) = connect(&access, deadlines.request).await?;
+        let (asker, reach) = connect(&access, deadlines.request).await?;
         let (reporter, told) = Reporter::new(node.clone(), telling);
         let (wanted, to_be) = watch::channel(Wanted::default());
         let (subnet_told, subnet) = watch::channel(NodeSubnet::Unknown);
@@ -60,15 +59,15 @@ impl Cluster {
         let cache = Arc::new(Cache::default());
 
         let mut tasks = JoinSet::new();
-        tasks.spawn(pods::follow(client.clone(), node.clone(), cache.clone()));
-        tasks.spawn(node::follow(client.clone(), node.clone(), view_told));
-        tasks.spawn(write(client.clone(), node.clone(), told));
-        tasks.spawn(keep(client.clone(), node.clone(), view.clone(), to_be));
-        let chooser = Chooser { client: client.clone(), node, rules: choice, reporter: reporter.clone() };
+        tasks.spawn(pods::follow(asker.client.clone(), node.clone(), cache.clone()));
+        tasks.spawn(node::follow(asker.client.clone(), node.clone(), view_told));
+        tasks.spawn(write(asker.clone(), node.clone(), told));
+        tasks.spawn(keep(asker.clone(), node.clone(), view.clone(), to_be));
+        let chooser = Chooser { asker: asker.clone(), node, rules: choice, reporter: reporter.clone() };
         tasks.spawn(choose(chooser, view, subnet_told));
 
-        let pods = Arc::new(Pods::new(cache, client.clone(), rules, deadlines, reporter.clone()));
-        Ok(Self { client, pods, subnet, reach, wanted, reporter, tasks })
+        let pods = Arc::new(Pods::new(cache, asker.clone(), rules, deadlines, reporter.clone()));
+        Ok(Self { asker, pods, subnet, reach, wanted, reporter, tasks })
     }
 
     /// The pods of this node. The handle may outlive this; then it knows what it knew, and asks for the rest.
@@ -116,7 +115,7 @@ impl Cluster {
     /// # Errors
     /// `Transient` where the API server cannot be reached, `Unauthorised` where the namespace may not be read.
     pub async fn uid(&self) -> Result<ClusterUid> {
-        cluster_uid(&self.client).await
+        cluster_uid(&self.asker).await
     }
 
     /// How kube-proxy works, as far as its ConfigMap tells. Asks the API server once; the future may be dropped.
@@ -124,7 +123,7 @@ impl Cluster {
     /// # Errors
     /// As [`uid`](Self::uid).
     pub async fn proxy_mode(&self) -> Result<ProxyMode> {
-        proxy_mode(&self.client).await
+        proxy_mode(&self.asker).await
     }
 
     /// Ends all that goes on here, and waits until it has ended. Events that were not told yet are lost. Dropping this ends it as

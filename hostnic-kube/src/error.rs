@@ -59,9 +59,23 @@ pub(crate) fn api_error(operation: &'static str, subject: impl Display, error: k
             .detail("no credentials for the API server")
             .source(source),
         other => Error::new(ErrorKind::Transient, operation, subject)
-            .detail("the API server cannot be reached; it is tried again")
-            .source(other),
+            .detail("the API server cannot be asked; it is tried again")
+            .source(Unreached(root(&other))),
     }
+}
+
+/// Why there was no answer. The errors between this and the first cause repeat each other.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Unreached(String);
+
+/// The first cause of an error.
+fn root(error: &dyn std::error::Error) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
 }
 
 fn kind_of(code: u16) -> ErrorKind {
@@ -79,6 +93,6 @@ fn kind_of(code: u16) -> ErrorKind {
 pub(crate) fn brief(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) => format!("the API server says ({}): {}", status.code, status.message),
-        other => hostnic_core::error::Chain(other).to_string(),
+        other => format!("the API server cannot be asked: {}", root(other)),
     }
 }

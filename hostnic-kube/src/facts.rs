@@ -4,10 +4,10 @@ use std::fmt;
 
 use hostnic_core::error::{Error, ErrorKind, Result};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
-use kube::Client;
 use kube::api::{Api, PartialObjectMeta};
 use serde::Deserialize;
 
+use crate::client::Asker;
 use crate::error::api_error;
 
 pub(crate) const KUBE_SYSTEM: &str = "kube-system";
@@ -43,20 +43,21 @@ pub enum ProxyMode {
     Untold,
 }
 
-pub(crate) async fn cluster_uid(client: &Client) -> Result<ClusterUid> {
+pub(crate) async fn cluster_uid(asker: &Asker) -> Result<ClusterUid> {
     const READ: &str = "read namespace";
-    let namespaces: Api<PartialObjectMeta<Namespace>> = Api::all(client.clone());
-    let namespace = namespaces.get(KUBE_SYSTEM).await.map_err(|e| api_error(READ, KUBE_SYSTEM, e))?;
+    let namespaces: Api<PartialObjectMeta<Namespace>> = Api::all(asker.client.clone());
+    let namespace =
+        asker.ask(namespaces.get(KUBE_SYSTEM)).await.map_err(|e| api_error(READ, KUBE_SYSTEM, e))?;
     match namespace.metadata.uid {
         Some(uid) if !uid.is_empty() => Ok(ClusterUid(uid)),
         _ => Err(Error::new(ErrorKind::Internal, READ, KUBE_SYSTEM).detail("the API server gave it no uid")),
     }
 }
 
-pub(crate) async fn proxy_mode(client: &Client) -> Result<ProxyMode> {
-    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), KUBE_SYSTEM);
-    let map = maps
-        .get_opt("kube-proxy")
+pub(crate) async fn proxy_mode(asker: &Asker) -> Result<ProxyMode> {
+    let maps: Api<ConfigMap> = Api::namespaced(asker.client.clone(), KUBE_SYSTEM);
+    let map = asker
+        .ask(maps.get_opt("kube-proxy"))
         .await
         .map_err(|e| api_error("read ConfigMap", format_args!("{KUBE_SYSTEM}/kube-proxy"), e))?;
     // kubeadm's key. Nobody else is known to have another.

@@ -36,6 +36,12 @@ where
                     at.seen(&event, what);
                     return Some((event, (at, fresh)));
                 }
+                // The API server no longer knows where this was; it lists everything next.
+                Ok(Some(Err(watcher::Error::WatchError(status)))) if status.code == 410 => {
+                    debug!("{what} are listed anew: {}", status.message);
+                    tokio::time::sleep(PAUSES.0).await;
+                    continue;
+                }
                 Ok(Some(Err(error))) => describe(&error),
                 Ok(None) => {
                     (at.stream, at.listing) = (fresh(), true);

@@ -7,7 +7,8 @@
 //! No type of the crates that speak to the API server leaves this one.
 //!
 //! # What it may do in the cluster
-//! The least rules that it works with. A test takes each of them away and sees what breaks.
+//! The least rules that it works with. The tests do all that the crate can do with exactly these, and find each of them used in
+//! the API server's audit log.
 //!
 //! Cluster-wide, for the service account of the node daemon:
 //!

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use hostnic_core::error::{Error, ErrorKind, Result};
 use hostnic_core::id::SubnetId;
 use k8s_openapi::api::coordination::v1::Lease;
-use kube::Client;
 use kube::api::{Api, PostParams};
 use serde::{Deserialize, Serialize};
 
+use crate::client::Asker;
 use crate::error::api_error;
 use crate::facts::KUBE_SYSTEM;
 
@@ -46,13 +46,13 @@ pub(super) struct Ledger {
     pub(super) claims: Claims,
 }
 
-fn leases(client: &Client) -> Api<Lease> {
-    Api::namespaced(client.clone(), KUBE_SYSTEM)
+fn leases(asker: &Asker) -> Api<Lease> {
+    Api::namespaced(asker.client.clone(), KUBE_SYSTEM)
 }
 
 impl Ledger {
-    pub(super) async fn read(client: &Client) -> Result<Self> {
-        let lease = leases(client).get_opt(NAME).await.map_err(|e| api_error("read", OBJECT, e))?;
+    pub(super) async fn read(asker: &Asker) -> Result<Self> {
+        let lease = asker.ask(leases(asker).get_opt(NAME)).await.map_err(|e| api_error("read", OBJECT, e))?;
         let text = lease.as_ref().and_then(|lease| lease.metadata.annotations.as_ref()?.get(CLAIMS));
         let claims = match text.map(|text| serde_json::from_str(text)) {
             None => Claims::default(),
@@ -69,18 +69,18 @@ impl Ledger {
     }
 
     /// Writes these claims; `Conflict` where another node wrote in between.
-    pub(super) async fn write(self, client: &Client, claims: &Claims) -> Result<()> {
+    pub(super) async fn write(self, asker: &Asker, claims: &Claims) -> Result<()> {
         let text = serde_json::to_string(claims)
             .map_err(|e| Error::new(ErrorKind::Internal, "write", OBJECT).source(e))?;
         let there = self.lease.is_some();
         let mut lease = self.lease.unwrap_or_default();
         lease.metadata.name = Some(NAME.to_owned());
         lease.metadata.annotations.get_or_insert_default().insert(CLAIMS.to_owned(), text);
-        let (leases, post) = (leases(client), PostParams::default());
+        let (leases, post) = (leases(asker), PostParams::default());
         let answer = if there {
-            leases.replace(NAME, &post, &lease).await
+            asker.ask(leases.replace(NAME, &post, &lease)).await
         } else {
-            leases.create(&post, &lease).await
+            asker.ask(leases.create(&post, &lease)).await
         };
         answer.map(drop).map_err(|e| api_error("write", OBJECT, e))
     }

@@ -5,7 +5,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use hostnic_core::error::{Error, ErrorKind, Result};
 use hostnic_core::id::SubnetId;
 use k8s_openapi::api::core::v1::Node;
-use kube::Client;
 use kube::api::{Api, ListParams, PartialObjectMeta, Patch, PatchParams};
 use serde_json::json;
 use tokio::sync::watch;
@@ -16,17 +15,21 @@ use super::claims::Ledger;
 use super::plan::{Member, Reading, read, settle};
 use super::{ChoiceRules, NoSubnet, NodeSubnet};
 use crate::annotation::VXNET;
+use crate::client::Asker;
 use crate::config::NodeName;
+use crate::error::api_error;
 use crate::events::{Notice, Reporter, Severity};
 use crate::node::NodeView;
 
 /// How often a node without a subnet looks whether there is room.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
+/// How many nodes are listed by one request.
+const PAGE: u32 = 500;
 /// How long one attempt may wait for its turn: then it is told that a choice is difficult, and goes on.
 const CONTENTION: u32 = 60;
 
 pub(crate) struct Chooser {
-    pub(crate) client: Client,
+    pub(crate) asker: Asker,
     pub(crate) node: NodeName,
     pub(crate) rules: ChoiceRules,
     pub(crate) reporter: Reporter,
@@ -63,6 +66,7 @@ pub(crate) async fn choose(
                 // The watch will show the annotation; if it does not, this is done again, and costs nothing.
                 Ok(Some(_)) => LOOK_AGAIN,
                 Ok(None) => {
+                    pause = Pause::default();
                     chooser.tell(&told, NodeSubnet::None(chooser.full()));
                     LOOK_AGAIN
                 }
@@ -156,7 +160,7 @@ impl Chooser {
     /// One round; `Conflict` where another node, or a person, was faster.
     async fn claim(&self) -> Result<Option<SubnetId>> {
         // In this order: a claim that is not read any more has become an annotation by then.
-        let ledger = Ledger::read(&self.client).await?;
+        let ledger = Ledger::read(&self.asker).await?;
         let nodes = self.members().await?;
         let Some(me) = nodes.iter().find(|node| node.name == self.node.as_str()) else {
             return Err(Error::new(ErrorKind::NotFound, "choose a vxnet for node", &self.node)
@@ -167,7 +171,7 @@ impl Chooser {
         }
         let settled = settle(&ledger.claims, &nodes, me, &self.rules, seconds());
         if settled.claims != ledger.claims {
-            ledger.write(&self.client, &settled.claims).await?;
+            ledger.write(&self.asker, &settled.claims).await?;
         }
         if let Some(subnet) = &settled.subnet {
             self.annotate(me, subnet).await?;
@@ -179,22 +183,29 @@ impl Chooser {
     }
 
     async fn members(&self) -> Result<Vec<Member>> {
-        let nodes: Api<PartialObjectMeta<Node>> = Api::all(self.client.clone());
-        let list = nodes
-            .list(&ListParams::default())
-            .await
-            .map_err(|e| crate::error::api_error("list", "nodes", e))?;
-        Ok(list.items.into_iter().filter_map(member).collect())
+        let nodes: Api<PartialObjectMeta<Node>> = Api::all(self.asker.client.clone());
+        let mut page = ListParams::default().limit(PAGE);
+        let mut members = vec![];
+        loop {
+            let list = self.asker.ask(nodes.list(&page)).await.map_err(|e| api_error("list", "nodes", e))?;
+            members.extend(list.items.into_iter().filter_map(member));
+            // All pages are of the moment of the first.
+            match list.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => page = page.continue_token(&token),
+                None => return Ok(members),
+            }
+        }
     }
 
     async fn annotate(&self, me: &Member, subnet: &SubnetId) -> Result<()> {
-        let nodes: Api<PartialObjectMeta<Node>> = Api::all(self.client.clone());
+        let nodes: Api<PartialObjectMeta<Node>> = Api::all(self.asker.client.clone());
         // With the version, the API server refuses to replace what a person wrote in the meantime.
         let patch = json!({
             "metadata": { "resourceVersion": me.version, "annotations": { VXNET: subnet } },
         });
-        let answer = nodes.patch_metadata(&me.name, &PatchParams::default(), &Patch::Merge(patch)).await;
-        answer.map(drop).map_err(|e| crate::error::api_error("annotate node", &me.name, e))
+        let (params, patch) = (PatchParams::default(), Patch::Merge(patch));
+        let answer = self.asker.ask(nodes.patch_metadata(&me.name, &params, &patch)).await;
+        answer.map(drop).map_err(|e| api_error("annotate node", &me.name, e))
     }
 }
 

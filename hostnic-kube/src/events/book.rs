@@ -12,7 +12,7 @@ use crate::config::NodeName;
 use crate::pods::Seen;
 
 /// How long an event's count is gathered before it is written again.
-const GATHER: Duration = Duration::from_secs(15);
+const GATHER: Duration = Duration::from_secs(10);
 /// After how long without anything new an event is over: the next of its kind is a new one.
 const OVER: Duration = Duration::from_secs(600);
 /// How long to wait with an event that could not be written.
@@ -197,4 +197,118 @@ fn shortened(mut message: String) -> String {
         message.push_str(MORE);
     }
     message
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The start of everything, as both clocks have it.
+    fn start() -> Now {
+        Now { at: Instant::now(), wall: Timestamp::from_second(1_700_000_000).unwrap() }
+    }
+
+    fn later(now: Now, by: Duration) -> Now {
+        Now { at: now.at + by, wall: now.wall + by }
+    }
+
+    fn pod(name: &str) -> About {
+        let (namespace, uid) = (Some("default".to_owned()), format!("uid of {name}"));
+        About { kind: "Pod", namespace, name: name.to_owned(), uid }
+    }
+
+    fn warning(reason: &'static str, message: &str) -> Notice {
+        Notice { severity: Severity::Warning, reason, message: message.to_owned() }
+    }
+
+    #[test]
+    fn the_same_again_raises_a_count_and_is_written_seldom() {
+        let (mut book, first) = (Book::default(), start());
+        book.note(pod("a"), warning("NoNicLeft", "full"), first);
+        let write = book.take(first.at).unwrap();
+        assert_eq!((write.count, write.again), (1, false));
+        book.end(&write, Written::Done, first);
+        for n in 1..=100 {
+            book.note(pod("a"), warning("NoNicLeft", "still full"), later(first, Duration::from_millis(n)));
+        }
+        let soon = later(first, Duration::from_secs(1));
+        assert_eq!(book.take(soon.at), None);
+        assert_eq!(book.due(), Some(first.at + GATHER));
+        let again = book.take(first.at + GATHER).unwrap();
+        assert_eq!((again.count, again.again, again.message.as_str()), (101, true, "still full"));
+        assert_eq!((again.name, again.first), (write.name, write.first));
+        assert!(again.last > write.last);
+    }
+
+    #[test]
+    fn another_reason_or_pod_is_another_event() {
+        let (mut book, now) = (Book::default(), start());
+        for (name, reason) in [("a", "NoNicLeft"), ("a", "SubnetFull"), ("b", "NoNicLeft")] {
+            book.note(pod(name), warning(reason, "x"), now);
+        }
+        let mut names = vec![];
+        while let Some(write) = book.take(now.at) {
+            book.end(&write, Written::Done, now);
+            names.push(write.name);
+        }
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), 3);
+        assert_eq!(book.due(), None);
+    }
+
+    #[test]
+    fn what_could_not_be_written_is_tried_again_and_what_never_can_is_forgotten() {
+        let (mut book, now) = (Book::default(), start());
+        book.note(pod("a"), warning("NoNicLeft", "x"), now);
+        let write = book.take(now.at).unwrap();
+        book.end(&write, Written::Failed, now);
+        assert_eq!(book.take(now.at), None);
+        let write = book.take(now.at + AGAIN).unwrap();
+        book.end(&write, Written::Done, now);
+
+        // The API server forgets events; the next news makes a new one.
+        book.note(pod("a"), warning("NoNicLeft", "x"), now);
+        let again = book.take(now.at + GATHER).unwrap();
+        assert!(again.again);
+        let gone = later(now, Duration::from_secs(3600));
+        book.end(&again, Written::Vanished, gone);
+        let anew = book.take(gone.at).unwrap();
+        assert!(!anew.again && anew.name != again.name);
+        book.end(&anew, Written::Refused, gone);
+        assert_eq!(book.due(), None);
+    }
+
+    #[test]
+    fn a_story_that_ended_begins_anew() {
+        let (mut book, now) = (Book::default(), start());
+        book.note(pod("a"), warning("NoNicLeft", "x"), now);
+        let write = book.take(now.at).unwrap();
+        book.end(&write, Written::Done, now);
+        let over = later(now, OVER);
+        book.note(pod("a"), warning("NoNicLeft", "x"), over);
+        let write = book.take(over.at).unwrap();
+        assert_eq!((write.count, write.again), (1, false));
+    }
+
+    #[test]
+    fn memory_is_bounded_and_the_latest_is_kept() {
+        let (mut book, now) = (Book::default(), start());
+        for n in 0..5000 {
+            let wall = later(now, Duration::from_millis(n));
+            book.note(pod(&format!("pod-{n}")), warning("NoNicLeft", "x"), wall);
+        }
+        assert_eq!(book.entries.len(), MOST);
+        assert!(book.entries.keys().any(|key| key.about.name == "pod-4999"));
+    }
+
+    #[test]
+    fn names_and_messages_fit_what_the_api_server_takes() {
+        let (mut book, now) = (Book::default(), start());
+        let name = format!("{}.{}", "a".repeat(199), "b".repeat(50));
+        book.note(pod(&name), warning("NoNicLeft", &"é".repeat(2000)), now);
+        let write = book.take(now.at).unwrap();
+        assert!(write.name.len() <= 253 && !write.name.contains(".."), "{}", write.name);
+        assert!(write.message.len() <= 1024 && write.message.ends_with(" ..."));
+    }
 }

@@ -59,8 +59,8 @@ impl Reporter {
     }
 
     pub(crate) fn failed(&self, pod: &PodRef, seen: Option<&Seen>, error: &Error) {
-        if let Some(about) = About::pod(pod, seen) {
-            self.tell(Told::Event { about, notice: reason::failed(error) });
+        if let (Some(about), Some(notice)) = (About::pod(pod, seen), reason::failed(error)) {
+            self.tell(Told::Event { about, notice });
         }
     }
 

@@ -9,36 +9,34 @@ use super::{Notice, Severity};
 pub(super) const ATTACHED: &str = "NicAttached";
 
 pub(super) fn attached(lease: &Lease) -> Notice {
-    Notice {
-        severity: Severity::Normal,
-        reason: ATTACHED,
-        message: format!(
-            "NIC {} ({}) in {}: address {}",
-            lease.nic,
-            lease.mac,
-            lease.subnet,
-            lease.address.addr()
-        ),
-    }
+    let Lease { nic, mac, subnet, address, .. } = lease;
+    // QingCloud's ids of NICs are their MAC addresses.
+    let mac = if nic.as_str() == mac.to_string() { String::new() } else { format!(" ({mac})") };
+    let message = format!("NIC {nic}{mac} in {subnet}: address {}", address.addr());
+    Notice { severity: Severity::Normal, reason: ATTACHED, message }
 }
 
-pub(super) fn failed(error: &Error) -> Notice {
-    Notice { severity: Severity::Warning, reason: word(error.kind()), message: error.chain().to_string() }
+/// `None` for what nobody has to act on: the pod is gone, or its ADD was called off.
+pub(super) fn failed(error: &Error) -> Option<Notice> {
+    let (reason, message) = match error.refusal() {
+        Some(refusal) => (refusal.word(), refusal.to_string()),
+        None => (word(error.kind())?, error.chain().to_string()),
+    };
+    Some(Notice { severity: Severity::Warning, reason, message })
 }
 
-fn word(kind: ErrorKind) -> &'static str {
-    match kind {
+fn word(kind: ErrorKind) -> Option<&'static str> {
+    Some(match kind {
+        ErrorKind::NotFound | ErrorKind::Cancelled => return None,
         ErrorKind::Exhausted | ErrorKind::Quota(QuotaScope::Instance) => "NoNicLeft",
-        ErrorKind::Quota(QuotaScope::Subnet) => "VxnetFull",
-        ErrorKind::Quota(QuotaScope::Account) => "CloudQuotaUsedUp",
-        ErrorKind::Throttled { .. } => "CloudThrottled",
-        ErrorKind::Unauthorised => "CloudAccessDenied",
-        ErrorKind::Conflict => "AddressOrNicTaken",
+        ErrorKind::Quota(QuotaScope::Subnet) => "SubnetFull",
+        ErrorKind::Quota(QuotaScope::Account) => "AccountFull",
+        ErrorKind::Throttled { .. } => "CloudThrottles",
+        ErrorKind::Unauthorised => "AccessDenied",
+        ErrorKind::Conflict => "Conflict",
         ErrorKind::Invalid => "InvalidRequest",
-        ErrorKind::NotFound => "NotFound",
         ErrorKind::Unsupported => "NotSupportedHere",
-        ErrorKind::Cancelled => "Superseded",
         ErrorKind::Damaged | ErrorKind::Internal => "NodeAgentFault",
         _ => "NotReadyYet",
-    }
+    })
 }

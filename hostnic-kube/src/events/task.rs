@@ -6,7 +6,6 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::jiff::Timestamp;
-use kube::Client;
 use kube::api::{Api, PartialObjectMeta, Patch, PatchParams, PostParams};
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -16,6 +15,7 @@ use tracing::{debug, warn};
 use super::book::{About, Book, Now, Write, Written};
 use super::note::PodNote;
 use super::{BACKLOG, Notice, Severity};
+use crate::client::Asker;
 use crate::config::NodeName;
 use crate::error::brief;
 
@@ -45,15 +45,15 @@ pub(crate) enum Told {
 }
 
 struct Writer {
-    client: Client,
+    asker: Asker,
     node: NodeName,
     book: Book,
     notes: VecDeque<(PodNote, u32)>,
 }
 
 /// Writes what is left with the [`Reporter`](super::Reporter), until nobody can leave anything any more.
-pub(crate) async fn write(client: Client, node: NodeName, mut told: mpsc::Receiver<Told>) {
-    let mut writer = Writer { client, node, book: Book::default(), notes: VecDeque::new() };
+pub(crate) async fn write(asker: Asker, node: NodeName, mut told: mpsc::Receiver<Told>) {
+    let mut writer = Writer { asker, node, book: Book::default(), notes: VecDeque::new() };
     let mut not_before = Instant::now();
     loop {
         let due = if writer.notes.is_empty() { writer.book.due() } else { Some(not_before) };
@@ -122,13 +122,14 @@ impl Writer {
     async fn send(&self, write: &Write) -> Result<(), kube::Error> {
         let about = &write.key.about;
         let namespace = about.namespace.as_deref().unwrap_or("default");
-        let events: Api<Event> = Api::namespaced(self.client.clone(), namespace);
+        let events: Api<Event> = Api::namespaced(self.asker.client.clone(), namespace);
         if write.again {
             let news = json!({
                 "count": write.count, "lastTimestamp": Time(write.last), "message": write.message,
             });
             let news = Patch::Strategic(news);
-            return events.patch(&write.name, &PatchParams::default(), &news).await.map(drop);
+            let params = PatchParams::default();
+            return self.asker.ask(events.patch(&write.name, &params, &news)).await.map(drop);
         }
         let event = Event {
             metadata: ObjectMeta {
@@ -159,7 +160,7 @@ impl Writer {
             }),
             ..Event::default()
         };
-        match events.create(&PostParams::default(), &event).await {
+        match self.asker.ask(events.create(&PostParams::default(), &event)).await {
             // An earlier try whose answer was lost.
             Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
             answer => answer.map(drop),
@@ -167,7 +168,7 @@ impl Writer {
     }
 
     async fn annotate(&mut self, note: PodNote, tries: u32) -> bool {
-        let pods: Api<PartialObjectMeta<Pod>> = Api::namespaced(self.client.clone(), &note.namespace);
+        let pods: Api<PartialObjectMeta<Pod>> = Api::namespaced(self.asker.client.clone(), &note.namespace);
         // With the uid, the API server refuses to annotate a later pod of the name.
         let patch = Patch::Merge(json!({ "metadata": { "uid": note.uid, "annotations": note.annotations } }));
         let (pod, answer) =

@@ -122,3 +122,92 @@ fn taints(are: &[Value], wanted: &Wanted) -> Vec<Value> {
     }
     taints
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn bare() -> Seen {
+        Seen {
+            annotation: None,
+            version: Some("7".to_owned()),
+            taints: vec![],
+            condition: None,
+            capacity: None,
+            allocatable: None,
+        }
+    }
+
+    fn ready() -> Wanted {
+        Wanted { readiness: Some(Readiness::Ready), scarce: Some(false), capacity: Some(60) }
+    }
+
+    /// The object after these steps.
+    fn after(mut seen: Seen, steps: Vec<Step>) -> Seen {
+        for step in steps {
+            match step {
+                Step::Condition(condition) => seen.condition = Some(condition),
+                Step::Taints { taints, .. } => seen.taints = taints,
+                Step::Capacity(nics) => {
+                    (seen.capacity, seen.allocatable) = (Some(nics.to_string()), Some(nics.to_string()));
+                }
+            }
+        }
+        seen
+    }
+
+    #[test]
+    fn nothing_is_written_before_it_is_wanted_or_when_it_is_there() {
+        let tainted = Seen { taints: vec![json!({ "key": NOT_READY, "effect": NO_SCHEDULE })], ..bare() };
+        assert_eq!(steps(&tainted, &Wanted::default(), at(1)), []);
+        let first = steps(&tainted, &ready(), at(1));
+        assert_eq!(first.len(), 3);
+        assert_eq!(steps(&after(tainted, first), &ready(), at(2)), []);
+    }
+
+    #[test]
+    fn pods_are_let_in_last() {
+        let tainted = Seen { taints: vec![json!({ "key": NOT_READY, "effect": NO_SCHEDULE })], ..bare() };
+        let subjects: Vec<Subject> = steps(&tainted, &ready(), at(1)).iter().map(Step::subject).collect();
+        assert_eq!(subjects, [Subject::Capacity, Subject::Condition, Subject::Taints]);
+    }
+
+    #[test]
+    fn a_transition_is_a_change_of_the_status() {
+        let not_ready =
+            |why: &str| Wanted { readiness: Some(Readiness::NotReady(why.to_owned())), ..Wanted::default() };
+        let times = |seen: &Seen| {
+            let condition = seen.condition.clone().unwrap();
+            (condition.last_heartbeat_time.unwrap().0, condition.last_transition_time.unwrap().0)
+        };
+        let mut seen = bare();
+        for (wanted, now, transition) in
+            [(not_ready("a"), 10, 10), (not_ready("b"), 20, 10), (ready(), 30, 30), (not_ready("a"), 40, 40)]
+        {
+            let written = steps(&seen, &wanted, at(now));
+            seen = after(seen, written);
+            assert_eq!(times(&seen), (at(now), at(transition)));
+        }
+    }
+
+    #[test]
+    fn taints_of_others_stay_as_they_are() {
+        let theirs = vec![
+            json!({ "key": "theirs", "effect": NO_SCHEDULE, "timeAdded": "2026-01-01T00:00:00Z", "of": "a later version" }),
+            json!({ "key": NOT_READY, "effect": "NoExecute" }),
+            json!({ "key": NO_NIC, "value": "x", "effect": "PreferNoSchedule" }),
+        ];
+        let mut taints = theirs.clone();
+        taints.insert(1, json!({ "key": NOT_READY, "effect": NO_SCHEDULE, "value": "" }));
+        let seen = Seen { taints, ..bare() };
+        let wanted = Wanted { scarce: Some(true), ..ready() };
+        let scarce = after(seen.clone(), steps(&seen, &wanted, at(1)));
+        let ours = json!({ "key": NO_NIC, "effect": NO_SCHEDULE });
+        assert_eq!(scarce.taints, [theirs.clone(), vec![ours]].concat());
+        assert_eq!(after(scarce.clone(), steps(&scarce, &ready(), at(2))).taints, theirs);
+    }
+}

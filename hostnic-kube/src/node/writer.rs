@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::jiff::Timestamp;
-use kube::Client;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::Value;
 use tokio::sync::watch;
@@ -14,6 +13,7 @@ use tracing::{debug, warn};
 
 use super::plan::{Step, Subject, Wanted, steps};
 use super::view::NodeView;
+use crate::client::Asker;
 use crate::config::NodeName;
 use crate::error::brief;
 
@@ -23,6 +23,7 @@ const REPAIR: Duration = Duration::from_secs(30);
 const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 
 struct Writer {
+    asker: Asker,
     nodes: Api<Node>,
     node: NodeName,
     /// What was written last, and when. What the watch shows may be older.
@@ -32,12 +33,13 @@ struct Writer {
 
 /// Writes whatever of `wanted` the node's object does not say, for ever.
 pub(crate) async fn keep(
-    client: Client,
+    asker: Asker,
     node: NodeName,
     mut view: watch::Receiver<NodeView>,
     mut wanted: watch::Receiver<Wanted>,
 ) {
-    let mut writer = Writer { nodes: Api::all(client), node, written: HashMap::new(), failures: 0 };
+    let mut writer =
+        Writer { nodes: Api::all(asker.client.clone()), asker, node, written: HashMap::new(), failures: 0 };
     loop {
         let seen = view.borrow_and_update().clone();
         let to_be = wanted.borrow_and_update().clone();
@@ -80,9 +82,9 @@ impl Writer {
         let (patch, status): (Value, bool) = step.patch();
         let (name, params, patch) = (self.node.as_str(), PatchParams::default(), Patch::Strategic(patch));
         let answer = if status {
-            self.nodes.patch_status(name, &params, &patch).await
+            self.asker.ask(self.nodes.patch_status(name, &params, &patch)).await
         } else {
-            self.nodes.patch(name, &params, &patch).await
+            self.asker.ask(self.nodes.patch(name, &params, &patch)).await
         };
         answer.map(drop)
     }

@@ -13,12 +13,12 @@ use hostnic_core::id::SubnetId;
 use hostnic_core::ipam::Lease;
 use hostnic_core::pods::{PodDirectory, PodWishes};
 use k8s_openapi::api::core::v1::Pod;
-use kube::Client;
 use kube::api::{Api, PartialObjectMeta};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
+use crate::client::Asker;
 use crate::config::Deadlines;
-use crate::error::{NoAnswer, api_error};
+use crate::error::api_error;
 use crate::events::Reporter;
 pub(crate) use cache::{Cache, Seen};
 pub(crate) use watch::follow;
@@ -40,7 +40,7 @@ pub struct PodRules {
 /// The uid of a static pod is the kubelet's, and is looked for in its mirror's annotation.
 pub struct Pods {
     cache: Arc<Cache>,
-    client: Client,
+    asker: Asker,
     rules: PodRules,
     deadlines: Deadlines,
     reporter: Reporter,
@@ -60,12 +60,12 @@ const READ: &str = "read pod";
 impl Pods {
     pub(crate) fn new(
         cache: Arc<Cache>,
-        client: Client,
+        asker: Asker,
         rules: PodRules,
         deadlines: Deadlines,
         reporter: Reporter,
     ) -> Self {
-        Self { cache, client, rules, deadlines, reporter }
+        Self { cache, asker, rules, deadlines, reporter }
     }
 
     /// Whether the pod is gone from the cluster: no pod of that name, or only one with another uid. `None` where that is not
@@ -100,18 +100,8 @@ impl Pods {
 
     /// Asks the API server for the pod, once.
     async fn ask(&self, pod: &PodRef) -> Result<Seen> {
-        let pods: Api<PartialObjectMeta<Pod>> = Api::namespaced(self.client.clone(), &pod.namespace);
-        let answer = match timeout(self.deadlines.request, pods.get(&pod.name)).await {
-            Ok(answer) => answer.map_err(|e| api_error(READ, pod, e))?,
-            Err(_) => {
-                let late = NoAnswer { after: self.deadlines.request };
-                return Err(Error::new(ErrorKind::Transient, READ, pod)
-                    .detail(
-                        "the pod is not known here, and the API server cannot be asked; it is tried again",
-                    )
-                    .source(late));
-            }
-        };
+        let pods: Api<PartialObjectMeta<Pod>> = Api::namespaced(self.asker.client.clone(), &pod.namespace);
+        let answer = self.asker.ask(pods.get(&pod.name)).await.map_err(|e| api_error(READ, pod, e))?;
         match Seen::of(&answer) {
             Some(seen) if pod.uid.as_deref().is_none_or(|uid| seen.is(uid)) => Ok(seen),
             seen => Err(Error::new(ErrorKind::NotFound, READ, pod).detail(format_args!(

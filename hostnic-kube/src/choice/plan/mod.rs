@@ -99,3 +99,6 @@ pub(super) fn settle(
     claims.insert(me.name.clone(), Claim { uid: me.uid.clone(), what });
     Settled { claims, subnet }
 }
+
+#[cfg(test)]
+mod tests;
