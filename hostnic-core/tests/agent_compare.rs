@@ -170,6 +170,8 @@ impl Scene {
             nic: Some(mac(n)),
             table: Some(table(n)),
             addresses: vec![address(n)],
+            subnet: Some(range().prefix),
+            gateway: Some(range().gateway),
             routes: Vec::new(),
             host_ifname: Some(format!("vnic{n}").parse().unwrap()),
             mtu: Some(1400),
@@ -470,6 +472,14 @@ fn the_recovery_table_of_pods_behind_veths() {
             _ => assert_eq!(unseen.findings(1, 0), [["quarantined 02"]], "{name}"),
         }
     }
+    // Somebody else's, and lent to a pod, of whatever subnet.
+    let mut lent = scene().cloud(2, "my NIC", here()).behind_veth(2);
+    row("lent", &lent, 1, 0, &found);
+    lent.nics[0].subnet = "vxnet-9".parse().unwrap();
+    row("lent, of another subnet", &lent, 1, 0, &found);
+    lent.kernel.veths[0].gateway = None;
+    row("lent, of a subnet that cannot be told", &lent, 6, 60, &[]);
+
     // Set down by somebody, and a pod's all the same.
     let mut down = quarantined().behind_veth(2).unseen();
     down.kernel.host[0].in_use = false;

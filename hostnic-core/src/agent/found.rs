@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use ipnet::IpNet;
+
 use crate::attachment::{AttachmentMark, IfName, NetnsPath, Sandbox};
 use crate::clock::BootTime;
 use crate::cloud::{Nic, NicAttachment};
@@ -27,11 +29,22 @@ pub(super) enum Holder<'a> {
     Veth(&'a MarkedVeth),
 }
 
-impl Holder<'_> {
-    fn mark(&self) -> &AttachmentMark {
+impl<'a> Holder<'a> {
+    fn mark(&self) -> &'a AttachmentMark {
         match self {
             Self::Link(link) => &link.mark,
             Self::Veth(veth) => &veth.mark,
+        }
+    }
+
+    /// The NIC's subnet with the VPC router, as the pod's routes show it.
+    fn subnet(&self) -> Option<(IpNet, IpAddr)> {
+        match self {
+            // A link that has its address alone does not tell.
+            Self::Link(link) => link.addresses.iter().map(IpNet::trunc).find_map(|prefix| {
+                link.gateway.filter(|gateway| prefix.contains(gateway)).map(|to| (prefix, to))
+            }),
+            Self::Veth(veth) => veth.subnet.zip(veth.gateway),
         }
     }
 
@@ -73,7 +86,8 @@ pub(super) fn unleased(seen: &Observation<'_>) -> Vec<Finding> {
     };
     let owner = |record: &NicRecord| {
         let holder = holder(seen.kernel, record.mac)?;
-        if seen.state.leases.contains_key(holder.mark()) || !record.role.serves(holder.mark()) {
+        let mark = holder.mark();
+        if seen.state.leases.contains_key(mark) || !record.role.serves(mark) {
             return None;
         }
         let ready = record.clone().in_state(NicState::Ready, seen.now);
@@ -88,39 +102,6 @@ fn set_aside(record: &NicRecord, now: BootTime) -> Finding {
     let mut aside = record.clone().in_state(NicState::Quarantined, now);
     aside.addresses.iter_mut().for_each(|own| own.state = AddressState::Claimed);
     Finding::Quarantine(Box::new(aside))
-}
-
-/// Somebody else's NIC that is a pod's of ours: it was lent to it. Of such a NIC only our mark, on the pod's link or on its
-/// own, tells that.
-pub(super) fn lent(seen: &Observation<'_>, cloud: &Evidence, nic: &Nic) -> Option<Finding> {
-    let here = NicAttachment::Attached { instance: cloud.instance.clone(), primary: false };
-    let holder = holder(seen.kernel, nic.mac).filter(|_| nic.attachment == here)?;
-    let shown = || match holder {
-        Holder::Link(link) => range_of(nic, link),
-        Holder::Veth(_) => None,
-    };
-    let range = cloud.subnets.get(&nic.subnet).cloned().or_else(shown)?;
-    let claimed = |address: &IpAddr| AddressRecord { address: *address, state: AddressState::Claimed };
-    let record = NicRecord {
-        id: nic.id.clone(),
-        mac: nic.mac,
-        subnet: range,
-        token: None,
-        role: NicRole::Lent(holder.mark().clone()),
-        state: NicState::Ready,
-        since: seen.now,
-        addresses: nic.addresses.iter().map(claimed).collect(),
-    };
-    rebuild(seen, record, holder)
-}
-
-/// The subnet of a NIC, as its link shows it: nobody else need be asked about the subnets of others.
-fn range_of(nic: &Nic, link: &MarkedLink) -> Option<SubnetRange> {
-    let own = link.addresses.iter().find(|own| nic.addresses.contains(&own.addr()))?;
-    let prefix = own.trunc();
-    // A link that has its address alone does not tell.
-    let gateway = link.gateway.filter(|gateway| prefix.contains(gateway))?;
-    Some(SubnetRange { id: nic.subnet.clone(), prefix, gateway })
 }
 
 /// Whose a NIC is. A MAC that is in more places than one is not ours alone (another daemon's pods may be in sight, in a
@@ -149,6 +130,33 @@ pub(super) fn has_left(kernel: &KernelView, lease: &LeaseRecord) -> bool {
             .find(|veth| veth.mark == lease.mark)
             .is_none_or(|veth| veth.host_ifname.is_none() || veth.pod.as_ref().is_some_and(elsewhere)),
     }
+}
+
+/// Somebody else's NIC that a pod of ours has: it was lent to it. Of such a NIC only our mark, on the pod's link or on the
+/// NIC itself, tells that.
+pub(super) fn lent(seen: &Observation<'_>, cloud: &Evidence, nic: &Nic) -> Option<Finding> {
+    let here = NicAttachment::Attached { instance: cloud.instance.clone(), primary: false };
+    let holder = holder(seen.kernel, nic.mac).filter(|_| nic.attachment == here)?;
+    let range = cloud.subnets.get(&nic.subnet).cloned().or_else(|| range_of(nic, holder))?;
+    let claimed = |address: &IpAddr| AddressRecord { address: *address, state: AddressState::Claimed };
+    let record = NicRecord {
+        id: nic.id.clone(),
+        mac: nic.mac,
+        subnet: range,
+        token: None,
+        role: NicRole::Lent(holder.mark().clone()),
+        state: NicState::Ready,
+        since: seen.now,
+        addresses: nic.addresses.iter().map(claimed).collect(),
+    };
+    rebuild(seen, record, holder)
+}
+
+/// The subnet of a NIC, as the kernel shows it: nobody else need be asked about the subnets of others.
+fn range_of(nic: &Nic, holder: Holder<'_>) -> Option<SubnetRange> {
+    let (prefix, gateway) = holder.subnet()?;
+    let holds = nic.addresses.iter().any(|own| prefix.contains(own));
+    holds.then(|| SubnetRange { id: nic.subnet.clone(), prefix, gateway })
 }
 
 /// What a NIC that a pod has is to be recorded as; `None` where it cannot be told what the pod holds.
@@ -241,7 +249,7 @@ fn lease(nic: &NicRecord, is_there: impl Fn(IpAddr) -> bool) -> Option<Lease> {
         nic: nic.id.clone(),
         mac: nic.mac,
         subnet: nic.subnet.id.clone(),
-        address: ipnet::IpNet::new(own.address, nic.subnet.prefix.prefix_len()).ok()?,
+        address: IpNet::new(own.address, nic.subnet.prefix.prefix_len()).ok()?,
         gateway: nic.subnet.gateway,
     })
 }

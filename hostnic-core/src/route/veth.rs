@@ -204,7 +204,11 @@ pub struct MarkedVeth {
     pub table: Option<NicTable>,
     /// The addresses of the NIC: the pod's.
     pub addresses: Vec<IpAddr>,
-    /// The routes of that table, beside the default one and that to the subnet.
+    /// The subnet, by the route to it in that table.
+    pub subnet: Option<IpNet>,
+    /// Whom the default route of that table goes to.
+    pub gateway: Option<IpAddr>,
+    /// The other routes of that table.
     pub routes: Vec<Route>,
     /// The name of the veth's end in the node. `None` when it is gone, as it is when the pod's namespace has ended.
     pub host_ifname: Option<IfName>,

@@ -17,7 +17,7 @@ pub(super) struct Silenced {
 impl Silenced {
     pub(super) fn hold(kernel: &Kernel, plan: &PodPlan) -> Self {
         // What is left of a pod behind a veth is in the node.
-        let holds = plan.datapath == PodDatapath::Passthrough;
+        let holds = !matches!(plan.datapath, PodDatapath::Veth(_));
         if holds {
             kernel.lock().links.hold(plan.sandbox);
         }

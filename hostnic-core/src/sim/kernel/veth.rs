@@ -19,6 +19,7 @@ const NEXT_HOP: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(169, 254, 1, 1));
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct NicSide {
     table: NicTable,
+    subnet: IpNet,
     gateway: IpAddr,
     routes: Vec<Route>,
     hairpin: Hairpin,
@@ -234,6 +235,8 @@ impl Links {
                 table: nic.and_then(|(name, _)| NicTable::of_link(name)),
                 addresses: nic
                     .map_or_else(Vec::new, |(_, nic)| nic.addresses.iter().map(IpNet::addr).collect()),
+                subnet: side.map(|side| side.subnet),
+                gateway: side.map(|side| side.gateway),
                 routes: side.map_or_else(Vec::new, |side| side.routes.clone()),
                 host_ifname: end.map(|end| end.name.clone()),
                 mtu: end.map(|end| end.mtu),
@@ -257,7 +260,7 @@ impl Links {
 
 fn side(plan: &PodPlan, veth: &VethPlan) -> NicSide {
     let (gateway, routes) = (plan.gateway, plan.routes.clone());
-    NicSide { table: veth.table, gateway, routes, hairpin: veth.hairpin }
+    NicSide { table: veth.table, subnet: plan.address.trunc(), gateway, routes, hairpin: veth.hairpin }
 }
 
 fn mtu(plan: &PodPlan, veth: &VethPlan, nic: u32) -> u32 {

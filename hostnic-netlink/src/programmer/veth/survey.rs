@@ -28,7 +28,7 @@ pub(in crate::programmer) async fn veths(node: &Node, ends: Vec<MarkedVethEnd>) 
                 veth.nic = link.mac;
                 veth.table = NicTable::of_link(&link.name);
                 veth.addresses = ips.collect();
-                veth.routes = routes_of(veth, link.index, &routes);
+                tell_routes(veth, link.index, &routes);
                 veth.silenced |= alias.silenced;
             }
             Part::HostEnd => {
@@ -47,16 +47,18 @@ pub(in crate::programmer) async fn veths(node: &Node, ends: Vec<MarkedVethEnd>) 
     Ok(found.into_values().collect())
 }
 
-/// The routes of the NIC's table that not every pod has.
-fn routes_of(veth: &MarkedVeth, nic: LinkIndex, all: &[KernelRoute]) -> Vec<Route> {
+/// Sorts the routes of the NIC's table: what every pod has, and what this one has besides.
+fn tell_routes(veth: &mut MarkedVeth, nic: LinkIndex, all: &[KernelRoute]) {
     let table = veth.table.map(NicTable::number);
-    let is_usual = |route: &KernelRoute| {
-        let holds_pod = veth.addresses.iter().any(|pod| route.destination.contains(pod));
-        route.destination.prefix_len() == 0 || (route.next_hop.is_none() && holds_pod)
-    };
     let ours = all.iter().filter(|route| route.protocol == PROTOCOL && route.link == nic);
-    let special = ours.filter(|route| Some(route.table) == table && !is_usual(route));
-    special.map(|route| Route { destination: route.destination, next_hop: route.next_hop }).collect()
+    for route in ours.filter(|route| Some(route.table) == table) {
+        let holds_pod = veth.addresses.iter().any(|pod| route.destination.contains(pod));
+        match route.next_hop {
+            Some(next_hop) if route.destination.prefix_len() == 0 => veth.gateway = Some(next_hop),
+            None if holds_pod => veth.subnet = Some(route.destination),
+            next_hop => veth.routes.push(Route { destination: route.destination, next_hop }),
+        }
+    }
 }
 
 fn nothing_of(mark: &AttachmentMark) -> MarkedVeth {
@@ -65,6 +67,8 @@ fn nothing_of(mark: &AttachmentMark) -> MarkedVeth {
         nic: None,
         table: None,
         addresses: Vec::new(),
+        subnet: None,
+        gateway: None,
         routes: Vec::new(),
         host_ifname: None,
         mtu: None,

@@ -149,6 +149,8 @@ async fn observed() {
         nic: Some(plan.mac),
         table: Some(NicTable::new(311).unwrap()),
         addresses: vec![plan.address.addr()],
+        subnet: Some(plan.address.trunc()),
+        gateway: Some(plan.gateway),
         routes: plan.routes.iter().rev().cloned().collect(),
         host_ifname: Some("vnica11".parse().unwrap()),
         mtu: Some(1400),
