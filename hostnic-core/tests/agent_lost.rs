@@ -18,7 +18,8 @@ use hostnic_core::store::StateStore;
 use hostnic_core::{Effect, ErrorKind, Result};
 use tokio::time::{Instant, sleep};
 
-use support::{World, secs, usual_cloud, usual_pool};
+use support::fuse::Fuse;
+use support::{World, free, secs, usual_cloud, usual_pool};
 
 /// Three NICs in the pool, no more and no less.
 fn three() -> PoolConfig {
@@ -187,6 +188,35 @@ async fn giving_back_survives_every_fault() {
     goes_right(Operation::DetachNics, Fault::FailJobFor(2)).await;
     goes_right(Operation::DetachNics, Fault::ForgetJob { carried_out: true }).await;
     goes_right(Operation::DetachNics, Fault::ForgetJob { carried_out: false }).await;
+}
+
+/// It is in the answers of cloud and kernel, and in no record any more when they are compared.
+#[tokio::test(start_paused = true)]
+async fn a_nic_that_was_given_back_during_a_look_is_not_taken_for_one_that_nobody_knows() {
+    let mut world = World::new(three());
+    world.config.kernel_deadline = secs(60);
+    let fuse = Fuse::whole();
+    let agent = world.agent_behind(&fuse).await.unwrap();
+    agent.ready().await;
+    world.until(&agent, |state| free(state) == 3).await;
+    let pod = world.pod("p");
+    world.add(&agent, &pod).await.unwrap();
+    world.until(&agent, |state| free(state) == 3).await;
+    world.del(&agent, &pod).await.unwrap();
+    assert_eq!(agent.nics().len(), 4);
+    // Its address has rested a minute; then there is one too many.
+    sleep(secs(58)).await;
+    let held = fuse.hold_looks().await;
+    let given_back = async {
+        sleep(secs(1)).await;
+        world.until(&agent, |state| state.nics.len() == 3).await;
+        drop(held);
+    };
+    let (findings, ()) = tokio::join!(agent.compare_now(), given_back);
+    assert_eq!(findings.unwrap(), []);
+    assert_eq!(agent.nics().len(), 3);
+    world.quiet(&agent).await;
+    world.agree().await;
 }
 
 #[tokio::test(start_paused = true)]

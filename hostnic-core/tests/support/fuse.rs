@@ -16,7 +16,7 @@ use hostnic_core::route::{
 };
 use hostnic_core::store::StateStore;
 use hostnic_core::{NicProvider, Result, RouteProgrammer};
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
 
 /// Lets so many polls of calls to cloud, kernel and store through, and then none any more: what was half done stays
 /// half done, and no answer comes. Clones are the same fuse.
@@ -24,12 +24,13 @@ use tokio::sync::Notify;
 pub(crate) struct Fuse {
     left: Arc<AtomicI64>,
     blown: Arc<Notify>,
+    looks: Arc<Mutex<()>>,
 }
 
 impl Fuse {
     /// One that blows before the poll after `polls` of them.
     pub(crate) fn after(polls: i64) -> Self {
-        Self { left: Arc::new(AtomicI64::new(polls)), blown: Arc::default() }
+        Self { left: Arc::new(AtomicI64::new(polls)), blown: Arc::default(), looks: Arc::default() }
     }
 
     /// One that only counts.
@@ -40,6 +41,11 @@ impl Fuse {
     /// Makes it blow before the poll after `polls` more of them.
     pub(crate) fn burn(&self, polls: i64) {
         self.left.store(polls, Ordering::SeqCst);
+    }
+
+    /// Keeps what the kernel was seen to have from whoever looked, until this is dropped.
+    pub(crate) async fn hold_looks(&self) -> OwnedMutexGuard<()> {
+        self.looks.clone().lock_owned().await
     }
 
     /// How many polls there have been.
@@ -156,7 +162,9 @@ impl RouteProgrammer for Fused<dyn RouteProgrammer> {
         self.fuse.through(self.inner.check_gateways(plans)).await
     }
     async fn observe(&self) -> Result<KernelView> {
-        self.fuse.through(self.inner.observe()).await
+        let view = self.fuse.through(self.inner.observe()).await;
+        drop(self.fuse.looks.lock().await);
+        view
     }
 }
 
