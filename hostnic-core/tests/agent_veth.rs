@@ -11,14 +11,16 @@ mod support;
 
 use hostnic_core::agent::{AddRequest, Agent, Finding, PodMtu, Readiness, Repair, VethConfig};
 use hostnic_core::attachment::PodRef;
+use hostnic_core::clock::BootTime;
 use hostnic_core::gateway::GatewayConfig;
-use hostnic_core::ledger::LeaseRecord;
+use hostnic_core::ledger::{LeaseRecord, NicRecord, Write};
 use hostnic_core::pods::PodWishes;
 use hostnic_core::pool::PoolConfig;
 use hostnic_core::route::{Datapath, Hairpin, NicTable, NodePlan, PodDatapath, Route, VethNode};
 use hostnic_core::sim::{KernelFault, KernelOperation, When};
-use hostnic_core::store::MemoryStore;
+use hostnic_core::store::{MemoryStore, StateStore};
 use hostnic_core::{ErrorKind, RouteProgrammer};
+use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout};
 
 use support::{NODE, Pod, World, node_mac, secs, usual_pool, veth};
@@ -211,9 +213,12 @@ async fn a_pod_is_announced_again_a_second_after_its_add_unless_it_is_gone() {
     let (pod, gone) = (world.pod("p"), world.pod("gone"));
     world.add_all(&agent, &[pod.clone(), gone.clone()]).await;
     assert_eq!(calls(&world, KernelOperation::AnnouncePod), 0);
-    world.del(&agent, &gone).await.unwrap();
+    // Its NIC is still on its way back when it would be announced.
+    world.kernel.set_latency(KernelOperation::GiveBack, secs(5));
+    world.del_answered(&agent, &gone).await.unwrap();
     sleep(secs(2)).await;
     assert_eq!(calls(&world, KernelOperation::AnnouncePod), 1);
+    agent.dels_ended().await;
     world.add(&agent, &world.pod("q")).await.unwrap();
     agent.stop().await;
     sleep(secs(2)).await;
@@ -536,7 +541,6 @@ async fn a_nic_whose_pod_is_not_in_sight_is_set_aside_until_it_is() {
         // Records of before, or none at all; and the pod's namespace cannot be seen.
         world.store = MemoryStore::default();
         if keep_store {
-            use hostnic_core::store::StateStore;
             world.store.commit(&before.to_writes()).await.unwrap();
         }
         world.kernel.hide_sandbox(&pod.netns);
@@ -688,4 +692,66 @@ async fn pods_that_nics_were_moved_into_go_on_when_the_node_turns_to_veths_and_b
     agent.ready().await;
     world.quiet(&agent).await;
     world.agree().await;
+}
+
+/// A pod's lease and NIC as versions without pods behind veths wrote them.
+fn written_before(lease: &LeaseRecord, nic: &NicRecord) -> [Value; 2] {
+    let time =
+        |at: BootTime| json!({"secs": at.since_boot().as_secs(), "nanos": at.since_boot().subsec_nanos()});
+    let (key, plan) = (lease.key.as_ref().unwrap(), &lease.plan);
+    let (mark, mac) = (lease.mark.as_str(), nic.mac.to_string());
+    let (address, gateway) = (plan.address.to_string(), plan.gateway.to_string());
+    let plan = json!({
+        "datapath": "Passthrough", "mark": mark, "netns": plan.netns.to_string(),
+        "sandbox": {"device": plan.sandbox.device, "inode": plan.sandbox.inode},
+        "ifname": "eth0", "mac": mac, "address": address, "gateway": gateway, "routes": [], "mtu": null,
+    });
+    let lease = json!({
+        "mark": mark,
+        "key": {"network": "net", "container": key.container.as_str(), "ifname": "eth0"},
+        "pod": null, "started": time(lease.started), "state": "Active",
+        "lease": {
+            "nic": nic.id.as_str(), "mac": mac, "subnet": "vxnet-1", "address": address, "gateway": gateway,
+        },
+        "plan": plan, "link": {"mac": mac, "mtu": 1500}, "since": time(lease.since),
+    });
+    let nic = json!({
+        "id": nic.id.as_str(), "mac": mac,
+        "subnet": {"id": "vxnet-1", "prefix": "192.168.1.0/24", "gateway": gateway},
+        "token": nic.token.as_ref().unwrap().as_str(), "role": "Pods", "state": "Ready",
+        "since": time(nic.since),
+        "addresses": [{"address": nic.addresses[0].address, "state": {"Leased": {"mark": mark}}}],
+    });
+    [lease, nic]
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_of_a_version_that_knew_no_veths_are_read_and_their_pods_go_on() {
+    let before = World::new(usual_pool());
+    let agent = before.warm_agent().await;
+    let pod = before.pod("p");
+    let answer = before.add(&agent, &pod).await.unwrap();
+    before.quiet(&agent).await;
+    agent.stop().await;
+    let mut state = before.state().await;
+    let (known, nic) = (state.leases[&pod.key.mark()].clone(), state.nics[&answer.lease.nic].clone());
+    let [lease, nic] = written_before(&known, &nic);
+    let (lease, nic): (LeaseRecord, NicRecord) =
+        (serde_json::from_value(lease).unwrap(), serde_json::from_value(nic).unwrap());
+    assert_eq!(lease, known);
+    state.apply(&[Write::PutLease(Box::new(lease)), Write::PutNic(nic)]);
+
+    let mut world = before;
+    world.store = MemoryStore::default();
+    world.store.commit(&state.to_writes()).await.unwrap();
+    world.config = World::behind_veths(usual_pool()).config;
+    world.kernel.add_host_link(node_mac(), true);
+    world.kernel.configure_host_link(node_mac(), NODE.parse().unwrap(), true);
+    let agent = world.agent().await;
+    agent.ready().await;
+    assert_eq!(world.add(&agent, &pod).await.unwrap(), answer);
+    world.check(&agent, &pod).await.unwrap();
+    world.quiet(&agent).await;
+    world.agree().await;
+    world.del(&agent, &pod).await.unwrap();
 }
