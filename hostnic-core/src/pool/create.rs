@@ -166,12 +166,17 @@ pub(super) async fn create(shared: &Shared, intent: &CreateIntent) -> Result<()>
 }
 
 async fn ask(shared: &Shared, intent: &CreateIntent) -> Result<()> {
-    let (instance, subnet) = {
-        let inflight = shared.inflight();
-        (inflight.instance.clone(), inflight.subnets.get(&intent.subnet).cloned())
+    // The planner makes nothing before it is known.
+    let Some(instance) = shared.inflight().instance.clone() else { return Ok(()) };
+    // A subnet that only one pod asked for may have been described to an earlier life.
+    let subnet = match describe(shared, &intent.subnet).await {
+        Ok(Some(subnet)) => subnet,
+        Ok(None) => {
+            let unknown = Error::new(ErrorKind::NotFound, "describe", &intent.subnet);
+            return never_sent(shared, intent, &unknown);
+        }
+        Err(error) => return never_sent(shared, intent, &error),
     };
-    // The planner makes nothing before both are known.
-    let (Some(instance), Some(subnet)) = (instance, subnet) else { return Ok(()) };
     let addresses = NicAddresses::Assigned(shared.config.addresses_per_nic);
     match order(shared, intent, instance.id, addresses).await? {
         Ok(nics) => {
@@ -198,6 +203,14 @@ pub(super) async fn order(
         addresses,
     };
     Ok(shared.parts.provider.at(Point::CreateNics, |cloud| cloud.create_nics(&request)).await)
+}
+
+/// What was not written down needs no looking up.
+fn never_sent(shared: &Shared, intent: &CreateIntent, error: &Error) -> Result<()> {
+    tracing::warn!(error = %error.chain(), subnet = %intent.subnet, "no NICs can be created");
+    unintended(shared, intent);
+    shared.inflight().create_failed(&intent.subnet, error, shared.now(), &shared.config);
+    Ok(())
 }
 
 /// Takes an intent back of which nothing has come.

@@ -342,7 +342,7 @@ impl Inflight {
             lending: self.wishes.looked_for(),
             unmet_since: self.unmet_since,
             subnets: self.sources.iter().map(|id| self.subnet_view(id, now)).collect(),
-            gateways: self.gateways.iter().filter(|id| self.wants_gateway(state, id)).cloned().collect(),
+            gateways: self.gateways.iter().filter(|id| self.wants_gateway(state, id, now)).cloned().collect(),
             nic_limit: self.instance.as_ref().map(|i| i.nic_limit),
             hold: self.hold,
             draining: self.draining || self.cleaning > 0,
@@ -361,9 +361,10 @@ impl Inflight {
 
     /// Whether a gateway is to be made. Subnets that the pool draws from no longer, or that one pod asked for, have one for as
     /// long as pods are there.
-    fn wants_gateway(&self, state: &State, subnet: &SubnetId) -> bool {
-        self.lacks_gateway(state, subnet)
-            && (self.sources.contains(subnet) || self.pods_in(state, subnet) > 0)
+    fn wants_gateway(&self, state: &State, subnet: &SubnetId, now: BootTime) -> bool {
+        let of_use = self.sources.contains(subnet) || self.pods_in(state, subnet) > 0;
+        let aside = self.troubles.get(subnet).is_some_and(|trouble| trouble.until > now);
+        of_use && !aside && self.lacks_gateway(state, subnet)
     }
 
     /// Whether a subnet has no gateway, nor one on its way.
