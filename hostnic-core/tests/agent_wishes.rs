@@ -4,8 +4,10 @@
 
 mod support;
 
+use hostnic_core::agent::{AddRequest, ByHost};
+use hostnic_core::gateway::GatewayConfig;
 use hostnic_core::ledger::{NicRole, NicState};
-use hostnic_core::pods::NicWish;
+use hostnic_core::pods::{NicWish, PodWishes};
 use hostnic_core::pool::PoolConfig;
 use hostnic_core::refusal::Refusal;
 use hostnic_core::sim::{Fault, Operation, Quotas, When};
@@ -349,4 +351,58 @@ async fn what_is_made_is_tagged_and_nothing_waits_for_it() {
     assert_eq!(world.state().await.nics[&own.lease.nic].state, NicState::Ready);
     let calls = world.count(Operation::TagNics);
     assert!(calls <= 5, "{calls} calls");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_warm_nic_that_has_the_address_which_a_pod_asks_for_makes_way() {
+    let world = World::new(PoolConfig { low: 2, high: 2, ..usual_pool() });
+    let agent = world.warm_agent().await;
+    world.quiet(&agent).await;
+    let warm = world.nics().into_values().next().unwrap();
+    let (subnet, address) = (warm.subnet.as_str(), warm.addresses[0].to_string());
+    let begun = Instant::now();
+    let pod = world.pod("p");
+    let answer = world.add_wished(&agent, &pod, made(Some(subnet), Some(&address))).await.unwrap();
+    println!("{:?}", begun.elapsed());
+    assert_eq!(answer.lease.address.addr().to_string(), address);
+    assert_ne!(answer.lease.nic, warm.id);
+    assert!(begun.elapsed() < secs(16), "{:?}", begun.elapsed());
+    world.quiet(&agent).await;
+    world.agree().await;
+    assert_eq!(world.nics().len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_in_a_subnet_of_its_own_has_a_gateway_there_as_long_as_it_lives() {
+    let mut world = World::new(bare());
+    world.config.gateways = Some(GatewayConfig::new());
+    let agent = world.agent().await;
+    let pods = world.pods("p", 2);
+    let request = |pod| AddRequest {
+        wishes: PodWishes { nic: made(Some("vxnet-3"), None), ..PodWishes::default() },
+        by_host: ByHost { default_route: true, ..ByHost::default() },
+        ..world.add_request(pod)
+    };
+    let answer = agent.add(request(&pods[0])).await.unwrap();
+    assert_eq!(world.by_subnet(), [0, 0, 2]);
+    assert_ne!(answer.gateway, answer.lease.gateway);
+    // Another life of the agent has not been told of the subnet, and finds the gateway gone.
+    drop(agent);
+    let gateway = world.state().await.nics.into_values().find(|nic| nic.role.is_gateway()).unwrap();
+    world.cloud.vanish(&gateway.id).unwrap();
+    let agent = world.agent().await;
+    agent.ready().await;
+    // What is missing is believed after a while.
+    for _ in 0..6 {
+        sleep(secs(10)).await;
+        agent.compare_now().await.unwrap();
+    }
+    agent.add(request(&pods[1])).await.unwrap();
+    world.del_all(&agent, &pods).await;
+    for _ in 0..4 {
+        sleep(secs(60)).await;
+        agent.compare_now().await.unwrap();
+    }
+    world.quiet(&agent).await;
+    assert_eq!(world.nics().len(), 0, "{}", support::told(&world.state().await));
 }

@@ -271,12 +271,14 @@ prop_compose! {
         existing in any::<bool>(),
         subnet in prop::option::of(1..=4usize),
         left in prop::option::weighted(0.3, 0..40usize),
+        in_the_way in prop::option::weighted(0.1, 0..40usize),
         not_before in prop::option::weighted(0.2, 0..20u64),
     ) -> WishView {
         WishView {
             mark: mark(0),
             want: if existing { Want::Existing(nic_id(900)) } else { Want::Made(subnet.map(subnet_id)) },
             left: left.into_iter().map(nic_id).collect(),
+            in_the_way: in_the_way.map(nic_id),
             not_before: not_before.map(|n| at(NOW - 10 + n)),
         }
     }
@@ -517,6 +519,7 @@ proptest! {
         let open = due.filter(|wish| !decided.contains(&&wish.mark)).count();
         let calm = PoolView { wishes: Vec::new(), ..view.clone() };
         let (with, without) = (detached(&plan).len(), detached(&plan_of(&calm, &config)).len());
+        let open = open + view.wishes.iter().filter(|wish| wish.in_the_way.is_some()).count();
         if !view.draining {
             prop_assert!(with <= without + open, "{} go for {} that wait, {} otherwise", with, open, without);
         }

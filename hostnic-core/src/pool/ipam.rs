@@ -247,7 +247,8 @@ fn hopeless(state: &State, inflight: &Inflight, reason: Shortage) -> Option<Stri
     match reason {
         Shortage::NodeFull { limit } => {
             let coming = state.nics.values().any(|nic| {
-                matches!(nic.state, NicState::Detaching { .. } | NicState::Deleting)
+                let left = nic.role.pod().is_some() && !nic.has_holder() && !inflight.wishes.awaits(nic);
+                left || matches!(nic.state, NicState::Detaching { .. } | NicState::Deleting)
                     || nic.addresses.iter().any(|a| matches!(a.state, AddressState::Cooling { .. }))
             });
             let released = state.leases.values().any(|lease| lease.state == LeaseState::Releasing);

@@ -1,5 +1,7 @@
 //! A NIC that is there already, for one pod: whether the pod may have it, and how it is taken in.
 
+use std::time::Duration;
+
 use crate::attachment::AttachmentMark;
 use crate::cloud::{Nic, NicFilter, NicName};
 use crate::error::{Error, ErrorKind, Result};
@@ -12,6 +14,9 @@ use crate::refusal::Refusal;
 
 use super::wish::Refused;
 use super::{Change, Shared, make};
+
+/// How long the cloud may take to tell a NIC's tags.
+const TAGS_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Takes the NIC in for that attachment, or says why not.
 pub(super) async fn lend(shared: &Shared, mark: &AttachmentMark, nic: &NicId) -> Result<()> {
@@ -120,7 +125,9 @@ async fn is_tagged(shared: &Shared, id: &NicId) -> Result<bool, Refused> {
     let tags = &shared.config.lent_tags;
     let Some(tagging) = shared.parts.tagging.as_ref().filter(|_| !tags.is_empty()) else { return Ok(false) };
     let asked = [id.clone()];
-    let tagged = tagging.at(Point::ReadTags, |cloud| cloud.tagged(tags, &asked)).await;
+    let tagged = tagging.at(Point::ReadTags, |cloud| cloud.tagged(tags, &asked));
+    let late = |_| unknown(&format!("the cloud did not tell its tags within {TAGS_DEADLINE:?}"));
+    let tagged = tokio::time::timeout(TAGS_DEADLINE, tagged).await.map_err(late)?;
     Ok(tagged.map_err(|error| Refused::by_cloud(&error))?.contains(id))
 }
 

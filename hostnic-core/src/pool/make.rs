@@ -14,8 +14,11 @@ use crate::point::Point;
 use crate::provider::NicAddresses;
 use crate::refusal::{AddressHolder, Refusal};
 
-use super::wish::{Refused, holder};
+use super::wish::{Refused, Wish, holder};
 use super::{Shared, create};
+
+/// How often the cloud is asked who has an address; some are no NIC's.
+const LOOKS: u32 = 3;
 
 /// Carries the create out.
 pub(super) async fn make(shared: &Shared, intent: &CreateIntent, mark: &AttachmentMark) -> Result<()> {
@@ -144,8 +147,12 @@ async fn why(
 
 /// Who has the address. A NIC of ours may be on its way out, as when a pod has moved here; another's is not.
 async fn taken(shared: &Shared, intent: &CreateIntent, mark: &AttachmentMark, address: IpAddr) -> Refused {
-    let known = shared.inflight().wishes.get(mark).and_then(|wish| wish.refused().cloned());
-    if let Some(known) = known.filter(|known| known.names_holder()) {
+    let (tries, known) = {
+        let inflight = shared.inflight();
+        let wish = inflight.wishes.get(mark);
+        (wish.map_or(0, Wish::tries), wish.and_then(|wish| wish.refused().cloned()))
+    };
+    if let Some(known) = known.filter(|known| known.holder().is_some() || tries >= LOOKS) {
         return known;
     }
     let there = NicFilter { subnets: Some(vec![intent.subnet.clone()]), ..NicFilter::default() };

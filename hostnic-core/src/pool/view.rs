@@ -91,6 +91,8 @@ pub struct WishView {
     pub want: Want,
     /// NICs for one pod that fit, and that another attachment has left: those of the same pod's last try, say.
     pub left: Vec<NicId>,
+    /// The NIC that has the address which is asked for.
+    pub in_the_way: Option<NicId>,
     /// Nothing is tried before this.
     pub not_before: Option<BootTime>,
 }

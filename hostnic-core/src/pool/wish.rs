@@ -7,6 +7,7 @@ use crate::attachment::AttachmentMark;
 use crate::clock::BootTime;
 use crate::cloud::Nic;
 use crate::error::{Error, ErrorKind};
+use crate::id::NicId;
 use crate::ledger::{NicRecord, NicRole, NicState, State};
 use crate::pods::NicWish;
 use crate::refusal::Refusal;
@@ -61,9 +62,12 @@ impl Refused {
         Self { kind, detail: error.chain().to_string(), refusal, last }
     }
 
-    /// Whether it says who has the address.
-    pub(super) fn names_holder(&self) -> bool {
-        matches!(self.refusal, Some(Refusal::AddressTaken { by: Some(_), .. }))
+    /// The NIC that has the address.
+    pub(super) fn holder(&self) -> Option<&NicId> {
+        match &self.refusal {
+            Some(Refusal::AddressTaken { by: Some(by), .. }) => Some(&by.nic),
+            _ => None,
+        }
     }
 
     /// The error for whoever waits.
@@ -104,6 +108,11 @@ impl Wish {
     /// Why nothing can be tried.
     pub(super) fn shortage(&self) -> Option<Shortage> {
         self.shortage
+    }
+
+    /// How often it was refused.
+    pub(super) fn tries(&self) -> u32 {
+        self.tries
     }
 
     /// What it asks for.
@@ -219,6 +228,7 @@ impl Wishes {
                 NicWish::Any => Want::Made(None),
             },
             left: left.map(|nic| nic.id.clone()).collect(),
+            in_the_way: wish.refused.as_ref().and_then(Refused::holder).cloned(),
             not_before: wish.not_before,
         }
     }

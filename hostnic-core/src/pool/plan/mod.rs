@@ -227,13 +227,18 @@ fn detach(plan: &mut Plan, view: &PoolView, config: &PoolConfig, batch: u32, evi
         }
         let leaves = nic.state == NicState::Detaching { job: None }
             || given_up(nic)
+            || is_in_the_way(nic, view)
             || nobody_comes(plan, nic, view, config);
         if leaves && plan.due(nic.not_before.unwrap_or_default(), view.now) {
             let whose = if nic.purpose == Purpose::Lent { &mut lent } else { &mut out };
             whose.push(nic.id.clone());
         }
     }
-    out.extend(surplus(view, config, evict).into_iter().map(|nic| nic.id.clone()));
+    for nic in surplus(view, config, evict) {
+        if !out.contains(&nic.id) {
+            out.push(nic.id.clone());
+        }
+    }
     plan.calls(lent, 1, Action::Detach);
     plan.calls(out, batch, Action::Detach);
 }
@@ -245,6 +250,12 @@ fn entrusted(plan: &Plan, nic: &NicId) -> bool {
 /// Whether the NIC is for one pod that neither has it nor waits for it.
 fn is_left(nic: &NicView) -> bool {
     nic.purpose.is_one_pod() && nic.held == 0
+}
+
+/// Whether an idle NIC has the address that a pod asks for.
+fn is_in_the_way(nic: &NicView, view: &PoolView) -> bool {
+    let wanted = || view.wishes.iter().any(|wish| wish.in_the_way.as_ref() == Some(&nic.id));
+    view.hold != Hold::Unsettled && nic.purpose == Purpose::Pods && is_idle(nic) && wanted()
 }
 
 /// Whether the next try of the pod for which the NIC was made has not come in time.
