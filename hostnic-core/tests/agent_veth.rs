@@ -97,7 +97,7 @@ async fn what_a_pod_asks_for_comes_before_the_nodes_way() {
     let request = AddRequest { wishes, ..world.add_request(&pods[0]) };
     let answer = agent.add(request).await.unwrap();
     assert_eq!(answer.link.mac, answer.lease.mac);
-    assert_eq!(lease(&agent, &pods[0]).plan.datapath, PodDatapath::Passthrough);
+    assert!(matches!(lease(&agent, &pods[0]).plan.datapath, PodDatapath::PassthroughWithServices(_)));
     world.add(&agent, &pods[1]).await.unwrap();
     assert_eq!(table(&agent, &pods[1]), 260);
     world.quiet(&agent).await;
@@ -109,6 +109,38 @@ async fn what_a_pod_asks_for_comes_before_the_nodes_way() {
     let wishes = PodWishes { datapath: Some(Datapath::Veth), ..PodWishes::default() };
     let error = agent.add(AddRequest { wishes, ..world.add_request(&pod) }).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
+    world.agree().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_passthrough_pod_has_one_veth_to_the_services_that_it_has_no_routes_to() {
+    let mut world = world();
+    let services: Vec<ipnet::IpNet> = ["10.96.0.0/16", "10.97.0.0/16"].map(|net| net.parse().unwrap()).into();
+    config(&mut world).services = services.clone();
+    world.config.datapath = Datapath::Passthrough;
+    let agent = world.warm_agent().await;
+    let veth_of = |pod: &Pod| match lease(&agent, pod).plan.datapath {
+        PodDatapath::PassthroughWithServices(veth) => Some((veth.host_ifname.to_string(), veth.services)),
+        PodDatapath::Passthrough => None,
+        other => panic!("{other:?}"),
+    };
+    let pods = world.pods("p", 2);
+    let request = AddRequest { pod: Some(named("web")), ..world.add_request(&pods[0]) };
+    agent.add(request).await.unwrap();
+    // printf default.web | sha1sum
+    assert_eq!(veth_of(&pods[0]), Some(("vnic68caf03a5f4".to_owned(), services.clone())));
+    let mut beside = pods[0].clone();
+    beside.key.ifname = "net1".parse().unwrap();
+    agent.add(AddRequest { pod: Some(named("web")), ..world.add_request(&beside) }).await.unwrap();
+    assert_eq!(veth_of(&beside), None, "another interface of the same sandbox");
+    let routes = vec![Route { destination: services[0], next_hop: Some("192.168.50.9".parse().unwrap()) }];
+    agent.add(AddRequest { routes, ..world.add_request(&pods[1]) }).await.unwrap();
+    assert_eq!(veth_of(&pods[1]).unwrap().1, services[1..]);
+    for pod in [&pods[0], &beside, &pods[1]] {
+        world.check(&agent, pod).await.unwrap();
+        world.del(&agent, pod).await.unwrap();
+    }
+    world.quiet(&agent).await;
     world.agree().await;
 }
 

@@ -13,6 +13,7 @@ use crate::point::Point;
 use crate::route::{Datapath, PodDatapath, PodLink, PodPlan};
 
 use super::datapath::is_superseded;
+use super::node::VethSide;
 use super::request::{AddAnswer, AddRequest};
 use super::{Inner, datapath, gateway, node, step, undo};
 
@@ -219,9 +220,14 @@ async fn give(
 async fn prepare(inner: &Inner, datapath: Datapath, mut record: LeaseRecord) -> Result<PodPlan> {
     let side = inner.veth.as_ref().filter(|_| datapath == Datapath::Veth);
     let draft = side.map(|side| side.draft(inner)).transpose()?;
+    // It need not wait for the node: until that is set up only services are out of reach.
+    let beside = inner.veth.as_ref().filter(|_| datapath == Datapath::Passthrough).map(VethSide::config);
     let prepare = |state: &_| {
         if let Some(draft) = draft {
             draft.decide(state, &mut record)?;
+        }
+        if let Some(config) = beside {
+            datapath::lead_to_services(&config, state, &mut record)?;
         }
         let plan = record.plan.clone();
         Ok((step::prepare(state, record)?, plan))

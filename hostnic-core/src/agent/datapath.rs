@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use ipnet::IpNet;
 use sha1::{Digest, Sha1};
 
 use crate::attachment::{IfName, PodRef};
@@ -9,7 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::gateway::GatewayConfig;
 use crate::ledger::{LeaseRecord, State};
 use crate::pool::PoolConfig;
-use crate::route::{NicTable, PodDatapath, PodPlan, VethPlan};
+use crate::route::{NicTable, PodDatapath, PodPlan, ServiceVeth, VethPlan};
 
 use super::veth::{PodMtu, VethCommon, VethConfig, VethPrefix};
 
@@ -49,6 +50,38 @@ impl VethDraft {
         });
         Ok(())
     }
+}
+
+/// Gives a pod that its NIC is moved into a veth to services, but for those that the request has routes to. A sandbox has
+/// one veth for that.
+///
+/// # Errors
+/// `Internal` where no name can be made of the prefix.
+pub(super) fn lead_to_services(config: &VethConfig, state: &State, record: &mut LeaseRecord) -> Result<()> {
+    let routed = |service: &IpNet| record.plan.routes.iter().any(|route| route.destination == *service);
+    let services: Vec<IpNet> = config.services.iter().copied().filter(|service| !routed(service)).collect();
+    let has_one = |other: &LeaseRecord| is_beside(other, record) && services_veth(&other.plan).is_some();
+    let name_taken = record.plan.ifname.as_str() == ServiceVeth::POD_IFNAME;
+    if services.is_empty() || name_taken || state.leases.values().any(has_one) {
+        return Ok(());
+    }
+    let host_ifname = host_ifname(&config.prefix, state, record)?;
+    record.plan.datapath = PodDatapath::PassthroughWithServices(ServiceVeth { host_ifname, services });
+    Ok(())
+}
+
+/// The veth beside the NIC of a plan, where there is to be one.
+fn services_veth(plan: &PodPlan) -> Option<&ServiceVeth> {
+    match &plan.datapath {
+        PodDatapath::PassthroughWithServices(services) => Some(services),
+        PodDatapath::Passthrough | PodDatapath::Veth(_) => None,
+    }
+}
+
+/// The name of the end in the node of a plan's veth, of either kind.
+fn host_end(plan: &PodPlan) -> Option<&IfName> {
+    let behind = veth(plan).map(|veth| &veth.host_ifname);
+    behind.or_else(|| services_veth(plan).map(|services| &services.host_ifname))
 }
 
 /// The veth's part of a plan; `None` where the NIC is moved into the pod.
@@ -93,7 +126,7 @@ pub(super) fn mtu(config: PodMtu, asked: Option<u32>) -> (Option<u32>, Option<u3
 fn host_ifname(prefix: &VethPrefix, state: &State, record: &LeaseRecord) -> Result<IfName> {
     if let Some(pod) = &record.pod {
         let name = of_pod(prefix, pod)?;
-        let has_it = |other: &LeaseRecord| veth(&other.plan).is_some_and(|veth| veth.host_ifname == name);
+        let has_it = |other: &LeaseRecord| host_end(&other.plan) == Some(&name);
         if !state.leases.values().any(|other| is_beside(other, record) && has_it(other)) {
             return Ok(name);
         }
@@ -119,12 +152,12 @@ fn is_beside(other: &LeaseRecord, record: &LeaseRecord) -> bool {
 /// Whether a newer sandbox of the same pod has taken the name of the lease's veth. What is left of such a pod waits for
 /// its own DEL: to repair it would take the name back.
 pub(super) fn is_superseded(state: &State, lease: &LeaseRecord) -> bool {
-    let Some(name) = veth(&lease.plan).map(|veth| &veth.host_ifname) else { return false };
+    let Some(name) = host_end(&lease.plan) else { return false };
     let age = |lease: &LeaseRecord| (lease.started, lease.since, lease.mark.clone());
     state.leases.values().any(|other| {
         other.mark != lease.mark
             && other.state != crate::ledger::LeaseState::Releasing
-            && veth(&other.plan).is_some_and(|veth| veth.host_ifname == *name)
+            && host_end(&other.plan) == Some(name)
             && age(other) > age(lease)
     })
 }

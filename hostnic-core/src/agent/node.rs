@@ -76,7 +76,8 @@ impl VethSide {
         }
     }
 
-    fn config(&self) -> VethConfig {
+    /// The settings as they are to be.
+    pub(super) fn config(&self) -> VethConfig {
         self.settings.borrow().config.clone()
     }
 
