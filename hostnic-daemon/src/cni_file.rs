@@ -1,5 +1,6 @@
 //! The CNI file: it tells runtimes that pods can be served here, so it is written when they can and not before.
 
+use std::convert::Infallible;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -71,7 +72,7 @@ impl CniFile {
     }
 
     /// Writes the file when the node can serve, and again when it is gone or changed, until this is dropped.
-    pub(crate) async fn keep(&self, facts: &Facts) {
+    pub(crate) async fn keep(&self, facts: &Facts) -> Infallible {
         let mut trouble = None;
         loop {
             if facts.unready().is_empty() {

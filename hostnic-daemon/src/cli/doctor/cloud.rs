@@ -29,7 +29,8 @@ pub(super) async fn examine(settings: &Settings) -> (Vec<Finding>, NicsHere) {
         return Default::default();
     }
     let mut findings = Vec::new();
-    if settings.vxnets.value.is_empty() {
+    // On Kubernetes the node's annotation names it.
+    if settings.vxnets.value.is_empty() && !settings.kubernetes.enabled.value {
         findings.push(Finding::error(
             "vxnet",
             "none is configured: the daemon does not start",

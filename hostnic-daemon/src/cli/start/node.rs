@@ -1,5 +1,6 @@
 //! Serving: the node of the settings, until a signal.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -72,11 +73,12 @@ pub(super) async fn serve(
     let cluster_id = match &mut cluster {
         Some(cluster) => {
             earlier::tell();
-            pool.subnets = cluster.remembered_subnets();
-            tokio::select! {
-                id = cluster.identity() => Some(id),
+            let known = tokio::select! {
+                id = cluster.identity() => id,
                 () = signals.next() => return Ok(()),
-            }
+            };
+            pool.subnets = cluster.first_subnets().await;
+            Some(known)
         }
         None => None,
     };
@@ -113,7 +115,7 @@ pub(super) async fn serve(
         () = node.told_to_end() => None,
         error = node.failed() => Some(error),
         error = in_step(cluster.as_mut(), &facts) => Some(error),
-        () = keep(cni_file.as_ref(), &facts) => None,
+        never = keep(cni_file.as_ref(), &facts) => match never {},
         never = company.keep(&facts) => match never {},
     };
     company.part();
@@ -156,7 +158,7 @@ fn cni_file(settings: &Settings) -> Result<Option<CniFile>> {
     Ok(Some(file))
 }
 
-async fn keep(file: Option<&CniFile>, facts: &Facts) {
+async fn keep(file: Option<&CniFile>, facts: &Facts) -> Infallible {
     match file {
         Some(file) => file.keep(facts).await,
         None => std::future::pending().await,

@@ -16,10 +16,10 @@ use hostnic_core::pods::PodDirectory;
 use hostnic_core::store::BootId;
 use hostnic_core::{Error, ErrorKind, Result};
 use hostnic_kube::{
-    Access, ChoiceRules, Cluster, ClusterConfig, NodeName, Notice, PodRules, ProxyMode, Readiness, Severity,
-    Telling,
+    Access, ChoiceRules, Cluster, ClusterConfig, NodeName, NodeSubnet, Notice, PodRules, ProxyMode,
+    Readiness, Severity, Telling,
 };
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::facts::Facts;
 use crate::host_name;
@@ -29,6 +29,8 @@ use memory::Memory;
 
 /// When to ask an API server again that did not answer.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
+/// How long a start waits for the cluster to say which vxnet is this node's.
+const SOON: Duration = Duration::from_secs(5);
 
 /// The node in its cluster.
 #[derive(Debug)]
@@ -63,9 +65,18 @@ impl InCluster {
         self.cluster.pods()
     }
 
-    /// The subnets that the pool is to draw from until the cluster says which: those of the last run.
-    pub(super) fn remembered_subnets(&self) -> Vec<SubnetId> {
-        self.memory.subnets()
+    /// The subnets that the pool is to draw from at first: what the cluster says, if it says so soon, else those of the last
+    /// run. NICs of others would be given back, only to be made anew.
+    pub(super) async fn first_subnets(&self) -> Vec<SubnetId> {
+        let mut said = self.cluster.node_subnet();
+        let known = timeout(SOON, said.wait_for(|said| *said != NodeSubnet::Unknown)).await;
+        match known {
+            Ok(Ok(said)) => match &*said {
+                NodeSubnet::Known(subnet) => vec![subnet.clone()],
+                _ => Vec::new(),
+            },
+            _ => self.memory.subnets(),
+        }
     }
 
     /// Which cluster this is. Waits for it only where nobody remembers.

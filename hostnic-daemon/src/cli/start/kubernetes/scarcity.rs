@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hostnic_core::agent::Agent;
 use hostnic_core::clock::{Clock, SystemClock};
-use hostnic_core::pool::Scarcity;
+use hostnic_core::pool::{Scarcity, Supply};
 use hostnic_kube::Cluster;
 use tokio::time::timeout;
 
@@ -17,8 +17,11 @@ pub(super) async fn tell(cluster: &Cluster, agent: &Agent) -> Infallible {
     let (mut supply, mut scarcity) = (agent.supply(), Scarcity::default());
     loop {
         let now = SystemClock.now();
-        let again = scarcity.step(*supply.borrow_and_update(), now);
-        cluster.set_scarce(scarcity.is_scarce());
+        let left = *supply.borrow_and_update();
+        let again = scarcity.step(left, now);
+        if left != Supply::default() {
+            cluster.set_scarce(scarcity.is_scarce());
+        }
         match agent.capacity() {
             // Not known yet.
             0 => {}
