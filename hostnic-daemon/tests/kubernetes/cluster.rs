@@ -125,6 +125,11 @@ impl Cluster {
         self.started.lock().unwrap().insert(key, Process::start(command, &log, false));
     }
 
+    /// The file by which a program on a node reaches the API server.
+    pub(crate) fn kubeconfig(&self) -> PathBuf {
+        self.folder.join("kubeconfig.node")
+    }
+
     /// Where a node's containerd listens.
     pub(crate) fn containerd(&self, machine: &Machine) -> PathBuf {
         // That of the first node is one of the cluster's own files.

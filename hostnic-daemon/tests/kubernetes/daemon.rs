@@ -10,8 +10,10 @@ use crate::cloud::VXNETS;
 use crate::cluster::SERVICES;
 use crate::machine::Machine;
 use crate::process::{Process, output, until};
+use crate::world::World;
 
-/// Where the ConfigMap's key `hostnic-cni` is mounted.
+/// Where the ConfigMap's keys `hostnic` and `hostnic-cni` are mounted.
+const POOL_FILE: &str = "/etc/hostnic/hostnic.json";
 const NETWORK_FILE: &str = "/etc/hostnic/hostnic-cni.json";
 /// Where the runtime looks for it.
 const CNI_FILE: &str = "/etc/cni/net.d/10-hostnic.conf";
@@ -35,11 +37,13 @@ pub(crate) struct Settings {
     pub(crate) most: u32,
     /// The table of the pods' routes, as the guide's configuration may name it.
     pub(crate) pod_table: Option<u32>,
+    /// Whether the daemon asks the cluster, and is told everything by the guide's two files.
+    pub(crate) in_cluster: bool,
 }
 
 impl Settings {
     pub(crate) fn new(way: Way, vxnet: &'static str) -> Self {
-        Self { way, vxnets: vec![vxnet], low: 2, high: 6, most: 63, pod_table: None }
+        Self { way, vxnets: vec![vxnet], low: 2, high: 6, most: 63, pod_table: None, in_cluster: false }
     }
 
     /// The first node's pods are in one vxnet and the second's in another.
@@ -47,7 +51,17 @@ impl Settings {
         [Self::new(way, VXNETS[0]), Self::new(way, VXNETS[1])]
     }
 
-    fn arguments(&self) -> Vec<String> {
+    /// The same in the cluster, as the guide has it.
+    pub(crate) fn in_cluster(self) -> Self {
+        Self { in_cluster: true, ..self }
+    }
+
+    fn arguments(&self, machine: &Machine, kubeconfig: &Path) -> Vec<String> {
+        if self.in_cluster {
+            let (node, kubeconfig) = (machine.name(), kubeconfig.to_str().unwrap());
+            let told = ["--compat", "hostnic-node", "--kubeconfig", kubeconfig, "--node-name", node];
+            return told.map(str::to_owned).to_vec();
+        }
         let numbers = [("--pool-low", self.low), ("--pool-high", self.high), ("--max-nics", self.most)];
         let numbers = numbers.into_iter().flat_map(|(flag, number)| [flag.to_owned(), number.to_string()]);
         let mut arguments: Vec<String> = numbers.collect();
@@ -56,6 +70,13 @@ impl Settings {
             arguments.extend(["--mode", "veth", "--cni-config", NETWORK_FILE].map(str::to_owned));
         }
         arguments
+    }
+
+    /// The ConfigMap's key `hostnic`.
+    fn pool(&self) -> Value {
+        json!({"pool": {
+            "poolHigh": self.high, "poolLow": self.low, "maxNic": self.most, "vxNets": self.vxnets, "sync": 1,
+        }})
     }
 
     /// The network's configuration, in the form of the guide where it is for pods behind veths.
@@ -87,16 +108,25 @@ pub(crate) struct Daemon {
 
 impl Daemon {
     /// Starts it, waits until it serves, and then lets the runtime know.
-    pub(crate) fn start(machine: &'static Machine, access_file: &Path, settings: &Settings) -> Self {
-        let mut arguments = settings.arguments();
+    pub(crate) fn start(world: &'static World, machine: &'static Machine, settings: &Settings) -> Self {
+        let access_file = world.cloud.access_file();
+        let mut arguments = settings.arguments(machine, &world.cluster.kubeconfig());
         machine.write(NETWORK_FILE, &settings.network().to_string());
+        let _ = std::fs::remove_file(machine.file(POOL_FILE));
+        if settings.in_cluster {
+            machine.write(POOL_FILE, &settings.pool().to_string());
+        }
         let own = ["--cooling", "5", "--cleanup-cache-on-exit", "--instance", &machine.instance()];
         arguments.extend(own.map(str::to_owned));
         arguments.extend(["--access-file".to_owned(), access_file.display().to_string()]);
         let mut daemon = Self { machine, arguments, process: None };
         daemon.begin();
         daemon.until_ready();
-        machine.write(CNI_FILE, &settings.network().to_string());
+        if settings.in_cluster {
+            until("the CNI file is written", || machine.file(CNI_FILE).exists().then_some(()));
+        } else {
+            machine.write(CNI_FILE, &settings.network().to_string());
+        }
         daemon
     }
 
@@ -154,7 +184,7 @@ impl Daemon {
 
     /// Takes the runtime's file away and ends the daemon in good order.
     pub(crate) fn end(mut self) {
-        std::fs::remove_file(self.machine.file(CNI_FILE)).unwrap();
+        let _ = std::fs::remove_file(self.machine.file(CNI_FILE));
         let process = self.process.take().unwrap();
         let said = process.said();
         assert!(!said.contains("panicked"), "{said}");

@@ -23,12 +23,19 @@ pub(crate) struct Wanted {
     pub(crate) name: String,
     pub(crate) node: Option<&'static str>,
     pub(crate) labels: BTreeMap<String, String>,
+    annotations: BTreeMap<String, String>,
     host_network: bool,
 }
 
 impl Wanted {
     pub(crate) fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), node: None, labels: BTreeMap::new(), host_network: false }
+        Self {
+            name: name.to_owned(),
+            node: None,
+            labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
+            host_network: false,
+        }
     }
 
     pub(crate) fn on(mut self, node: &'static str) -> Self {
@@ -38,6 +45,12 @@ impl Wanted {
 
     pub(crate) fn app(mut self, app: &str) -> Self {
         self.labels.insert("app".to_owned(), app.to_owned());
+        self
+    }
+
+    /// With an annotation of ours, such as `vxnet`.
+    pub(crate) fn annotated(mut self, key: &str, value: &str) -> Self {
+        self.annotations.insert(format!("hostnic.network.kubesphere.io/{key}"), value.to_owned());
         self
     }
 
@@ -91,7 +104,7 @@ impl Wanted {
         if let Some(node) = self.node {
             spec["nodeSelector"] = json!({"kubernetes.io/hostname": node});
         }
-        json!({"metadata": {"labels": labels}, "spec": spec})
+        json!({"metadata": {"labels": labels, "annotations": self.annotations}, "spec": spec})
     }
 }
 

@@ -27,8 +27,7 @@ impl Stage {
         let before = world.nodes.iter().map(kernel).collect();
         let dropped = world.cloud.dropped();
         let nodes = world.nodes.iter().zip(settings);
-        let daemons =
-            nodes.map(|(node, settings)| Daemon::start(node, world.cloud.access_file(), settings)).collect();
+        let daemons = nodes.map(|(node, settings)| Daemon::start(world, node, settings)).collect();
         for node in &world.nodes {
             let condition = format!("node/{}", node.name());
             let wait = ["wait", "--for=condition=Ready", "--timeout=60s", &condition];
@@ -168,11 +167,12 @@ fn clear(world: &World, daemons: &[Daemon]) {
     delete(&["deployments,pods", "--grace-period=0", "--force"]);
 }
 
-/// What hostnic could have made in a node's kernel. What kube-proxy made is its own business.
+/// What hostnic could have made in a node's kernel for pods and NICs. The rules of the node itself stay, so that pods are
+/// served on while no daemon runs; and what kube-proxy made is its own business.
 fn kernel(machine: &Machine) -> BTreeSet<String> {
     let mut things = BTreeSet::new();
     let mut note = |what: &str, command: &[&str], keys: &[&str]| {
-        for thing in machine.ip(command) {
+        for thing in machine.ip(command).into_iter().filter(|thing| what != "rule" || names_anything(thing)) {
             let told = keys.iter().map(|key| format!(" {key} {}", thing[*key]));
             things.insert(format!("{what}:{}", told.collect::<String>()));
         }
@@ -183,6 +183,12 @@ fn kernel(machine: &Machine) -> BTreeSet<String> {
     note("rule", &["-4", "rule", "show"], &["priority", "src", "dst", "iif", "fwmark", "table"]);
     note("proxy", &["-4", "neighbour", "show", "proxy"], &["dst", "dev"]);
     let tables = succeeds(machine.command("nft").args(["list", "tables"]));
-    things.extend(tables.lines().filter(|line| line.contains("hostnic")).map(str::to_owned));
+    let ours = |line: &&str| line.contains("hostnic") && !line.ends_with("hostnic-node");
+    things.extend(tables.lines().filter(ours).map(str::to_owned));
     things
+}
+
+/// Whether a rule is for a pod, a NIC or a subnet.
+fn names_anything(rule: &Value) -> bool {
+    rule["src"] != "all" || rule["dst"].is_string() || rule["iif"].as_str().is_some_and(|iif| iif != "lo")
 }
