@@ -194,9 +194,9 @@ async fn role() {
         said.process(&daemon);
         said.answers(&machine).await;
         assert!(simulator.revoke("ROLE"));
-        // Without links there is no NIC for it, but a reason to make one more.
+        // Without links there is no NIC for it, but a reason to make one more: in a while, as others are on their way.
         let pod = machine.pod(format).await;
-        said.take_down("an ADD", machine.call("ADD", &pod).with("timeout", json!(3)).run().await.stdout);
+        said.take_down("an ADD", machine.call("ADD", &pod).with("timeout", json!(20)).run().await.stdout);
         says(&machine, &daemon, "the key of the instance's role is refused").await;
         assert!(simulator.restore("ROLE"));
         let (success, log) = daemon.ends_by(Signal::SIGTERM).await;
