@@ -19,7 +19,7 @@ impl Capture {
     pub(crate) fn start(machine: &Machine, link: &str, filter: &str) -> Self {
         let mut command = Command::new("nsenter");
         command.arg(format!("--net={}", machine.netns().display()));
-        command.args(["--", "tcpdump", "-Z", "root", "-l", "-nn", "-i", link, filter]);
+        command.args(["--", "tcpdump", "-Z", "root", "--immediate-mode", "-l", "-nn", "-i", link, filter]);
         let log = machine.folder().join("capture.log");
         let _ = std::fs::remove_file(&log);
         let process = Process::start(command, Path::new(&log), false);
