@@ -31,6 +31,7 @@ fn print(table: &[(String, String)]) {
 
 /// What comes of a daemon that lacks something.
 async fn lacks(node: &Node, manifest: &Manifest, called: &str) -> String {
+    node.forwards_nothing();
     let mut daemon = node.starts(manifest, called);
     let served = match node.is_up(&mut daemon).await {
         Ok(()) => node.serves(called).await,

@@ -43,7 +43,16 @@ impl Node {
     pub(crate) async fn new() -> Self {
         let machine = Machine::new().await;
         witness::run(machine.netns(), &["ip", "link", "set", "lo", "up"]);
-        witness::run(machine.netns(), &["sysctl", "--quiet", "--write", "net.ipv4.ip_forward=0"]);
+        // Its primary NIC, whose address it sends to pods from.
+        for command in [
+            ["link", "add", "primary", "type", "veth", "peer", "name", "router"].as_slice(),
+            &["link", "set", "router", "up"],
+            &["address", "add", "172.30.0.2/24", "dev", "primary"],
+            &["link", "set", "primary", "up"],
+            &["route", "add", "default", "via", "172.30.0.1"],
+        ] {
+            witness::run(machine.netns(), &[&["ip"], command].concat());
+        }
         // As systemd has it for all of a machine.
         witness::run(machine.netns(), &["mount", "--make-shared", "/run"]);
         let api = Api::start(&machine).await;
@@ -63,7 +72,14 @@ impl Node {
         std::fs::create_dir_all(&qingcloud).unwrap();
         std::fs::write(qingcloud.join("instance-id"), INSTANCE).unwrap();
         symlink(surroundings.path("/run/hostnic/hostnic.sock"), machine.socket()).unwrap();
-        Self { machine, surroundings, api }
+        let node = Self { machine, surroundings, api };
+        node.forwards_nothing();
+        node
+    }
+
+    /// Undoes what a daemon before did to the kernel's settings.
+    pub(crate) fn forwards_nothing(&self) {
+        witness::run(self.machine.netns(), &["sysctl", "--quiet", "--write", "net.ipv4.ip_forward=0"]);
     }
 
     fn bundle(&self, called: &str) -> PathBuf {

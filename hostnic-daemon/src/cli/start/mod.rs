@@ -1,5 +1,6 @@
 //! `hostnic-daemon start`: from settings to a node that serves, until a signal.
 
+mod capabilities;
 mod cloud;
 mod company;
 mod earlier;

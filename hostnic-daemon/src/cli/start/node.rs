@@ -16,6 +16,7 @@ use hostnic_netlink::programmer::POD_FOLDERS;
 use hostnic_netlink::{NetlinkProgrammer, Netns};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::capabilities;
 use super::cloud::Cloud;
 use super::company::Company;
 use super::earlier;
@@ -65,6 +66,7 @@ pub(super) async fn serve(
     company: &mut Company,
 ) -> Result<()> {
     let (socket, store) = (&settings.socket.value, &settings.store.value);
+    capabilities::check()?;
     let cni_file = cni_file(settings)?;
     let mut cluster = match settings.kubernetes.enabled.value {
         true => Some(InCluster::connect(settings).await?),
