@@ -21,8 +21,9 @@ mod trial;
 
 use std::ops::Range;
 use std::panic::PanicHookInfo;
-use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, Once};
+use std::thread;
 
 use damage::Damage;
 use support::scaled;
@@ -33,12 +34,14 @@ fn seed() -> u64 {
     std::env::var("HOSTNIC_SEED").map_or(0x5eed, |seed| seed.parse().unwrap())
 }
 
-/// How often redb gave up on a file, which is caught and no more than damage; and how often anything else panicked.
+/// How often redb gave up on a file, which is caught and no more than damage.
 static GIVEN_UP: AtomicU32 = AtomicU32::new(0);
-static PANICS: AtomicU32 = AtomicU32::new(0);
 
-/// Counts panics: one in a task of the agent's fails no test by itself.
-fn count_panics() {
+/// What else panicked, each with the name of its thread: that of a test, or of a worker of nobody knows whose.
+static PANICS: Mutex<Vec<(String, String)>> = Mutex::new(Vec::new());
+
+/// Notes panics: one in a task of the agent's fails no test by itself.
+fn note_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let say = std::panic::take_hook();
@@ -46,25 +49,37 @@ fn count_panics() {
             if hostnic_core::store::catches_panics() {
                 GIVEN_UP.fetch_add(1, Ordering::SeqCst);
             } else {
-                PANICS.fetch_add(1, Ordering::SeqCst);
+                PANICS.lock().unwrap().push((thread_name(), info.to_string()));
                 say(info);
             }
         }));
     });
 }
 
+fn thread_name() -> String {
+    thread::current().name().unwrap_or("a thread without a name").to_owned()
+}
+
+/// What panicked so far and is not another test's, which fails by itself. The test's tasks are on its own thread.
+fn panics() -> Vec<(String, String)> {
+    let own = thread_name();
+    let worker = |name: &str| name.contains("tokio") || name.contains("without a name");
+    let all = PANICS.lock().unwrap();
+    all.iter().filter(|(name, _)| *name == own || worker(name)).cloned().collect()
+}
+
 /// Trials of one kind of damage, each with a seed of its own; prints what they came to.
 async fn trials(name: &str, count: u32, damage: impl Fn(u64) -> Damage) -> Tally {
     let seeds: Range<u64> = seed()..seed() + u64::from(count);
     let mut tally = Tally::default();
-    count_panics();
+    note_panics();
     for seed in seeds {
         let damage = damage(seed);
         print!("  HOSTNIC_SEED={seed} {damage:?}: ");
         let opened = trial(&damage, seed).await;
         println!("{opened:?}");
         tally.note(opened);
-        assert_eq!(PANICS.load(Ordering::SeqCst), 0, "something panicked: see above");
+        assert_eq!(panics(), [], "something panicked");
     }
     println!("{name:<34} {tally}");
     tally

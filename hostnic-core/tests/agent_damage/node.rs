@@ -39,6 +39,20 @@ impl Files {
     pub(crate) fn older(&self) -> &[u8] {
         &self.older
     }
+
+    /// The store and the count as a kill would leave them: a commit that the daemon makes meanwhile, which its comparisons do
+    /// at any time, must not be half in what is read. So they are read until they are the same twice.
+    fn at_one_moment(&self) -> [Vec<u8>; 2] {
+        let read = || [self.store(), self.count()].map(|path| std::fs::read(path).unwrap());
+        let mut before = read();
+        loop {
+            let now = read();
+            if now == before {
+                return now;
+            }
+            before = now;
+        }
+    }
 }
 
 /// A node, and what its runtime knows of it.
@@ -119,13 +133,12 @@ impl Node {
 
     /// Ends the daemon in good order, or leaves its files as `kill -9` does.
     pub(crate) async fn end(&self, daemon: Daemon, killed: bool) {
-        let files = [self.files.store(), self.files.count()];
-        let as_they_are = files.clone().map(|path| std::fs::read(path).unwrap());
+        let as_they_are = self.files.at_one_moment();
         daemon.stop().await;
         if killed {
-            for (path, bytes) in files.iter().zip(as_they_are) {
-                std::fs::write(path, bytes).unwrap();
-            }
+            let [store, count] = as_they_are;
+            std::fs::write(self.files.store(), store).unwrap();
+            std::fs::write(self.files.count(), count).unwrap();
         }
     }
 
