@@ -29,6 +29,7 @@ pub mod route;
 pub mod sim;
 pub mod store;
 pub mod sweep;
+pub mod turn;
 
 pub use error::{Chain, Effect, Error, ErrorKind, QuotaScope, Result};
 pub use ipam::Ipam;

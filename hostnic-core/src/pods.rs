@@ -42,8 +42,8 @@ pub enum NicWish {
 /// # Contract
 /// - **Never a guess**: what is answered about a pod is about the pod of that uid, where a uid is given, and of no earlier
 ///   one of its name.
-/// - **Deadline**: [`wishes`](Self::wishes) answers within a few seconds, whatever the orchestrator does. The others
-///   return at once and never fail: what they tell is told in the background, or not at all.
+/// - **Deadline**: [`wishes`](Self::wishes) answers within a few seconds, whatever the orchestrator does. Those that tell
+///   something return at once and never fail: it is told in the background, or not at all.
 #[async_trait]
 pub trait PodDirectory: Send + Sync + Debug {
     /// What the pod asks for. Without effect; the future may be dropped.
@@ -53,9 +53,15 @@ pub trait PodDirectory: Send + Sync + Debug {
     /// such pod, `Invalid` for wishes that make no sense: the detail names what was asked, with its value and what it may be.
     async fn wishes(&self, pod: &PodRef) -> Result<PodWishes>;
 
+    /// Waits until the pod is not to run any more: it is gone, is being deleted, or has done its work. For ever where that cannot be
+    /// known. Without effect; the future may be dropped.
+    async fn over(&self, _pod: &PodRef) {
+        std::future::pending().await
+    }
+
     /// Hears that the pod was given an interface.
     fn attached(&self, pod: &PodRef, lease: &Lease);
 
-    /// Hears that the pod could not be given an interface.
+    /// Hears that the pod could not be given an interface, or that it waits for one and why.
     fn failed(&self, pod: &PodRef, error: &Error);
 }

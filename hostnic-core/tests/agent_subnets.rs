@@ -125,7 +125,7 @@ async fn a_node_without_subnets_serves_only_pods_that_name_one() {
     assert_eq!(answer.lease.subnet.as_str(), "vxnet-3");
     sleep(secs(300)).await;
     assert_eq!(world.by_subnet(), [0, 0, 1]);
-    assert_eq!((agent.supply().borrow().scarce, agent.capacity()), (false, 63));
+    assert_eq!((agent.supply().borrow().is_scarce(), agent.capacity()), (false, 63));
     // It is given one, and loses it again.
     agent.set_subnets(subnets(&["vxnet-1"]));
     world.until(&agent, |state| free(state) == 2).await;
@@ -189,21 +189,21 @@ async fn what_is_left_is_told_and_scarcity_begins_and_ends_with_it() {
     let supply = agent.supply();
     let now = || *supply.borrow();
     assert_eq!(agent.capacity(), 3);
-    assert_eq!(now(), Supply { scarce: false, free: 3 });
+    assert_eq!(now(), Supply { free: 3, firm: true });
     let pods = world.pods("p", 3);
     world.add(&agent, &pods[0]).await.unwrap();
     sleep(millis(10)).await;
-    assert_eq!(now(), Supply { scarce: false, free: 2 });
+    assert_eq!(now(), Supply { free: 2, firm: true });
     world.add(&agent, &pods[1]).await.unwrap();
     world.add_wished(&agent, &pods[2], made(None, None)).await.unwrap();
     sleep(millis(10)).await;
-    assert_eq!((now(), agent.capacity()), (Supply { scarce: true, free: 0 }, 3));
+    assert_eq!((now(), agent.capacity()), (Supply { free: 0, firm: true }, 3));
     // The address rests: from a while on it would be given to who asks for one.
     world.del(&agent, &pods[0]).await.unwrap();
     sleep(secs(1)).await;
-    assert_eq!(now(), Supply { scarce: true, free: 0 });
+    assert_eq!(now(), Supply { free: 0, firm: true });
     sleep(secs(5)).await;
-    assert_eq!(now(), Supply { scarce: false, free: 1 });
+    assert_eq!(now(), Supply { free: 1, firm: true });
 }
 
 #[tokio::test(start_paused = true)]
@@ -213,10 +213,10 @@ async fn full_subnets_and_a_used_up_account_are_scarcity_and_a_hiccup_is_none() 
     let agent = world.agent().await;
     agent.ready().await;
     sleep(secs(1)).await;
-    assert_eq!((*agent.supply().borrow(), agent.capacity()), (Supply { scarce: false, free: 5 }, 5));
+    assert_eq!((*agent.supply().borrow(), agent.capacity()), (Supply { free: 5, firm: true }, 5));
     world.add_all(&agent, &world.pods("p", 5)).await;
     sleep(millis(10)).await;
-    assert_eq!((*agent.supply().borrow(), agent.capacity()), (Supply { scarce: true, free: 0 }, 5));
+    assert_eq!((*agent.supply().borrow(), agent.capacity()), (Supply { free: 0, firm: true }, 5));
 
     let quotas = Quotas { nics_per_account: Some(2), ..Quotas::default() };
     let pool = PoolConfig { subnets: subnets(&["vxnet-1"]), ..pool };
@@ -224,12 +224,12 @@ async fn full_subnets_and_a_used_up_account_are_scarcity_and_a_hiccup_is_none() 
     let agent = world.agent().await;
     agent.ready().await;
     world.add_all(&agent, &world.pods("p", 2)).await;
-    assert_eq!((agent.supply().borrow().scarce, agent.capacity()), (false, 63));
+    assert_eq!((agent.supply().borrow().is_scarce(), agent.capacity()), (false, 63));
     // Nobody knows before it is asked for.
     let error = world.add(&agent, &world.pod("late")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Quota(QuotaScope::Account));
     assert_eq!(error.refusal(), Some(&Refusal::AccountFull));
-    assert_eq!((agent.supply().borrow().scarce, agent.capacity()), (true, 2));
+    assert_eq!((agent.supply().borrow().is_scarce(), agent.capacity()), (true, 2));
 
     let world = World::new(of(&["vxnet-1"]));
     world.cloud.inject(Operation::CreateNics, When::Always, Fault::Refuse(ErrorKind::Transient));
@@ -237,6 +237,6 @@ async fn full_subnets_and_a_used_up_account_are_scarcity_and_a_hiccup_is_none() 
     agent.ready().await;
     for _ in 0..30 {
         sleep(secs(1)).await;
-        assert!(!agent.supply().borrow().scarce);
+        assert!(!agent.supply().borrow().is_scarce());
     }
 }

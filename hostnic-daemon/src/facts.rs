@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use crate::observe::Observer;
 use crate::settings::datapath_name;
 use crate::stock::{Stock, stock};
+use crate::underway::Underway;
 
 /// How long a change of hairpin is waited for.
 const SWITCH: Duration = Duration::from_secs(10);
@@ -28,6 +29,8 @@ pub(crate) struct Facts {
     /// Why it is that mode.
     pub(crate) mode_because: Arc<str>,
     pub(crate) stopping: Arc<AtomicBool>,
+    /// The pods whose ADDs are running.
+    pub(crate) underway: Underway,
     /// The settings of pods behind veths that are in force; `None` where there are none.
     pub(crate) veth: watch::Sender<Option<VethConfig>>,
 }

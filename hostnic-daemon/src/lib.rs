@@ -23,6 +23,7 @@ mod socket;
 mod stock;
 mod systemd;
 mod telemetry;
+mod underway;
 mod view;
 
 pub use identity::{host_name, seed};

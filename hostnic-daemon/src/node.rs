@@ -25,6 +25,7 @@ use crate::manage::{Bound, Manage};
 use crate::observe::{Counted, Observer};
 use crate::service::Service;
 use crate::socket::Socket;
+use crate::underway::Underway;
 
 /// Where a node listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -171,6 +172,7 @@ impl Node {
             mode,
             mode_because: mode_because.into(),
             stopping: Arc::new(AtomicBool::new(false)),
+            underway: Underway::default(),
             veth,
         };
         let service = Counted::new(Service::new(facts.clone(), pods), observer);

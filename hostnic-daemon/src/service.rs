@@ -14,6 +14,7 @@ use hostnic_core::attachment::{AttachmentKey, PodRef};
 use hostnic_core::ledger::LeaseRecord;
 use hostnic_core::pods::{PodDirectory, PodWishes};
 use hostnic_core::route::Route;
+use hostnic_core::turn::Turn;
 use hostnic_core::{Error, ErrorKind};
 use tokio::time::{Instant, timeout};
 
@@ -68,13 +69,40 @@ impl Service {
             by_host: by_host(&request),
             key: request.key,
             netns: request.netns,
-            pod: request.pod,
+            pod: request.pod.clone(),
             wishes,
             mtu: request.mtu.map(hostnic_cni::contract::Mtu::get),
             started: request.call.started_at,
             patience: patience.saturating_sub(begun.elapsed()),
         };
-        self.facts.agent.add(asked).await.map_err(|error| Failed::ToGive { error, wished })
+        let given = match request.pod.zip(self.pods.clone()) {
+            None => self.facts.agent.add(asked).await,
+            Some((pod, pods)) => self.in_turn(pods, pod, asked, begun + patience).await,
+        };
+        given.map_err(|error| Failed::ToGive { error, wished })
+    }
+
+    /// Gives the pod what it asks for, as soon as there is a NIC for it.
+    async fn in_turn(
+        &self,
+        pods: Arc<dyn PodDirectory>,
+        pod: PodRef,
+        asked: AddRequest,
+        until: Instant,
+    ) -> Result<AddAnswer, Error> {
+        let turn = Turn { pods, pod: pod.clone(), supply: self.facts.agent.supply(), until };
+        turn.wait(|patience| {
+            let asked = AddRequest { patience, ..asked.clone() };
+            let agent = self.facts.agent.clone();
+            // While it waits it is one of those that are to come.
+            let underway = self.facts.underway.begin(&pod);
+            async move {
+                let answer = agent.add(asked).await;
+                drop(underway);
+                answer
+            }
+        })
+        .await
     }
 
     /// A failure, for the runtime, and for whoever asks later what went wrong.

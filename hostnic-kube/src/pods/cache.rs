@@ -4,10 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hostnic_core::attachment::PodRef;
-use k8s_openapi::api::core::v1::Pod;
-use kube::api::PartialObjectMeta;
 use tokio::sync::watch;
 
+use super::object::{NodePod, is_owed_an_interface};
 use crate::annotation::Asked;
 
 /// On a mirror pod, which stands for a static pod of the kubelet's: the uid by which the kubelet knows that pod.
@@ -19,15 +18,17 @@ pub(crate) struct Seen {
     uid: Box<str>,
     mirror: Option<Box<str>>,
     asked: Option<Arc<Asked>>,
+    owed: bool,
 }
 
 impl Seen {
-    pub(crate) fn of(pod: &PartialObjectMeta<Pod>) -> Option<Self> {
+    pub(crate) fn of(pod: &NodePod) -> Option<Self> {
         let annotations = pod.metadata.annotations.as_ref();
         Some(Self {
             uid: pod.metadata.uid.as_deref()?.into(),
             mirror: annotations.and_then(|a| a.get(MIRROR)).map(|uid| uid.as_str().into()),
             asked: annotations.and_then(Asked::read).map(Arc::new),
+            owed: is_owed_an_interface(pod),
         })
     }
 
@@ -41,12 +42,18 @@ impl Seen {
         self.asked.as_deref()
     }
 
+    /// Whether it is to have an interface, whether it has it or not.
+    pub(crate) fn is_owed_an_interface(&self) -> bool {
+        self.owed
+    }
+
     /// Its uid in the cluster.
     pub(crate) fn uid(&self) -> &str {
         &self.uid
     }
 
-    /// The uid by which `kubectl describe` looks for its events: the kubelet's, for a static pod.
+    /// The uid by which the kubelet, its runtime and `kubectl describe`, which looks for events, know it: for a static pod not the
+    /// cluster's.
     pub(crate) fn event_uid(&self) -> &str {
         self.mirror.as_deref().unwrap_or(&self.uid)
     }
@@ -55,7 +62,7 @@ impl Seen {
 /// A pod's namespace and name.
 pub(crate) type Named = (String, String);
 
-fn named(pod: &PartialObjectMeta<Pod>) -> Option<Named> {
+fn named(pod: &NodePod) -> Option<Named> {
     Some((pod.metadata.namespace.clone()?, pod.metadata.name.clone()?))
 }
 
@@ -90,8 +97,20 @@ impl Cache {
         pod.uid.as_deref().is_none_or(|uid| seen.is(uid)).then(|| seen.clone())
     }
 
+    /// The pods that are owed an interface, whether they have it or not.
+    pub(crate) fn owed(&self) -> Vec<PodRef> {
+        let pods = self.lock();
+        let owed = pods.iter().filter(|(_, seen)| seen.owed);
+        owed.map(|((namespace, name), seen)| PodRef {
+            namespace: namespace.clone(),
+            name: name.clone(),
+            uid: Some(seen.event_uid().to_owned()),
+        })
+        .collect()
+    }
+
     /// A pod was made or changed.
-    pub(crate) fn put(&self, pod: &PartialObjectMeta<Pod>) {
+    pub(crate) fn put(&self, pod: &NodePod) {
         if let (Some(name), Some(seen)) = (named(pod), Seen::of(pod)) {
             self.lock().insert(name, seen);
             self.changes.send_modify(|n| *n += 1);
@@ -99,12 +118,14 @@ impl Cache {
     }
 
     /// A pod is gone. One of its name that came later stays.
-    pub(crate) fn remove(&self, pod: &PartialObjectMeta<Pod>) {
+    pub(crate) fn remove(&self, pod: &NodePod) {
         if let (Some(name), Some(gone)) = (named(pod), Seen::of(pod)) {
             let mut pods = self.lock();
             if pods.get(&name).is_some_and(|seen| seen.uid == gone.uid) {
                 pods.remove(&name);
             }
+            drop(pods);
+            self.changes.send_modify(|n| *n += 1);
         }
     }
 
@@ -115,7 +136,7 @@ impl Cache {
     }
 
     /// Collects what a list shows, for [`Cache::replace`].
-    pub(crate) fn gather(list: &mut HashMap<Named, Seen>, pod: &PartialObjectMeta<Pod>) {
+    pub(crate) fn gather(list: &mut HashMap<Named, Seen>, pod: &NodePod) {
         if let (Some(name), Some(seen)) = (named(pod), Seen::of(pod)) {
             list.insert(name, seen);
         }

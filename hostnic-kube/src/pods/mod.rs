@@ -1,6 +1,7 @@
 //! The pods of this node: what they ask for, whether they are there, and what they are told.
 
 mod cache;
+mod object;
 mod watch;
 
 use std::fmt;
@@ -12,8 +13,7 @@ use hostnic_core::error::{Error, ErrorKind, Result};
 use hostnic_core::id::SubnetId;
 use hostnic_core::ipam::Lease;
 use hostnic_core::pods::{PodDirectory, PodWishes};
-use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, PartialObjectMeta};
+use tokio::sync::watch::Receiver;
 use tokio::time::{Instant, timeout_at};
 
 use crate::client::Asker;
@@ -84,6 +84,17 @@ impl Pods {
         }
     }
 
+    /// The pods of this node that are owed an interface by now, as the watch has shown them, whether they have it or not: those that
+    /// are bound to it, are to run, and have a network of their own. From memory.
+    pub fn owed(&self) -> Vec<PodRef> {
+        self.cache.owed()
+    }
+
+    /// Hears of every change of the node's pods that the watch shows.
+    pub fn changes(&self) -> Receiver<u64> {
+        self.cache.changes()
+    }
+
     /// The pod that the runtime means, by the watch, which may be a moment behind.
     async fn shown(&self, pod: &PodRef) -> Option<Seen> {
         // Without a uid nothing says that what is shown is not an earlier pod of that name.
@@ -100,7 +111,7 @@ impl Pods {
 
     /// Asks the API server for the pod, once.
     async fn ask(&self, pod: &PodRef) -> Result<Seen> {
-        let pods: Api<PartialObjectMeta<Pod>> = Api::namespaced(self.asker.client.clone(), &pod.namespace);
+        let pods = object::of_namespace(self.asker.client.clone(), &pod.namespace);
         let answer = self.asker.ask(pods.get(&pod.name)).await.map_err(|e| api_error(READ, pod, e))?;
         match Seen::of(&answer) {
             Some(seen) if pod.uid.as_deref().is_none_or(|uid| seen.is(uid)) => Ok(seen),
@@ -124,6 +135,23 @@ impl PodDirectory for Pods {
         asked
             .wishes(self.rules.annotation_vxnets.as_deref())
             .map_err(|wrong| Error::new(ErrorKind::Invalid, "read the annotations of pod", pod).detail(wrong))
+    }
+
+    async fn over(&self, pod: &PodRef) {
+        let mut changes = self.cache.changes();
+        let mut known = false;
+        loop {
+            match self.cache.find(pod) {
+                Some(seen) if seen.is_owed_an_interface() => known = true,
+                Some(_) => return,
+                // The watch may be behind.
+                None if !known => {}
+                None => return,
+            }
+            if changes.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
     }
 
     fn attached(&self, pod: &PodRef, lease: &Lease) {

@@ -4,20 +4,18 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures::StreamExt;
-use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
-use kube::api::{Api, PartialObjectMeta};
 use kube::runtime::watcher::{Config, Event};
 
 use super::Cache;
+use super::object;
 use crate::config::NodeName;
 use crate::follow::events_of;
 
-/// Follows the metadata of the pods that are bound to the node, for ever.
+/// Follows the pods that are bound to the node, for ever.
 pub(crate) async fn follow(client: Client, node: NodeName, cache: Arc<Cache>) {
-    let pods: Api<PartialObjectMeta<Pod>> = Api::all(client);
     let config = Config::default().fields(&format!("spec.nodeName={node}"));
-    let mut events = std::pin::pin!(events_of(pods, config, "the pods of this node"));
+    let mut events = std::pin::pin!(events_of(object::all(client), config, "the pods of this node"));
     let mut listed = HashMap::new();
     while let Some(event) = events.next().await {
         match event {

@@ -8,20 +8,25 @@ use super::super::view::{PoolView, Purpose};
 use super::create::{limit, supply, taken};
 
 /// What a node has left for pods to come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Supply {
-    /// Whether nothing is free and nothing can be made: the node has all NICs that it may, its subnets have no room, or the
-    /// account's quota is used up. What keeps NICs from being made for a moment only does not count.
-    pub scarce: bool,
     /// How many more pods could have a NIC, of those that are free, on their way in, or could be made; beyond those pods
     /// that wait by now.
     pub free: u32,
+    /// Whether these are all: the node has all NICs that it may then, its subnets have no room, or the account's quota is used
+    /// up. What keeps NICs from being made for a moment only does not count. Before anything is known it is false.
+    pub firm: bool,
 }
 
-impl Default for Supply {
-    /// Before anything is known.
-    fn default() -> Self {
-        Self { scarce: false, free: 0 }
+impl Supply {
+    /// Whether nothing is free and nothing can be made.
+    pub fn is_scarce(self) -> bool {
+        self.firm && self.free == 0
+    }
+
+    /// What is left when so many pods more have theirs, which do not wait yet.
+    pub fn after(self, pods: u32) -> Self {
+        Self { free: self.free.saturating_sub(pods), ..self }
     }
 }
 
@@ -38,11 +43,13 @@ pub(in super::super) fn supply_of(view: &PoolView, config: &PoolConfig, may_pass
     let wishes = u32::try_from(view.wishes.len()).unwrap_or(u32::MAX);
     let places = limit(view, config).saturating_sub(taken(view)).saturating_sub(wishes);
     let held = !may_pass && view.hold != super::Hold::No;
-    let made = if held { 0 } else { places.min(space(&view.subnets)).saturating_mul(per_nic) };
-    let free = (supply(view, per_nic) + usable).saturating_add(made).saturating_sub(view.waiting);
-    let hopeless = places == 0 || !may_pass;
+    let made = if held { 0 } else { places.min(space(&view.subnets)) };
+    let free = (supply(view, per_nic) + usable)
+        .saturating_add(made.saturating_mul(per_nic))
+        .saturating_sub(view.waiting);
+    let all = made == places || !may_pass;
     // A node without subnets of its own has what its pods ask for; how much that is, nobody knows.
-    Supply { scarce: free == 0 && hopeless && !view.subnets.is_empty() && view.nic_limit.is_some(), free }
+    Supply { free, firm: all && !view.subnets.is_empty() && view.nic_limit.is_some() }
 }
 
 /// How many NICs the subnets can take at present.

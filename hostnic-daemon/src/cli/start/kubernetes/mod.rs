@@ -94,7 +94,7 @@ impl InCluster {
             error = identity::contradicted(cluster, recorded) => error,
             never = subnets::follow(cluster, memory, &facts.agent) => match never {},
             never = readiness::tell(cluster, facts) => match never {},
-            never = scarcity::tell(cluster, &facts.agent) => match never {},
+            never = scarcity::tell(cluster, facts) => match never {},
             never = tell_hairpin(cluster, facts) => match never {},
         }
     }
