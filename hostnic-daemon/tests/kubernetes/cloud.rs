@@ -57,9 +57,9 @@ impl Cloud {
 
     /// Gives the machine's own NIC its address and the default route, as an operator's system does.
     pub(crate) fn furnish(&self, machine: &Machine) {
-        let state = self.state();
-        let mac = state["instances"][machine.instance()]["primary"].as_str().unwrap().to_owned();
-        let address: Ipv4Addr = state["nics"][&mac]["nic"]["addresses"][0].as_str().unwrap().parse().unwrap();
+        let nic = self.primary(machine);
+        let mac = nic["mac"].as_str().unwrap().to_owned();
+        let address: Ipv4Addr = nic["addresses"][0].as_str().unwrap().parse().unwrap();
         let link = until("the machine's own NIC is plugged in", || {
             let links = machine.ip(&["link", "show"]);
             let link = links.into_iter().find(|link| link["address"] == mac.as_str())?;
@@ -83,7 +83,7 @@ impl Cloud {
 
     /// One request to the admin API, which is to succeed.
     pub(crate) fn admin(&self, method: &str, path: &str, body: &Value) -> Value {
-        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let body = if method == "POST" { body.to_string() } else { String::new() };
         let mut stream = TcpStream::connect(ADMIN).unwrap();
         write!(
             stream,
@@ -99,6 +99,13 @@ impl Cloud {
 
     fn state(&self) -> Value {
         self.admin("GET", "/state", &Value::Null)["cloud"].take()
+    }
+
+    /// A machine's own NIC.
+    pub(crate) fn primary(&self, machine: &Machine) -> Value {
+        let state = self.state();
+        let id = state["instances"][machine.instance()]["primary"].as_str().unwrap();
+        state["nics"][id]["nic"].clone()
     }
 
     /// The NICs that there are beside the machines' own.

@@ -125,9 +125,25 @@ impl Cluster {
         self.started.lock().unwrap().insert(key, Process::start(command, &log, false));
     }
 
-    /// The file by which a program on a node reaches the API server.
-    pub(crate) fn kubeconfig(&self) -> PathBuf {
-        self.folder.join("kubeconfig.node")
+    /// The file by which a daemon on a node reaches the API server, with the rights that it has by the manifests.
+    pub(crate) fn daemons_kubeconfig(&self) -> PathBuf {
+        self.folder.join("kubeconfig.daemon")
+    }
+
+    /// Makes the daemons' account with its rights, and that file.
+    pub(crate) fn let_daemons_in(&self) {
+        let rights = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/kubernetes/node/rbac.yaml");
+        self.kubectl(&["apply", "-f", rights.to_str().unwrap()]).unwrap();
+        let asked = |what: &str, template: &str| {
+            let of = ["--namespace", "kube-system", "get", what, "-o", template];
+            self.kubectl(&of).ok().filter(|told| !told.is_empty() && !told.contains("no value"))
+        };
+        let token = until("the daemons' account has a token", || {
+            let secret = asked("serviceaccount/hostnic-node", "go-template={{(index .secrets 0).name}}")?;
+            asked(&format!("secret/{secret}"), "go-template={{.data.token | base64decode}}")
+        });
+        let node = std::fs::read_to_string(self.folder.join("kubeconfig.node")).unwrap();
+        std::fs::write(self.daemons_kubeconfig(), node.replace("admintoken", &token)).unwrap();
     }
 
     /// Where a node's containerd listens.
@@ -171,7 +187,7 @@ impl Cluster {
         assert!(child.wait().unwrap().success(), "{object:#}");
     }
 
-    fn command(&self) -> Command {
+    pub(crate) fn command(&self) -> Command {
         let mut command = Command::new("kubectl");
         command.env("KUBECONFIG", self.folder.join("kubeconfig"));
         // Its cache of what the API server serves.

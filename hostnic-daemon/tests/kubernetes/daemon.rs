@@ -110,7 +110,7 @@ impl Daemon {
     /// Starts it, waits until it serves, and then lets the runtime know.
     pub(crate) fn start(world: &'static World, machine: &'static Machine, settings: &Settings) -> Self {
         let access_file = world.cloud.access_file();
-        let mut arguments = settings.arguments(machine, &world.cluster.kubeconfig());
+        let mut arguments = settings.arguments(machine, &world.cluster.daemons_kubeconfig());
         machine.write(NETWORK_FILE, &settings.network().to_string());
         let _ = std::fs::remove_file(machine.file(POOL_FILE));
         if settings.in_cluster {
@@ -175,6 +175,11 @@ impl Daemon {
 
     pub(crate) fn said(&self) -> String {
         self.process.as_ref().map_or_else(String::new, Process::said)
+    }
+
+    /// How many ADDs have failed so far, of those of all daemons of this machine.
+    pub(crate) fn failed_adds(&self) -> usize {
+        self.said().matches("ADD failed").count()
     }
 
     /// Waits until no pod is known any more.

@@ -27,6 +27,8 @@ mod process;
 mod reach;
 mod ready;
 mod reboot;
+mod refusals;
+mod requests;
 mod restarts;
 mod scale;
 mod scarcity;
@@ -57,6 +59,8 @@ fn trials() -> Vec<Trial> {
         hairpin::trials(),
         annotations::trials(),
         scarcity::trials(),
+        refusals::trials(),
+        requests::trials(),
         offence::trials(),
         restarts::trials(),
         churn::trials(),

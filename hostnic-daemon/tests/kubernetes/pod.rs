@@ -25,6 +25,7 @@ pub(crate) struct Wanted {
     pub(crate) labels: BTreeMap<String, String>,
     annotations: BTreeMap<String, String>,
     host_network: bool,
+    tolerant: bool,
 }
 
 impl Wanted {
@@ -35,6 +36,7 @@ impl Wanted {
             labels: BTreeMap::new(),
             annotations: BTreeMap::new(),
             host_network: false,
+            tolerant: false,
         }
     }
 
@@ -57,6 +59,12 @@ impl Wanted {
     /// One that has no network of its own.
     pub(crate) fn in_the_nodes_network(mut self) -> Self {
         self.host_network = true;
+        self
+    }
+
+    /// One that goes to its node whatever is said against that.
+    pub(crate) fn tolerant(mut self) -> Self {
+        self.tolerant = true;
         self
     }
 
@@ -103,6 +111,9 @@ impl Wanted {
         });
         if let Some(node) = self.node {
             spec["nodeSelector"] = json!({"kubernetes.io/hostname": node});
+        }
+        if self.tolerant {
+            spec["tolerations"] = json!([{"operator": "Exists"}]);
         }
         json!({"metadata": {"labels": labels, "annotations": self.annotations}, "spec": spec})
     }

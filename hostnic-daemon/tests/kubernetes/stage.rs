@@ -183,7 +183,8 @@ fn kernel(machine: &Machine) -> BTreeSet<String> {
     note("rule", &["-4", "rule", "show"], &["priority", "src", "dst", "iif", "fwmark", "table"]);
     note("proxy", &["-4", "neighbour", "show", "proxy"], &["dst", "dev"]);
     let tables = succeeds(machine.command("nft").args(["list", "tables"]));
-    let ours = |line: &&str| line.contains("hostnic") && !line.ends_with("hostnic-node");
+    let of_node = |line: &str| line.ends_with("hostnic-node") || line.ends_with("hostnic-hairpin");
+    let ours = |line: &&str| line.contains("hostnic") && !of_node(line);
     things.extend(tables.lines().filter(ours).map(str::to_owned));
     things
 }

@@ -37,6 +37,7 @@ impl World {
         let cloud = Cloud::start(&[&first, &second, &host], &folder);
         let cluster = Cluster::start(&first, &folder);
         cluster.join(&second);
+        cluster.let_daemons_in();
         let nodes = [first, second];
         for node in &nodes {
             let folder = node.file("/opt/cni/bin");
