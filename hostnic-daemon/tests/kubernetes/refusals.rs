@@ -43,9 +43,10 @@ fn told(world: &'static World) {
     cloud.admin("POST", "/quotas", &quotas(0));
     is_told(&stage, &there("full").annotated("vxnet", VXNETS[2]), "SubnetFull", VXNETS[2]);
     cloud.admin("POST", "/quotas", &quotas(252));
-    cloud.admin("POST", "/rate-limit", &json!({"calls": 1, "window_ms": 600_000}));
+    let busy = json!({"action": "CreateNics", "when": "always", "fault": {"ret-code": 5100}});
+    cloud.admin("POST", "/faults", &busy);
     is_told(&stage, &there("throttled").annotated("vxnet", VXNETS[2]), "CloudThrottles", "too many");
-    cloud.admin("POST", "/rate-limit", &Value::Null);
+    cloud.admin("DELETE", "/faults", &Value::Null);
     is_told(&stage, &taken, "AddressTaken", "of instance i-node1");
     let events = world.cluster.kubectl(&["get", "events", "--field-selector=type=Warning"]).unwrap();
     println!("    kubectl get events:");

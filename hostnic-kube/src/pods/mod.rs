@@ -139,14 +139,16 @@ impl PodDirectory for Pods {
 
     async fn over(&self, pod: &PodRef) {
         let mut changes = self.cache.changes();
-        let mut known = false;
+        let mut known = self.shown(pod).await.is_some();
+        if !known && self.gone(pod).await == Some(true) {
+            return;
+        }
         loop {
             match self.cache.find(pod) {
                 Some(seen) if seen.is_owed_an_interface() => known = true,
-                Some(_) => return,
                 // The watch may be behind.
                 None if !known => {}
-                None => return,
+                _ => return,
             }
             if changes.changed().await.is_err() {
                 return std::future::pending().await;

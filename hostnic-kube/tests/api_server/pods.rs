@@ -9,7 +9,7 @@ use hostnic_core::pods::{NicWish, PodDirectory, PodWishes};
 use hostnic_core::route::Datapath;
 use hostnic_kube::{Cluster, NodeSubnet, annotation};
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, Patch, PatchParams};
+use kube::api::{Api, Patch, PatchParams, PostParams};
 use libtest_mimic::Trial;
 use serde_json::json;
 use tokio::time::Instant;
@@ -25,6 +25,11 @@ pub(crate) fn trials(world: &Arc<World>) -> Vec<Trial> {
         }),
         trial(world, "annotations_become_wishes", |world| async move { wishes(&world).await }),
         trial(world, "a_pod_of_the_same_name_is_another_pod", |world| async move { same_name(&world).await }),
+        trial(
+            world,
+            "pods_are_owed_an_interface_until_they_are_over",
+            |world| async move { owed(&world).await },
+        ),
         trial(world, "a_pod_elsewhere_is_asked_for_once", |world| async move { elsewhere(&world).await }),
     ]
 }
@@ -138,5 +143,35 @@ async fn elsewhere(world: &World) {
         took >= Duration::from_secs(1),
         "it was asked for after {took:?}, before the watch had its second"
     );
+    cluster.stop().await;
+}
+
+async fn owed(world: &World) {
+    let admin = world.admin().await;
+    let cluster = world.connect("owing").await;
+    let directory = cluster.pods();
+    let names = || {
+        let mut names: Vec<String> = directory.owed().into_iter().map(|pod| pod.name).collect();
+        names.sort();
+        names
+    };
+    let plain = make_pod(&admin, "owing", "owed", &[]).await;
+    let host = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "of-the-node" },
+        "spec": { "nodeName": "owing", "hostNetwork": true, "containers": [{ "name": "c", "image": "none" }] },
+    });
+    let pods: Api<Pod> = Api::namespaced(admin.clone(), "default");
+    pods.create(&PostParams::default(), &serde_json::from_value(host).unwrap()).await.unwrap();
+    let last = make_pod(&admin, "owing", "owed-too", &[]).await;
+    eventually("both pods", || async { (names() == ["owed", "owed-too"]).then_some(()) }).await;
+
+    let status = Patch::Merge(json!({ "status": { "phase": "Succeeded" } }));
+    pods.patch_status("owed", &PatchParams::default(), &status).await.unwrap();
+    directory.over(&plain).await;
+    // It has had its end before anybody asks, too.
+    directory.over(&plain).await;
+    let ((), ()) = tokio::join!(directory.over(&last), remove_pod(&admin, "owed-too"));
+    directory.over(&last).await;
+    assert_eq!(names(), Vec::<String>::new());
     cluster.stop().await;
 }
