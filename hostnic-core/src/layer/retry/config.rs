@@ -26,6 +26,12 @@ impl RetryConfig {
         Self { backoff, attempts, elapsed, ..Self::default() }
     }
 
+    /// The last attempt begins at most `elapsed` after the first.
+    #[must_use]
+    pub fn within(self, elapsed: Duration) -> Self {
+        Self { elapsed, ..self }
+    }
+
     /// The longest delay that a `Throttled` may ask for; a longer one is cut to this.
     ///
     /// # Errors

@@ -23,6 +23,9 @@ const CALLS_PER_SECOND: NonZeroU32 = NonZeroU32::MIN.saturating_add(4);
 const BURST: NonZeroU32 = NonZeroU32::MIN.saturating_add(19);
 /// How many calls run at a time.
 const AT_A_TIME: NonZeroU32 = NonZeroU32::MIN.saturating_add(7);
+/// How long a call is tried again before the pool hears of it, which tells pods the cause. That must be sooner than a pod's runtime
+/// gives up: it would be told nothing but that no NIC came in time.
+const TRIED_AGAIN: Duration = Duration::from_secs(20);
 
 /// What was read and checked.
 #[derive(Debug)]
@@ -94,7 +97,7 @@ fn layers(
     let rate = Rate::new(CALLS_PER_SECOND, Duration::from_secs(1), BURST)?;
     Ok(Stack::new()
         .trace()
-        .retry(RetryConfig::default().with_seed(seed()?))
+        .retry(RetryConfig::default().within(TRIED_AGAIN).with_seed(seed()?))
         .concurrency(Concurrency::new(AT_A_TIME))
         .rate_limit(RateLimit::new(rate))
         .metrics(recorder)
