@@ -152,6 +152,7 @@ impl Scene {
             ],
             silenced: false,
             gateway: None,
+            services: None,
         });
         self
     }
@@ -177,6 +178,7 @@ impl Scene {
             mtu: Some(1400),
             pod: Some(MarkedVethEnd {
                 mark: mark(n),
+                mac: mac(n + 100),
                 ifname: "eth0".parse().unwrap(),
                 netns: netns(n),
                 sandbox: sandbox(n),

@@ -527,6 +527,8 @@ async fn pods_behind_veths_are_found_again_without_records() {
         of_living.map(|lease| (lease.lease.clone(), lease.plan.routes.clone(), lease.plan.mtu)).collect()
     };
     assert_eq!(plans(&agent.leases()), plans(&before));
+    let found = lease(&agent, &pods[1]).link.unwrap();
+    assert_eq!(found, answers[1].link, "what a CHECK compares with what the runtime was told");
     assert_eq!(agent.leases().len(), 2, "{:#?}", agent.leases());
     agent.compare_now().await.unwrap();
     assert_eq!(agent.counts().repairs.get(&Repair::SetUpAgain), None, "nothing was taken from pods that run");
@@ -537,6 +539,36 @@ async fn pods_behind_veths_are_found_again_without_records() {
     world.agree().await;
     let new = world.pod("new");
     world.add(&agent, &new).await.unwrap();
+    world.del_all(&agent, &pods).await;
+    world.quiet(&agent).await;
+    world.agree().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_passthrough_pod_that_is_found_again_keeps_its_veth_to_services() {
+    let mut world = world();
+    world.config.datapath = Datapath::Passthrough;
+    let agent = world.warm_agent().await;
+    let pods = world.pods("p", 2);
+    for pod in &pods {
+        world.add(&agent, pod).await.unwrap();
+    }
+    let plan = |agent: &Agent, pod: &Pod| lease(agent, pod).plan.datapath;
+    let before = plan(&agent, &pods[0]);
+    assert!(matches!(before, PodDatapath::PassthroughWithServices(_)), "{before:?}");
+    drop(agent);
+
+    world.store = MemoryStore::default();
+    let agent = world.agent().await;
+    agent.ready().await;
+    assert_eq!(plan(&agent, &pods[0]), before);
+    world.add(&agent, &pods[0]).await.unwrap();
+    agent.compare_now().await.unwrap();
+    assert_eq!(plan(&agent, &pods[0]), before);
+    assert_eq!(agent.counts().repairs.get(&Repair::SetUpAgain), None, "nothing was taken from pods that run");
+    for pod in &pods {
+        world.check(&agent, pod).await.unwrap();
+    }
     world.del_all(&agent, &pods).await;
     world.quiet(&agent).await;
     world.agree().await;

@@ -176,7 +176,8 @@ fn by_host(request: &Add) -> ByHost {
 
 fn recorded(record: LeaseRecord) -> Interface {
     Interface {
-        mac: record.lease.mac,
+        // Behind a veth the pod has another link than the NIC.
+        mac: record.link.as_ref().map_or(record.lease.mac, |link| link.mac),
         mtu: record.link.as_ref().map_or(0, |link| link.mtu),
         address: record.lease.address,
         gateway: record.plan.gateway,

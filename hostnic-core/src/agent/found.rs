@@ -173,8 +173,9 @@ pub(super) fn rebuild(seen: &Observation<'_>, record: NicRecord, holder: Holder<
 /// The lease of a pod, as far as the kernel knows it: the key is lost, its mark is enough for the DEL.
 fn passthrough(nic: &NicRecord, link: &MarkedLink, now: BootTime) -> Option<LeaseRecord> {
     let lease = lease(nic, |own| link.addresses.iter().any(|there| there.addr() == own))?;
+    let beside = link.services.clone();
     let plan = PodPlan {
-        datapath: PodDatapath::Passthrough,
+        datapath: beside.map_or(PodDatapath::Passthrough, PodDatapath::PassthroughWithServices),
         mark: link.mark.clone(),
         netns: link.netns.clone(),
         sandbox: link.sandbox,
@@ -221,7 +222,7 @@ fn behind_veth(nic: &NicRecord, veth: &MarkedVeth, seen: &Observation<'_>) -> Op
         routes: veth.routes.clone(),
         mtu: veth.mtu,
     };
-    Some(record(lease, plan, state, PodLink { mac: nic.mac, mtu: veth.mtu.unwrap_or(0) }, seen.now))
+    Some(record(lease, plan, state, PodLink { mac: end.mac, mtu: veth.mtu.unwrap_or(0) }, seen.now))
 }
 
 /// What nobody reads of a plan that is only taken down.
@@ -235,6 +236,7 @@ fn gone(veth: &MarkedVeth) -> Option<MarkedVethEnd> {
     }
     Some(MarkedVethEnd {
         mark: veth.mark.clone(),
+        mac: veth.nic?,
         ifname: IfName::new("gone").ok()?,
         netns: NetnsPath::new("/gone").ok()?,
         sandbox: Sandbox { device: 0, inode: 0 },

@@ -194,6 +194,8 @@ pub struct MarkedLink {
     pub silenced: bool,
     /// Whom the pod's default route by it goes to, where there is one.
     pub gateway: Option<IpAddr>,
+    /// The veth to services beside it, where there is one, with both its ends.
+    pub services: Option<ServiceVeth>,
 }
 
 /// All that a comparison needs to know about a node's kernel.

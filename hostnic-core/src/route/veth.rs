@@ -225,6 +225,8 @@ pub struct MarkedVeth {
 pub struct MarkedVethEnd {
     /// The mark on it.
     pub mark: AttachmentMark,
+    /// Its link address.
+    pub mac: MacAddr,
     /// Its name there.
     pub ifname: IfName,
     /// The namespace's path.

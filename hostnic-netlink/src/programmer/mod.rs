@@ -14,6 +14,7 @@ mod silenced;
 mod survey;
 mod veth;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -225,13 +226,15 @@ impl RouteProgrammer for NetlinkProgrammer {
     async fn observe(&self) -> Result<KernelView> {
         let pods = survey::marked_links(self.places.clone(), self.node.netns().sandbox());
         let (host, found) = futures::try_join!(self.node.host_links(), pods)?;
-        let (mut pods, mut ends) = (Vec::new(), Vec::new());
+        let (mut pods, mut ends, mut beside) = (Vec::new(), Vec::new(), BTreeMap::new());
         for link in found {
             match link {
                 Found::Nic(nic) => pods.push(nic),
                 Found::Veth(end) => ends.push(end),
+                Found::Services(mark, services) => drop(beside.insert(mark, services)),
             }
         }
+        services::tell(&self.node, &mut pods, beside).await?;
         Ok(KernelView { host, pods, veths: veth::survey::veths(&self.node, ends).await? })
     }
 }

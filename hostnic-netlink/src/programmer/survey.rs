@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use futures::StreamExt;
-use hostnic_core::attachment::{IfName, NetnsPath, Sandbox};
+use hostnic_core::attachment::{AttachmentMark, IfName, NetnsPath, Sandbox};
 use hostnic_core::route::{MarkedLink, MarkedVethEnd};
 use hostnic_core::{Error, ErrorKind, Result};
 use ipnet::IpNet;
@@ -34,6 +34,8 @@ pub(super) enum Found {
     Nic(MarkedLink),
     /// The pod's end of a veth.
     Veth(MarkedVethEnd),
+    /// The pod's end of a veth to services, and to which.
+    Services(AttachmentMark, Vec<IpNet>),
 }
 
 /// The marked links in all namespaces in these places, but for the node's own. What cannot be looked into is
@@ -101,13 +103,17 @@ async fn look(connection: &Connection, netns: &NetnsPath, sandbox: Sandbox) -> R
         match alias.part {
             Part::Moved => {}
             Part::PodEnd => {
-                let netns = netns.clone();
-                return Some(Found::Veth(MarkedVethEnd { mark: alias.mark, ifname, netns, sandbox }));
+                let (mac, netns) = (link.mac?, netns.clone());
+                return Some(Found::Veth(MarkedVethEnd { mark: alias.mark, mac, ifname, netns, sandbox }));
+            }
+            Part::ServicePodEnd => {
+                let by_node =
+                    routes.iter().filter(|route| route.link == link.index && route.next_hop.is_some());
+                let services = by_node.map(|route| route.destination).collect();
+                return Some(Found::Services(alias.mark, services));
             }
             // Nobody but us marks links so, and not in pods.
             Part::Nic | Part::HostEnd | Part::ServiceHostEnd => return None,
-            // The NIC beside it tells of the pod.
-            Part::ServicePodEnd => return None,
         }
         let of_link = addresses.iter().filter(|address| address.link == link.index);
         let routable = of_link.map(|address| address.address).filter(|address| !link_local(address));
@@ -120,6 +126,7 @@ async fn look(connection: &Connection, netns: &NetnsPath, sandbox: Sandbox) -> R
             addresses: routable.collect(),
             silenced: is_silenced(&link),
             gateway: routes.iter().filter(|route| route.link == link.index).find_map(default_next_hop),
+            services: None,
         }))
     };
     Ok(links.into_iter().filter_map(marked).collect())

@@ -91,6 +91,7 @@ async fn observe() {
         addresses: vec![attached.address],
         silenced: false,
         gateway: Some(attached.gateway),
+        services: None,
     };
     assert_eq!(view.pods, [marked]);
 }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
 use hostnic_core::attachment::NetnsPath;
-use hostnic_core::route::{Hairpin, NodePlan};
+use hostnic_core::route::{Hairpin, NodePlan, PodDatapath};
 use hostnic_core::{ErrorKind, RouteProgrammer};
 use libtest_mimic::Trial;
 use serde_json::json;
@@ -96,6 +96,8 @@ async fn exactly() {
     let names: Vec<&str> = view.host.iter().map(|link| link.name.as_str()).collect();
     assert_eq!((names, view.pods.len(), view.veths.len()), (vec!["eth0"], 1, 0));
     assert_eq!(view.pods[0].ifname.as_str(), "eth0");
+    let PodDatapath::PassthroughWithServices(planned) = &pod.plan.datapath else { panic!("{:?}", pod.plan) };
+    assert_eq!(view.pods[0].services.as_ref(), Some(planned));
 }
 
 async fn again() {

@@ -8,7 +8,9 @@ use crate::attachment::{AttachmentMark, IfName, NetnsPath, Sandbox};
 use crate::error::{Error, ErrorKind, Result};
 use crate::gateway::GatewayNumber;
 use crate::id::MacAddr;
-use crate::route::{Drift, GatewayPlan, HostLink, KernelView, MarkedLink, NodePlan, PodPlan, Route};
+use crate::route::{
+    Drift, GatewayPlan, HostLink, KernelView, MarkedLink, NodePlan, PodDatapath, PodPlan, Route, ServiceVeth,
+};
 
 use super::veth::{HostEnd, NicSide};
 
@@ -39,6 +41,8 @@ pub(super) struct Link {
     pub(super) default_route: bool,
     gateway: Option<GatewayNumber>,
     routes: Vec<Route>,
+    /// The veth to services beside it, with both its ends.
+    services: Option<ServiceVeth>,
 }
 
 impl Link {
@@ -54,6 +58,7 @@ impl Link {
             default_route: false,
             gateway: None,
             routes: Vec::new(),
+            services: None,
         }
     }
 
@@ -63,6 +68,7 @@ impl Link {
         self.addresses.clear();
         self.default_route = false;
         self.routes.clear();
+        self.services = None;
     }
 
     pub(super) fn is_nic_of(&self, mark: &AttachmentMark) -> bool {
@@ -263,6 +269,7 @@ impl Links {
             if link.silenced { ifname } else { IfName::new(format!("hnx{number}")).unwrap_or(ifname) };
         link.up = false;
         link.routes.clear();
+        link.services = None;
         link.silenced = true;
         namespace.links.insert(aside, link);
         true
@@ -330,7 +337,24 @@ impl Links {
         link.routes = planned_routes(plan);
         link.mtu = plan.mtu.unwrap_or(link.mtu);
         link.up = true;
-        Ok(link.mtu)
+        let mtu = link.mtu;
+        self.lead_to_services(plan);
+        Ok(mtu)
+    }
+
+    /// The veth to services is there, where the plan has one; an older pod's gives its name up.
+    fn lead_to_services(&mut self, plan: &PodPlan) {
+        let planned = services_of(plan).cloned();
+        if let Some(planned) = &planned {
+            let links = self.namespaces.values_mut().flat_map(|namespace| namespace.links.values_mut());
+            let has_it = |link: &&mut Link| {
+                link.services.as_ref().is_some_and(|beside| beside.host_ifname == planned.host_ifname)
+            };
+            links.filter(has_it).for_each(|link| link.services = None);
+        }
+        if let Some(link) = self.own_link(plan) {
+            link.services = planned;
+        }
     }
 
     /// Takes what carries `mark` out of the namespace at `path`, back to the node's. Gives back its MAC.
@@ -440,6 +464,7 @@ impl Links {
                 addresses: link.addresses.clone(),
                 silenced: link.silenced,
                 gateway: default.and_then(|route| route.next_hop),
+                services: link.services.clone(),
             })
         });
         KernelView { host: host.collect(), pods: pods.collect(), veths: self.veths() }
@@ -464,7 +489,18 @@ fn link_drift(interface: &str, link: &Link, plan: &PodPlan) -> Vec<Drift> {
     for route in planned_routes(plan).iter().filter(|route| !link.routes.contains(route)) {
         note(format!("route to {}", route.destination), "missing".to_owned());
     }
+    if link.services.as_ref() != services_of(plan) {
+        note(format!("interface {}", ServiceVeth::POD_IFNAME), "missing or changed".to_owned());
+    }
     drift
+}
+
+/// The veth that a plan has beside the NIC.
+fn services_of(plan: &PodPlan) -> Option<&ServiceVeth> {
+    match &plan.datapath {
+        PodDatapath::PassthroughWithServices(services) => Some(services),
+        PodDatapath::Passthrough | PodDatapath::Veth(_) => None,
+    }
 }
 
 /// The default route and those beside it.

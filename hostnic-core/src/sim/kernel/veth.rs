@@ -252,7 +252,7 @@ impl Links {
     fn pod_ends(&self) -> Vec<MarkedVethEnd> {
         let links = self.links_in_pods().filter(|(.., link)| link.part == Part::PodEnd);
         let end = |(sandbox, netns, ifname, link): (_, _, _, &super::state::Link)| {
-            Some(MarkedVethEnd { mark: link.mark.clone()?, ifname, netns, sandbox })
+            Some(MarkedVethEnd { mark: link.mark.clone()?, mac: link.mac, ifname, netns, sandbox })
         };
         links.filter_map(end).collect()
     }

@@ -6,13 +6,15 @@
 
 mod node;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use hostnic_core::attachment::AttachmentMark;
-use hostnic_core::route::{Drift, PodPlan, ServiceVeth};
+use hostnic_core::attachment::{AttachmentMark, IfName};
+use hostnic_core::route::{Drift, MarkedLink, PodPlan, ServiceVeth};
 use hostnic_core::{Error, ErrorKind, Result};
+use ipnet::IpNet;
 
-use super::alias::Part;
+use super::alias::{Alias, Part};
 use super::node::Node;
 use super::pair::{self, Beginning, End, Pair, Programming, State, macs, put_aside};
 use super::pod::{Pod, loopback_up};
@@ -103,6 +105,26 @@ async fn make(programming: Programming<'_>, loopback_up: bool) -> Result<()> {
     let connection = programming.node.connection().await?;
     programming.make(&connection, None).await?;
     programming.finish(loopback_up).await
+}
+
+/// Tells of the pods' NICs which veths to services are beside them, whose ends in the pods are these.
+pub(super) async fn tell(
+    node: &Node,
+    pods: &mut [MarkedLink],
+    mut beside: BTreeMap<AttachmentMark, Vec<IpNet>>,
+) -> Result<()> {
+    if beside.is_empty() {
+        return Ok(());
+    }
+    for link in node.connection().await?.links().await? {
+        let Some(alias) = Alias::of(&link).filter(|alias| alias.part == Part::ServiceHostEnd) else {
+            continue;
+        };
+        let pod = pods.iter_mut().find(|pod| pod.mark == alias.mark);
+        let (Some(pod), Ok(host_ifname)) = (pod, IfName::new(&link.name)) else { continue };
+        pod.services = beside.remove(&alias.mark).map(|services| ServiceVeth { host_ifname, services });
+    }
+    Ok(())
 }
 
 /// How the veth differs from its plan.

@@ -142,7 +142,7 @@ async fn observed() {
         Route { destination: "10.8.0.0/16".parse().unwrap(), next_hop: None },
     ];
     plan.mtu = Some(1400);
-    vpc.programmer.setup_pod(plan).await.unwrap();
+    let link = vpc.programmer.setup_pod(plan).await.unwrap();
     let view = vpc.programmer.observe().await.unwrap();
     let expected = MarkedVeth {
         mark: plan.mark.clone(),
@@ -156,6 +156,7 @@ async fn observed() {
         mtu: Some(1400),
         pod: Some(MarkedVethEnd {
             mark: plan.mark.clone(),
+            mac: link.mac,
             ifname: plan.ifname.clone(),
             netns: plan.netns.clone(),
             sandbox: plan.sandbox,
