@@ -20,7 +20,12 @@ pub(crate) struct Pod {
 pub(crate) struct Given {
     pub(crate) mac: String,
     pub(crate) address: Ipv4Addr,
+    /// The number of its veth's end in the node, where it is behind one.
+    pub(crate) host_end: Option<u64>,
 }
+
+/// Whom pods behind veths send everything to.
+const NODE: &str = "169.254.1.1";
 
 impl Pod {
     pub(crate) async fn create(folder: &Path, id: &str) -> Self {
@@ -79,12 +84,22 @@ impl Pod {
             .filter(of_ipv4)
             .map(|info| format!("{}/{}", info["local"].as_str().unwrap(), info["prefixlen"]))
             .collect();
-        let address = result["ips"][0]["address"].as_str().unwrap();
-        assert_eq!(has, [address]);
-        self.routes_agree(result);
+        let told_address = result["ips"][0]["address"].as_str().unwrap();
+        let address = told_address.split('/').next().unwrap();
+        // Of its subnet such a pod is told, and its kernel knows nothing of it.
+        let behind_veth = has == [format!("{address}/32")];
+        if behind_veth {
+            let mut routes = witness::routes(&self.path);
+            routes.sort();
+            assert_eq!(routes, [format!("{NODE} via the link"), format!("default via {NODE}")]);
+        } else {
+            assert_eq!(has, [told_address]);
+            self.routes_agree(result);
+        }
         Given {
             mac: told["mac"].as_str().unwrap().to_owned(),
-            address: address.split('/').next().unwrap().parse().unwrap(),
+            address: address.parse().unwrap(),
+            host_end: behind_veth.then(|| link["link_index"].as_u64().unwrap()),
         }
     }
 
@@ -97,7 +112,7 @@ impl Pod {
         let mut told: Vec<String> = told.collect();
         let mut has = witness::routes(&self.path);
         // The subnet itself comes with the address, and a way to services beside the NIC is no part of the answer.
-        let beside = |route: &str| route.ends_with(" via 169.254.1.1") && !route.starts_with("default");
+        let beside = |route: &str| route.ends_with(&format!(" via {NODE}")) && !route.starts_with("default");
         has.retain(|route| !route.ends_with("via the link") && !beside(route));
         told.sort();
         has.sort();

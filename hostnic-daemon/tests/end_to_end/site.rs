@@ -100,7 +100,7 @@ fn named<'a>(names: [&'a str; 2], machines: &'a [Machine; 2]) -> [(&'a str, &'a 
 }
 
 /// Gives the machine's own NIC its address and the default route, as an operator's system does.
-async fn furnish(api: &Api, instance: &str, machine: &Machine) {
+pub(crate) async fn furnish(api: &Api, instance: &str, machine: &Machine) {
     let mac = api.plugged(instance, machine).await;
     let address = api.cloud().await["nics"][&mac]["nic"]["addresses"][0].as_str().unwrap().to_owned();
     let link = link_by_mac(machine.netns(), &mac).unwrap();

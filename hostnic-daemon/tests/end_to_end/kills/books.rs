@@ -11,7 +11,10 @@ use crate::lifecycle::gateway;
 use crate::machine::Machine;
 use crate::plugin::Outcome;
 use crate::pod::{Given, Pod};
-use crate::witness::macs;
+use crate::witness::{self, macs};
+
+/// The preferences of rules that are about one pod behind a veth each.
+const OF_PODS: [u32; 2] = [1529, 1536];
 
 /// The pods and what they were told.
 #[derive(Debug)]
@@ -117,13 +120,23 @@ pub(crate) async fn disagreements(machine: &Machine, api: &Api, books: &Books) -
     let given: BTreeMap<&str, Given> =
         books.given().map(|(pod, result)| (pod.id(), pod.agrees_with(result))).collect();
     records(machine, &given, &mut wrong).await;
-    let cloud = api.nics().await;
+    let cloud = ours(api.nics().await);
     nics(machine, &cloud, &given, &mut wrong).await;
     kernel(machine, api, books, &cloud, &given, &mut wrong);
     if api.police_drops() > 0 {
         wrong.push(format!("the cloud dropped {} frames", api.police_drops()));
     }
     wrong
+}
+
+/// The NICs that are this node's by their name, or attached to it; others are their owners' business.
+fn ours(mut nics: Vec<Value>) -> Vec<Value> {
+    let of_node = format!("hostnic_{INSTANCE}");
+    nics.retain(|nic| {
+        let here = nic["attachment"]["Attached"]["instance"] == INSTANCE;
+        here || nic["name"].as_str().is_some_and(|name| name.starts_with(&of_node))
+    });
+    nics
 }
 
 /// The daemon lists exactly the pods whose ADD was answered.
@@ -160,8 +173,8 @@ async fn nics(machine: &Machine, cloud: &[Value], given: &BTreeMap<&str, Given>,
         .iter()
         .map(|nic| {
             let [id, mac, address] = [&nic["id"], &nic["mac"], &nic["addresses"][0]].map(text);
-            let holder =
-                given.iter().find(|(_, given)| given.mac == mac && given.address.to_string() == address);
+            let has = |given: &Given| given.mac == mac || given.host_end.is_some();
+            let holder = given.iter().find(|(_, given)| given.address.to_string() == address && has(given));
             match holder {
                 Some((pod, _)) => format!("{id} {mac} {address} ready leased net/{pod}/eth0"),
                 None => format!("{id} {mac} {address} ready free nobody"),
@@ -172,13 +185,13 @@ async fn nics(machine: &Machine, cloud: &[Value], given: &BTreeMap<&str, Given>,
     let elsewhere = cloud.iter().filter(|nic| nic["attachment"]["Attached"]["instance"] != INSTANCE);
     wrong.extend(elsewhere.map(|nic| format!("the cloud has {} {}", nic["id"], nic["attachment"])));
     for (pod, given) in given {
-        if !cloud.iter().any(|nic| nic["mac"] == given.mac.as_str()) {
-            wrong.push(format!("the cloud has no NIC {} of {pod}", given.mac));
+        if !cloud.iter().any(|nic| nic["addresses"][0] == given.address.to_string()) {
+            wrong.push(format!("the cloud has no NIC with {} of {pod}", given.address));
         }
     }
 }
 
-/// Each NIC of the cloud is one link, in its pod or in the node, and pods have no others.
+/// Each NIC of the cloud is one link, in its pod or in the node, and pods have no others but their ends of veths.
 fn kernel(
     machine: &Machine,
     api: &Api,
@@ -187,16 +200,44 @@ fn kernel(
     given: &BTreeMap<&str, Given>,
     wrong: &mut Vec<String>,
 ) {
-    let held: BTreeSet<&str> = given.values().map(|given| given.mac.as_str()).collect();
-    let free = cloud.iter().map(|nic| text(&nic["mac"])).filter(|mac| !held.contains(mac.as_str()));
-    let told: BTreeSet<String> = free.chain(api.own_links().iter().cloned()).collect();
-    differ("links in the node", &macs(machine.netns()), &told, wrong);
+    let moved = given.values().filter(|given| given.host_end.is_none());
+    let moved: BTreeSet<&str> = moved.map(|given| given.mac.as_str()).collect();
+    let stay = cloud.iter().map(|nic| text(&nic["mac"])).filter(|mac| !moved.contains(mac.as_str()));
+    let told: BTreeSet<String> = stay.chain(api.own_links().iter().cloned()).collect();
+    let (ends, said) = links(machine);
+    differ("links in the node", &said, &told, wrong);
+    let told = given.values().filter_map(|given| given.host_end).map(|end| end.to_string()).collect();
+    differ("veths in the node", &ends, &told, wrong);
+    let behind = given.values().filter(|given| given.host_end.is_some());
+    let told = behind.map(|given| given.address.to_string()).collect();
+    differ("addresses with rules", &ruled(machine), &told, wrong);
     let lo = "00:00:00:00:00:00".to_owned();
     for entry in &books.pods {
         let link = given.get(entry.pod.id()).map(|given| given.mac.clone());
         let told = link.into_iter().chain([lo.clone()]).collect();
         differ(&format!("links in {}", entry.pod.id()), &macs(entry.pod.path()), &told, wrong);
     }
+}
+
+/// The numbers of the veths' ends in the node, and the MAC addresses of all other links.
+fn links(machine: &Machine) -> (BTreeSet<String>, BTreeSet<String>) {
+    let (mut ends, mut others) = (BTreeSet::new(), BTreeSet::new());
+    for link in witness::ip(machine.netns(), &["link", "show"]).as_array().unwrap() {
+        match text(&link["ifname"]).starts_with("vnic") {
+            true => ends.insert(text(&link["ifindex"])),
+            false => others.insert(text(&link["address"])),
+        };
+    }
+    (ends, others)
+}
+
+/// The addresses that the rules of single pods behind veths are about.
+fn ruled(machine: &Machine) -> BTreeSet<String> {
+    let rules = witness::ip(machine.netns(), &["-4", "rule", "show"]);
+    let of_pods =
+        rules.as_array().unwrap().iter().filter(|rule| OF_PODS.iter().any(|of| rule["priority"] == *of));
+    let ends = of_pods.flat_map(|rule| [&rule["src"], &rule["dst"]]);
+    ends.filter_map(Value::as_str).filter(|address| *address != "all").map(str::to_owned).collect()
 }
 
 fn text(value: &Value) -> String {

@@ -8,15 +8,19 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hostnic_core::NicProvider;
-use hostnic_core::agent::{AgentConfig, AgentParts};
+use hostnic_core::agent::{AgentConfig, AgentParts, VethConfig};
+use hostnic_core::capability::Tagging;
 use hostnic_core::clock::{Clock, SystemClock};
+use hostnic_core::cloud::NicName;
 use hostnic_core::gateway::GatewayConfig;
 use hostnic_core::id::NicId;
 use hostnic_core::layer::{Deadline, Stack};
 use hostnic_core::point::{Point, Points, Probe, Side};
 use hostnic_core::pool::PoolConfig;
+use hostnic_core::provider::{CreateNics, NicAddresses};
+use hostnic_core::route::{Datapath, Hairpin};
 use hostnic_core::store::{BootId, HostId, Identity, RedbStore};
-use hostnic_daemon::{Listeners, Node, Observer, host_name, seed};
+use hostnic_daemon::{Listeners, Node, Observer, Surroundings, host_name, seed};
 use hostnic_netlink::programmer::POD_FOLDERS;
 use hostnic_netlink::{NetlinkProgrammer, Netns};
 use hostnic_qingcloud::{Config, InstanceSource, QingCloud, QingCloudProvider};
@@ -24,12 +28,15 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::getpid;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::orders::{Orders, TAG};
+use super::stage::ELSEWHERE;
+use super::wishes::Directory;
 use crate::api::INSTANCE;
 use crate::host::PATIENCE;
 
-/// What this program is called with to be a node: its folder, and the subnet of its pods.
+/// What this program is called with to be a node: its folder, where its orders are.
 pub(super) const NODE: &str = "--as-node";
-/// What it is called with to be somebody else who plugs and unplugs NICs: the folder, his instance, what to do, the NIC.
+/// What it is called with to be somebody else who plugs and unplugs NICs: the folder, his instance, what to do, and to which NIC or address.
 pub(super) const CLOUD: &str = "--as-cloud-client";
 /// The file that says where to die.
 pub(super) const ARM: &str = "arm";
@@ -37,6 +44,8 @@ pub(super) const ARM: &str = "arm";
 pub(super) const SERVING: &str = "serving";
 /// What is told when a comparison that was asked for has ended.
 pub(super) const COMPARED: &str = "compared";
+/// What is told when changed orders are followed.
+pub(super) const FOLLOWED: &str = "followed";
 
 /// Serves as what the arguments say; `None` where they are not for here.
 pub(crate) fn run() -> Option<ExitCode> {
@@ -44,10 +53,8 @@ pub(crate) fn run() -> Option<ExitCode> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let work = async {
         match words[..] {
-            [_, NODE, folder, subnet] => serve(Path::new(folder), subnet).await,
-            [_, CLOUD, folder, instance, what, nic] => {
-                act(Path::new(folder), instance, what, nic.parse().unwrap()).await
-            }
+            [_, NODE, folder] => serve(Path::new(folder)).await,
+            [_, CLOUD, folder, instance, what, of] => act(Path::new(folder), instance, what, of).await,
             _ => return None,
         }
         Some(ExitCode::SUCCESS)
@@ -106,7 +113,7 @@ async fn provider(folder: &Path, instance: &str) -> QingCloudProvider {
 }
 
 /// Nothing waits longer than it must, and no layer hides from the node what goes wrong in the cloud.
-fn config(subnet: &str) -> AgentConfig {
+fn config(orders: &Orders) -> AgentConfig {
     let ms = Duration::from_millis;
     let pool = PoolConfig {
         low: 1,
@@ -120,15 +127,31 @@ fn config(subnet: &str) -> AgentConfig {
         job_poll: ms(50),
         link_deadline: ms(500),
         visibility: ms(200),
-        ..PoolConfig::new(vec![subnet.parse().unwrap()])
+        left_grace: ms(3000),
+        tag: orders.tag.then(|| TAG.to_owned()),
+        lent_tags: vec![TAG.to_owned()],
+        ..PoolConfig::new(vec![orders.subnet.parse().unwrap()])
     };
-    AgentConfig { gateways: Some(GatewayConfig::new()), grace: Duration::ZERO, ..AgentConfig::new(pool) }
+    AgentConfig {
+        datapath: if orders.behind_veths { Datapath::Veth } else { Datapath::Passthrough },
+        veth: orders.behind_veths.then(|| veth(orders)),
+        gateways: Some(GatewayConfig::new()),
+        grace: Duration::ZERO,
+        ..AgentConfig::new(pool)
+    }
 }
 
-async fn serve(folder: &Path, subnet: &str) {
+fn veth(orders: &Orders) -> VethConfig {
+    let hairpin = if orders.hairpin { Hairpin::On } else { Hairpin::Off };
+    VethConfig { hairpin, ..VethConfig::new(vec!["10.96.0.0/12".parse().unwrap()]) }
+}
+
+async fn serve(folder: &Path) {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
     let mut term = signal(SignalKind::terminate()).unwrap();
     let mut compare = signal(SignalKind::user_defined1()).unwrap();
+    let mut changed = signal(SignalKind::user_defined2()).unwrap();
+    let orders = Orders::read(folder);
     let cloud = Arc::new(provider(folder, INSTANCE).await);
     let identity = Identity { boot: BootId::of_this_boot().unwrap(), host: HostId::new(INSTANCE).unwrap() };
     let store = folder.join("state.redb");
@@ -143,15 +166,17 @@ async fn serve(folder: &Path, subnet: &str) {
             .deadline(Deadline::default())
             .metrics(observer.recorder())
             .around(cloud.clone()),
-        forwarding: Some(cloud),
-        tagging: None,
+        forwarding: Some(cloud.clone()),
+        tagging: Some(cloud),
         programmer: Arc::new(programmer.unwrap()),
         store: Arc::new(store),
         clock: Arc::new(SystemClock),
         seed: seed().unwrap(),
     };
     let listeners = Listeners::new(folder.join("hostnic.sock"));
-    let node = Node::start_probed(parts, config(subnet), listeners, observer, points).await.unwrap();
+    let pods = Some(Arc::new(Directory::new(folder)) as _);
+    let surroundings = Surroundings { points, pods, ..Surroundings::new(observer) };
+    let node = Node::start_in(parts, config(&orders), listeners, surroundings).await.unwrap();
     tell(SERVING);
     let mut ended = std::pin::pin!(node.told_to_end());
     loop {
@@ -164,6 +189,10 @@ async fn serve(folder: &Path, subnet: &str) {
                 }
                 tell(COMPARED);
             }
+            _ = changed.recv() => {
+                node.agent().set_veth(veth(&Orders::read(folder))).await.unwrap();
+                tell(FOLLOWED);
+            }
         }
     }
     let left = node.stop_emptied(PATIENCE).await;
@@ -171,12 +200,16 @@ async fn serve(folder: &Path, subnet: &str) {
 }
 
 /// Changes the cloud behind the node's back.
-async fn act(folder: &Path, instance: &str, what: &str, nic: NicId) {
+async fn act(folder: &Path, instance: &str, what: &str, of: &str) {
     let cloud = provider(folder, instance).await;
-    let nic = [nic];
+    if what == "create" {
+        return make(&cloud, instance, of).await;
+    }
+    let nic: [NicId; 1] = [of.parse().unwrap()];
     let submitted = match what {
         "attach" => cloud.attach_nics(&nic).await,
         "detach" => cloud.detach_nics(&nic).await,
+        "tag" => return cloud.tag_nics(TAG, &nic).await.unwrap(),
         _ => return cloud.delete_nics(&nic).await.unwrap(),
     };
     use hostnic_core::cloud::{JobState, Submitted};
@@ -184,4 +217,15 @@ async fn act(folder: &Path, instance: &str, what: &str, nic: NicId) {
     while cloud.jobs(std::slice::from_ref(&job)).await.unwrap()[0].state == JobState::Running {
         tokio::task::yield_now().await;
     }
+}
+
+/// A NIC that this instance is about to plug in, as its name says.
+async fn make(cloud: &QingCloudProvider, instance: &str, address: &str) {
+    let request = CreateNics {
+        subnet: ELSEWHERE.parse().unwrap(),
+        count: 1,
+        name: NicName::parse(&format!("hostnic_{instance}.abcdefghabcdefgh")).unwrap(),
+        addresses: NicAddresses::Fixed(vec![address.parse().unwrap()]),
+    };
+    cloud.create_nics(&request).await.unwrap();
 }

@@ -1,5 +1,6 @@
 //! `kill -9` of the daemon's node at every point of what it does, before and after, and a start anew: what was answered
-//! holds, what was not leaves nothing, cloud, records and kernel agree, and other pods lose no packet.
+//! holds, what was not leaves nothing, cloud, records and kernel agree, and other pods lose no packet. There are two such
+//! nodes: one moves NICs into its pods, the other has its pods behind veths.
 //!
 //! Every scene is played once without a kill, and each point must be passed in one of them. Then each is played for each
 //! of its points and killed there. HOSTNIC_SCALE says for how many of these, HOSTNIC_SEED which; HOSTNIC_POINT=DropIntent
@@ -7,10 +8,12 @@
 
 mod calls;
 mod hosted;
+mod orders;
 mod ping;
 mod process;
 mod scene;
 mod stage;
+mod wishes;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,7 +28,7 @@ use crate::trial;
 use ping::{Pinged, Pinger};
 use process::{Nth, Place};
 use scene::{Play, Scene};
-use stage::Stage;
+use stage::{Stage, Way};
 
 pub(crate) use hosted::run as hosted;
 
@@ -52,7 +55,7 @@ enum Ended {
 }
 
 /// What was passed when nobody was killed.
-type Passed = BTreeMap<Scene, BTreeMap<Place, u32>>;
+type Passed = BTreeMap<(Way, Scene), BTreeMap<Place, u32>>;
 
 /// Plays a scene, killed at `place`; makes sure that all is well after it.
 async fn play(stage: &mut Stage, scene: Scene, place: Option<Nth>) -> (Ended, BTreeMap<Place, u32>) {
@@ -80,22 +83,31 @@ async fn play(stage: &mut Stage, scene: Scene, place: Option<Nth>) -> (Ended, BT
     (if died { Ended::Killed } else { Ended::Passed }, passed)
 }
 
-/// A scene, and where it is killed.
-type Cell = (Scene, Nth);
+/// A scene, on which node, and where it is killed.
+type Cell = (Way, Scene, Nth);
 
 /// All of them.
 fn cells(passed: &Passed) -> Vec<Cell> {
     let mut seen = BTreeSet::new();
     let mut cells = Vec::new();
-    for scene in Scene::ALL {
-        let points: BTreeSet<Point> = passed[&scene].keys().map(|(point, _)| *point).collect();
+    for (way, scene) in scenes() {
+        let points: BTreeSet<Point> = passed[&(way, scene)].keys().map(|(point, _)| *point).collect();
         for point in points.into_iter().filter(|point| !is_of_the_test(*point, scene)) {
-            if seen.insert(point) || scene.is_whole() {
-                cells.extend(times(point, scene, passed).map(|nth| (scene, nth)));
+            // The cloud is asked the same by both.
+            let of_way = (point.kind() != Kind::Cloud).then_some(way);
+            let again = scene.is_whole() && (of_way.is_some() || way == Way::Passthrough);
+            if seen.insert((of_way, point)) || again {
+                let times = times(point, &passed[&(way, scene)]);
+                cells.extend(times.map(|nth| (way, scene, nth)));
             }
         }
     }
     cells
+}
+
+/// What each node is in.
+fn scenes() -> impl Iterator<Item = (Way, Scene)> {
+    Way::ALL.into_iter().flat_map(|way| Scene::of(way).iter().map(move |scene| (way, *scene)))
 }
 
 /// The test itself asks for lists, to see whether all agree.
@@ -104,9 +116,9 @@ fn is_of_the_test(point: Point, scene: Scene) -> bool {
 }
 
 /// The first time is enough, but where a point is the function that all messages to the kernel go by.
-fn times(point: Point, scene: Scene, passed: &Passed) -> impl Iterator<Item = Nth> + use<> {
+fn times(point: Point, places: &BTreeMap<Place, u32>) -> impl Iterator<Item = Nth> + use<> {
     let times = match point {
-        Point::ChangeKernel => passed[&scene][&(point, Side::Before)],
+        Point::ChangeKernel => places[&(point, Side::Before)],
         _ => 1,
     };
     (1..=times).flat_map(move |nth| [Side::Before, Side::After].map(|side| ((point, side), nth)))
@@ -116,7 +128,7 @@ fn times(point: Point, scene: Scene, passed: &Passed) -> impl Iterator<Item = Nt
 /// is drawn.
 fn chosen(mut cells: Vec<Cell>, chance: &mut Chance) -> Vec<Cell> {
     if let Ok(name) = std::env::var("HOSTNIC_POINT") {
-        cells.retain(|(_, ((point, _), _))| point.name() == name);
+        cells.retain(|(_, _, ((point, _), _))| point.name() == name);
         return cells;
     }
     let wanted = ((cells.len() as f64 * scale()).ceil() as usize).clamp(1, cells.len());
@@ -125,56 +137,83 @@ fn chosen(mut cells: Vec<Cell>, chance: &mut Chance) -> Vec<Cell> {
     (0..wanted).map(at).collect()
 }
 
+/// A node, and pings between two of its pods all the while.
+struct Theatre {
+    stage: Stage,
+    pinger: Pinger,
+}
+
+impl Theatre {
+    async fn open(way: Way) -> Self {
+        let stage = Stage::open(way).await;
+        let target = stage.books.pod(1).agrees_with(stage.books.result(1).unwrap()).address;
+        let pinger = Pinger::start(&stage.machine, stage.books.pod(0), target);
+        Self { stage, pinger }
+    }
+
+    /// Gives all back. No ping may have been lost.
+    async fn close(self) {
+        let Self { stage, pinger } = self;
+        while (pinger.answered() as f64) < PINGS * scale() {
+            tokio::task::yield_now().await;
+        }
+        let Pinged { sent, lost } = pinger.end().await;
+        println!("    {:?}: {} starts; {sent} pings from pod to pod, {lost} lost", stage.way, stage.starts());
+        assert_eq!(lost, 0, "of {sent} pings");
+        stage.close().await;
+    }
+}
+
 async fn killed_at_points() {
     ping::is_read_right();
     let mut chance = Chance::seeded();
-    let mut stage = Stage::open().await;
-    let target = stage.books.pod(1).agrees_with(stage.books.result(1).unwrap()).address;
-    let pinger = Pinger::start(&stage.machine, stage.books.pod(0), target);
-
-    let passed = undisturbed(&mut stage).await;
-    all_passed(&passed);
-    let survived = disturbed(&mut stage, &passed, &mut chance).await;
-
-    while (pinger.answered() as f64) < PINGS * scale() {
-        tokio::task::yield_now().await;
+    let mut theatres = BTreeMap::new();
+    for way in Way::ALL {
+        theatres.insert(way, Theatre::open(way).await);
     }
-    let Pinged { sent, lost } = pinger.end().await;
-    println!("    {} starts; {sent} pings from pod to pod, {lost} lost", stage.starts());
+    let passed = undisturbed(&mut theatres).await;
+    all_passed(&passed);
+    let survived = disturbed(&mut theatres, &passed, &mut chance).await;
+    for theatre in theatres.into_values() {
+        theatre.close().await;
+    }
     assert!(survived.is_empty(), "never killed there: {survived:?}");
-    assert_eq!(lost, 0, "of {sent} pings");
-    stage.close().await;
 }
 
 /// Plays every scene, and kills nobody.
-async fn undisturbed(stage: &mut Stage) -> Passed {
+async fn undisturbed(theatres: &mut BTreeMap<Way, Theatre>) -> Passed {
     let mut passed = Passed::new();
-    for scene in Scene::ALL {
+    for (way, scene) in scenes() {
         let begun = Instant::now();
-        let (_, places) = play(stage, scene, None).await;
-        println!("    {scene:?}: {} places passed, in {:.1?}", places.len(), begun.elapsed());
-        passed.insert(scene, places);
+        let (_, places) = play(&mut theatres.get_mut(&way).unwrap().stage, scene, None).await;
+        println!("    {way:?} {scene:?}: {} places passed, in {:.1?}", places.len(), begun.elapsed());
+        passed.insert((way, scene), places);
     }
     passed
 }
 
 /// Plays scenes to be killed in. Where a node did not come by, for all that, is told.
-async fn disturbed(stage: &mut Stage, passed: &Passed, chance: &mut Chance) -> BTreeSet<Place> {
+async fn disturbed(
+    theatres: &mut BTreeMap<Way, Theatre>,
+    passed: &Passed,
+    chance: &mut Chance,
+) -> BTreeSet<(Way, Place)> {
     let all = cells(passed);
     println!("    {} places to be killed at", all.len());
     let (begun, mut kills) = (Instant::now(), 0);
     let (mut killed, mut survived) = (BTreeSet::new(), BTreeSet::new());
-    for (scene, (place, nth)) in chosen(all, chance) {
+    for (way, scene, (place, nth)) in chosen(all, chance) {
         let (point, side) = place;
-        let hits = passed[&scene].get(&place).copied().unwrap_or_default();
-        let ended = insist(stage, scene, (place, nth)).await;
+        let hits = passed[&(way, scene)].get(&place).copied().unwrap_or_default();
+        let ended = insist(&mut theatres.get_mut(&way).unwrap().stage, scene, (place, nth)).await;
         let [scene, point, side] = [scene.name(), point.to_string(), side.to_string()];
-        println!("    {scene:<14} {side:<6} {point:<22} {nth:>2} of {hits:>2}: {ended:?}");
+        let way_ = way.name();
+        println!("    {way_:<11} {scene:<14} {side:<6} {point:<22} {nth:>2} of {hits:>2}: {ended:?}");
         if ended == Ended::Killed {
             kills += 1;
-            killed.insert(place);
+            killed.insert((way, place));
         } else {
-            survived.insert(place);
+            survived.insert((way, place));
         }
     }
     println!("    {kills} kills, on {} sides of points, in {:.0?}", killed.len(), begun.elapsed());
@@ -192,23 +231,6 @@ async fn insist(stage: &mut Stage, scene: Scene, place: Nth) -> Ended {
     play(stage, scene, Some(place)).await.0
 }
 
-/// Only pods behind veths have these, and no scene has such pods.
-const OF_VETHS: [Point; 4] = [Point::AdaptPlan, Point::AdaptPod, Point::AnnouncePodAgain, Point::CompareNode];
-
-/// Only pods that ask for a NIC of their own come by there. hostnic-core kills an agent at each of its steps for these.
-fn is_for_one_pod(point: Point) -> bool {
-    matches!(
-        point,
-        Point::RecordLent
-            | Point::RecordEntrusted
-            | Point::DescribeWished
-            | Point::FindHolder
-            | Point::FindWished
-            | Point::ReadTags
-            | Point::PutTags
-    )
-}
-
 /// No point is never passed: a kill there would prove nothing.
 fn all_passed(passed: &Passed) {
     let places: BTreeSet<Place> = passed.values().flat_map(|places| places.keys().copied()).collect();
@@ -217,8 +239,7 @@ fn all_passed(passed: &Passed) {
         Kind::Answer => vec![Side::Before],
         _ => vec![Side::Before, Side::After],
     };
-    let all = Point::ALL.iter().filter(|point| !OF_VETHS.contains(point) && !is_for_one_pod(**point));
-    let wanted = all.flat_map(|point| sides(*point).into_iter().map(|side| (*point, side)));
+    let wanted = Point::ALL.iter().flat_map(|point| sides(*point).into_iter().map(|side| (*point, side)));
     let never: Vec<Place> = wanted.filter(|place| !places.contains(place)).collect();
     assert!(never.is_empty(), "never passed: {never:?}");
 }

@@ -12,7 +12,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::hosted::{COMPARED, NODE, SERVING};
+use super::hosted::{COMPARED, FOLLOWED, NODE, SERVING};
 use crate::host::PATIENCE;
 use crate::machine::Machine;
 
@@ -31,6 +31,8 @@ pub(super) struct Told {
     pub(super) serving: bool,
     /// How many comparisons that were asked for have ended.
     pub(super) compared: u32,
+    /// How often it has followed changed orders.
+    pub(super) followed: u32,
     /// It tells nothing any more.
     pub(super) ended: bool,
 }
@@ -39,6 +41,7 @@ impl Told {
     fn note(&mut self, line: &str) {
         match line {
             COMPARED => self.compared += 1,
+            FOLLOWED => self.followed += 1,
             SERVING => self.serving = true,
             place => self.hit(place),
         }
@@ -66,10 +69,10 @@ pub(super) struct Hosted {
 }
 
 impl Hosted {
-    pub(super) fn spawn(machine: &Machine, subnet: &str, log: &Path) -> Self {
+    pub(super) fn spawn(machine: &Machine, log: &Path) -> Self {
         let this = std::env::current_exe().unwrap();
         let mut command: Command = machine.run(machine.netns(), this.to_str().unwrap());
-        command.arg(NODE).arg(machine.folder()).arg(subnet);
+        command.arg(NODE).arg(machine.folder());
         let said = std::fs::File::create(log).unwrap();
         let mut child = command.stdout(Stdio::piped()).stderr(said).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();

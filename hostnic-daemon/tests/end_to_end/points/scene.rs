@@ -7,7 +7,8 @@ use hostnic_core::point::{Point, Side};
 use serde_json::{Value, json};
 
 use super::process::Died;
-use super::stage::{OTHER, PODS, Stage};
+use super::stage::{ELSEWHERE, OTHER, PODS, Stage, Way};
+use super::wishes::Wish;
 use crate::plugin::Call;
 use crate::pod::Pod;
 use crate::witness;
@@ -53,34 +54,70 @@ pub(super) enum Scene {
     Unplugged,
     /// A NIC that somebody gave to another instance.
     Stolen,
+    /// A NIC made for one pod, whose address is somebody else's for a while.
+    Made,
+    /// A NIC lent to a pod.
+    Lent,
+    /// A NIC made for one pod whose ADD gives up, and left to the next.
+    Entrusted,
+    /// A start, after which what is there is tagged.
+    Tagged,
+    /// An ADD, after which the pod is announced once more.
+    Announced,
+    /// Hairpin is switched on while pods run.
+    HairpinOn,
+    /// Hairpin is switched off while pods run.
+    HairpinOff,
+    /// A node and pods behind veths that somebody changed or ended.
+    NodeTampered,
     /// `shutdown`.
     Shutdown,
 }
 
 impl Scene {
-    /// Those first that are killed at every place; of the others only what is in none before.
-    pub(super) const ALL: [Self; 20] = [
-        Self::AddAndRefill,
-        Self::DelAndRecycle,
-        Self::Gateway,
-        Self::Clean,
-        Self::Restart,
-        Self::Refused,
-        Self::Asked,
-        Self::LostAnswer,
-        Self::LostCreate,
-        Self::BadAttach,
-        Self::Full,
-        Self::NoLink,
-        Self::AwayLink,
-        Self::Tampered,
-        Self::StoreLost,
-        Self::Forgotten,
-        Self::Vanished,
-        Self::Unplugged,
-        Self::Stolen,
-        Self::Shutdown,
-    ];
+    /// Those of such a node, and those first that are killed at every place; of the others only what is in none before.
+    pub(super) fn of(way: Way) -> &'static [Self] {
+        match way {
+            Way::Passthrough => &[
+                Self::AddAndRefill,
+                Self::DelAndRecycle,
+                Self::Gateway,
+                Self::Clean,
+                Self::Restart,
+                Self::Refused,
+                Self::Asked,
+                Self::LostAnswer,
+                Self::LostCreate,
+                Self::BadAttach,
+                Self::Full,
+                Self::NoLink,
+                Self::AwayLink,
+                Self::Tampered,
+                Self::StoreLost,
+                Self::Forgotten,
+                Self::Vanished,
+                Self::Unplugged,
+                Self::Stolen,
+                Self::Made,
+                Self::Lent,
+                Self::Entrusted,
+                Self::Tagged,
+                Self::Shutdown,
+            ],
+            Way::Veth => &[
+                Self::AddAndRefill,
+                Self::DelAndRecycle,
+                Self::HairpinOn,
+                Self::HairpinOff,
+                Self::Announced,
+                Self::Restart,
+                Self::NodeTampered,
+                Self::StoreLost,
+                Self::Forgotten,
+                Self::Lent,
+            ],
+        }
+    }
 
     pub(super) fn name(self) -> String {
         format!("{self:?}")
@@ -88,7 +125,15 @@ impl Scene {
 
     /// Whether each of its places is killed at, though another scene has it, too.
     pub(super) fn is_whole(self) -> bool {
-        matches!(self, Self::AddAndRefill | Self::DelAndRecycle | Self::Gateway | Self::Clean)
+        matches!(
+            self,
+            Self::AddAndRefill
+                | Self::DelAndRecycle
+                | Self::Gateway
+                | Self::Clean
+                | Self::HairpinOn
+                | Self::HairpinOff
+        )
     }
 
     /// Whether all agree again at its end, before anything is mended.
@@ -116,6 +161,13 @@ fn by_the_node() -> [(&'static str, Value); 1] {
     [("ipam", json!({"routes": [{"dst": "10.96.0.0/12", "gw": "0.0.0.0"}]}))]
 }
 
+/// Addresses that pods ask for.
+const FIXED: [&str; 2] = ["192.168.52.77", "192.168.52.78"];
+
+fn made(address: &str) -> Wish {
+    Wish::Made(ELSEWHERE.to_owned(), address.to_owned())
+}
+
 /// The so manieth call; 1 is the next.
 fn nth(n: u32) -> Value {
     json!({ "nth": n })
@@ -141,9 +193,19 @@ impl Play {
                 stage.add_with(&[A], &by_the_node()).await.unwrap();
                 stage.del(&[A]).await.unwrap();
             }
-            Scene::Restart => stage.add_with(&[A], &by_the_node()).await.unwrap(),
+            Scene::Restart if stage.way == Way::Passthrough => {
+                stage.add_with(&[A], &by_the_node()).await.unwrap();
+            }
+            Scene::Restart => stage.add(&[A]).await.unwrap(),
             Scene::Asked => stage.add(&[A, B]).await.unwrap(),
-            Scene::Tampered => stage.add(&[A, B]).await.unwrap(),
+            Scene::Tampered | Scene::NodeTampered | Scene::HairpinOn => stage.add(&[A, B]).await.unwrap(),
+            Scene::HairpinOff => {
+                stage.switch(true).await.unwrap();
+                stage.add(&[A, B]).await.unwrap();
+            }
+            Scene::Made => stage.wish(A, &made(FIXED[0])),
+            Scene::Lent => stage.wish(A, &stage.theirs()),
+            Scene::Entrusted => [A, B].iter().for_each(|pod| stage.wish(*pod, &made(FIXED[1]))),
             Scene::StoreLost | Scene::Forgotten => stage.add(&[A]).await.unwrap(),
             _ => {}
         }
@@ -163,7 +225,9 @@ impl Play {
             Scene::Full => stage.room(Some(stage.nics().await.len())).await,
             Scene::NoLink => self.die_attaching(stage).await,
             Scene::AwayLink => stage.park(&stage.idle_links()).await,
-            Scene::Tampered => {
+            Scene::Made => self.nic = Some(stage.make_theirs(FIXED[0]).await),
+            Scene::Entrusted => stage.attaching_takes(2000).await,
+            Scene::Tampered | Scene::NodeTampered => {
                 let pod = stage.machine.pod(&format!("doomed{}", stage.starts())).await;
                 pod.agrees_with(&stage.machine.call("ADD", &pod).succeeds().await);
                 let del = stage.machine.call("DEL", &pod);
@@ -189,6 +253,8 @@ impl Play {
     /// What is looked at, to be killed at any moment.
     pub(super) async fn act(&mut self, stage: &mut Stage) -> Result<(), Died> {
         match self.scene {
+            // Behind a veth a pod takes five times as many messages to the kernel.
+            Scene::AddAndRefill if stage.way == Way::Veth => stage.add(&[A, B]).await,
             Scene::AddAndRefill => stage.add(&[A, B, C]).await,
             Scene::DelAndRecycle => stage.del(&[A, B, C, D]).await,
             Scene::Gateway => stage.add_with(&[A], &by_the_node()).await,
@@ -196,8 +262,28 @@ impl Play {
             Scene::Restart => {
                 stage.kill().await;
                 stage.start().await?;
-                stage.compare().await
+                stage.compare().await?;
+                match stage.way {
+                    Way::Passthrough => Ok(()),
+                    Way::Veth => stage.until((Point::CompareNode, Side::After)).await,
+                }
             }
+            Scene::Made => self.made(stage).await,
+            Scene::Lent => stage.add(&[A]).await,
+            Scene::Entrusted => entrusted(stage).await,
+            Scene::Tagged => {
+                stage.tag(true);
+                stage.kill().await;
+                stage.start().await?;
+                stage.until((Point::PutTags, Side::After)).await
+            }
+            Scene::Announced => {
+                stage.add(&[A]).await?;
+                stage.until((Point::AnnouncePodAgain, Side::After)).await
+            }
+            Scene::HairpinOn => stage.switch(true).await,
+            Scene::HairpinOff => stage.switch(false).await,
+            Scene::NodeTampered => self.tamper_with_node(stage).await,
             Scene::Refused => refused(stage).await,
             Scene::Asked => asked(stage).await,
             Scene::LostAnswer | Scene::LostCreate | Scene::BadAttach => stage.add(&[A, B]).await,
@@ -256,6 +342,38 @@ impl Play {
         stage.ask(Point::AnswerDel, &del).await.map(drop)
     }
 
+    /// A rule of the node that no ping needs is gone, a pod's address is, and a pod itself.
+    async fn tamper_with_node(&mut self, stage: &mut Stage) -> Result<(), Died> {
+        witness::run(stage.machine.netns(), &["ip", "rule", "del", "priority", "1533"]);
+        witness::run(stage.books.pod(A).path(), &["ip", "address", "flush", "dev", "eth0"]);
+        let (pod, del) = self.doomed.take().unwrap();
+        let end = pod.link("eth0").unwrap()["link_index"].as_u64().unwrap();
+        pod.end();
+        while witness::ip(stage.machine.netns(), &["link", "show"])
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|link| link["ifindex"] == end)
+        {
+            tokio::task::yield_now().await;
+        }
+        stage.compare().await?;
+        stage.until((Point::SetUpNode, Side::After)).await?;
+        stage.ask(Point::AnswerDel, &del).await.map(drop)
+    }
+
+    /// An ADD that waits for an address until its holder is gone.
+    async fn made(&mut self, stage: &mut Stage) -> Result<(), Died> {
+        let call = stage.machine.call("ADD", stage.books.pod(A));
+        stage.books.doubt(A);
+        let running = tokio::spawn(async move { call.run().await });
+        let waits = stage.until((Point::FindHolder, Side::After)).await;
+        stage.behind_its_back(OTHER, "delete", self.nic.as_ref().unwrap()).await;
+        let outcome = running.await.unwrap();
+        stage.books.note(crate::kills::Kind::Add, vec![(A, outcome)]);
+        waits
+    }
+
     /// Takes back what was done to the node's surroundings. The node runs.
     pub(super) async fn mend(&mut self, stage: &mut Stage) {
         match self.scene {
@@ -264,7 +382,17 @@ impl Play {
             }
             Scene::Full => stage.room(None).await,
             Scene::NoLink | Scene::AwayLink => stage.unpark(),
-            Scene::Tampered => stage.compare().await.unwrap(),
+            Scene::Tampered | Scene::NodeTampered => stage.compare().await.unwrap(),
+            Scene::Entrusted => stage.attaching_takes(50).await,
+            Scene::Tagged => {
+                stage.tag(false);
+                stage.kill().await;
+                stage.start().await.unwrap();
+            }
+            Scene::HairpinOn => {
+                stage.check().await;
+                stage.switch(false).await.unwrap();
+            }
             Scene::StoreLost => {
                 stage.compare_until_deleted(self.nic.as_ref().unwrap()).await;
                 stage.repeat().await.unwrap();
@@ -330,6 +458,15 @@ async fn full(stage: &mut Stage) -> Result<(), Died> {
     stage.until((Point::SurveySubnets, Side::After)).await?;
     stage.room(None).await;
     Ok(())
+}
+
+/// An ADD that gives up while its NIC is on its way in, and one that asks for the same.
+async fn entrusted(stage: &mut Stage) -> Result<(), Died> {
+    stage.books.doubt(A);
+    let impatient = stage.machine.call("ADD", stage.books.pod(A)).with("timeout", json!(3));
+    let outcome = impatient.run().await;
+    assert!(!outcome.success, "{}", outcome.stdout);
+    stage.add(&[B]).await
 }
 
 /// An ADD whose NIC comes back while it waits.

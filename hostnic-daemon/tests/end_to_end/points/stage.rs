@@ -11,7 +11,9 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use super::hosted::{ARM, CLOUD};
+use super::orders::Orders;
 use super::process::{Died, Hosted, Nth, Place};
+use super::wishes::{self, Wish};
 use crate::api::{Api, INSTANCE};
 use crate::host::PATIENCE;
 use crate::kills::Kind;
@@ -19,18 +21,40 @@ use crate::kills::books::{self, Books};
 use crate::machine::Machine;
 use crate::plugin::{Call, Outcome};
 use crate::pod::Pod;
+use crate::site;
 use crate::witness;
 
 /// The subnet of the pods that live through everything.
 pub(super) const WITNESSES: &str = "vxnet-a";
 /// The subnet of all others.
 const SUBNET: &str = "vxnet-b";
+/// A subnet that no pool draws from.
+pub(super) const ELSEWHERE: &str = "vxnet-c";
 /// Another instance, which somebody may plug our NICs into.
 pub(super) const OTHER: &str = "i-node2";
 /// The first pods are the witnesses; the others come and go.
 pub(super) const PODS: std::ops::Range<usize> = 2..6;
 
+/// How the node of a stage joins its pods to their NICs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Way {
+    Passthrough,
+    Veth,
+}
+
+impl Way {
+    pub(super) const ALL: [Self; 2] = [Self::Passthrough, Self::Veth];
+
+    pub(super) fn name(self) -> String {
+        format!("{self:?}")
+    }
+}
+
 pub(super) struct Stage {
+    pub(super) way: Way,
+    orders: Orders,
+    /// A NIC of somebody else's that may be lent.
+    theirs: String,
     pub(super) machine: Machine,
     pub(super) api: Api,
     pub(super) books: Books,
@@ -50,15 +74,23 @@ pub(super) struct Stage {
 
 impl Stage {
     /// A node with two pods that stay.
-    pub(super) async fn open() -> Self {
+    pub(super) async fn open(way: Way) -> Self {
         let machine = Machine::new().await;
-        let vxnets = ["vxnet-a=192.168.50.0/24", "vxnet-b=192.168.51.0/24"];
-        let flags = ["--vxnet", vxnets[0], "--vxnet", vxnets[1], "--instance", OTHER];
-        let api = Api::of(&[(INSTANCE, &machine)], &flags).await;
+        let vxnets = ["vxnet-a=192.168.50.0/24", "vxnet-b=192.168.51.0/24", "vxnet-c=192.168.52.0/24"];
+        let flags = vxnets.iter().flat_map(|vxnet| ["--vxnet", vxnet]).chain(["--instance", OTHER]);
+        let api = Api::of(&[(INSTANCE, &machine)], &flags.collect::<Vec<_>>()).await;
+        if way == Way::Veth {
+            site::furnish(&api, INSTANCE, &machine).await;
+        }
+        let behind_veths = way == Way::Veth;
+        let orders = Orders { subnet: WITNESSES.to_owned(), behind_veths, hairpin: false, tag: false };
         let books = Books::open(&machine, PODS.end).await;
         let parking = NamedNetns::create(machine.folder().join("parking")).await.unwrap();
         let (hits, before) = (BTreeMap::new(), BTreeMap::new());
         let mut stage = Self {
+            way,
+            orders,
+            theirs: String::new(),
             machine,
             api,
             books,
@@ -71,9 +103,12 @@ impl Stage {
             armed: false,
             fatal_answer: None,
         };
-        stage.start_in(WITNESSES).await.unwrap();
+        stage.theirs = stage.make_theirs("192.168.52.20").await;
+        stage.behind_its_back(OTHER, "tag", &stage.theirs).await;
+        stage.start().await.unwrap();
         stage.add(&[0, 1]).await.unwrap();
         stage.kill().await;
+        stage.orders.subnet = SUBNET.to_owned();
         stage.start().await.unwrap();
         stage.agree().await;
         stage
@@ -84,15 +119,51 @@ impl Stage {
     }
 
     pub(super) async fn start(&mut self) -> Result<(), Died> {
-        self.start_in(SUBNET).await
-    }
-
-    async fn start_in(&mut self, subnet: &str) -> Result<(), Died> {
         self.starts += 1;
         let log = self.machine.folder().join(format!("log-{}", self.starts));
-        self.node = Some(Hosted::spawn(&self.machine, subnet, &log));
+        self.orders.write(self.machine.folder());
+        self.node = Some(Hosted::spawn(&self.machine, &log));
         self.before.clear();
         self.node().until("it serves", |told| told.serving).await
+    }
+
+    /// Whether the node tags what it makes, from its next start on.
+    pub(super) fn tag(&mut self, tag: bool) {
+        self.orders.tag = tag;
+    }
+
+    /// Switches hairpin while the node runs, which takes a change of its settings only then.
+    pub(super) async fn switch(&mut self, hairpin: bool) -> Result<(), Died> {
+        self.orders.hairpin = hairpin;
+        self.orders.write(self.machine.folder());
+        self.alive()?;
+        let before = self.node().told().followed;
+        self.node().kill(Signal::SIGUSR2);
+        self.node().until("it has followed", |told| told.followed > before).await
+    }
+
+    /// The pod asks for this from now on, until it is cleared away.
+    pub(super) fn wish(&self, pod: usize, wish: &Wish) {
+        wishes::make(self.machine.folder(), self.books.pod(pod).id(), wish);
+    }
+
+    /// A NIC of somebody else's that may be lent.
+    pub(super) fn theirs(&self) -> Wish {
+        Wish::Existing(self.theirs.clone())
+    }
+
+    /// Makes a NIC for the other instance.
+    pub(super) async fn make_theirs(&self, address: &str) -> String {
+        let has = |nic: &Value| nic["addresses"][0] == address;
+        self.behind_its_back(OTHER, "create", address).await;
+        let nics = self.api.nics().await;
+        nics.iter().find(|nic| has(nic)).unwrap()["id"].as_str().unwrap().to_owned()
+    }
+
+    /// How long the cloud takes to plug NICs in.
+    pub(super) async fn attaching_takes(&self, ms: u32) {
+        let durations = json!({"attach_ms": ms, "detach_ms": 50, "vip_ms": 50});
+        self.api.admin("POST", "/durations", durations).await;
     }
 
     pub(super) fn starts(&self) -> u32 {
@@ -403,7 +474,9 @@ impl Stage {
             self.agree().await;
         }
         for number in PODS {
-            witness::run(self.books.pod(number).path(), &["ip", "link", "set", "lo", "down"]);
+            let pod = self.books.pod(number);
+            wishes::withdraw(self.machine.folder(), pod.id());
+            witness::run(pod.path(), &["ip", "link", "set", "lo", "down"]);
         }
     }
 
@@ -417,6 +490,7 @@ impl Stage {
                 if !(1..=2).contains(&free) {
                     wrong.push(format!("{free} NICs are free"));
                 }
+                wrong.extend(self.hairpin_differs());
                 if wrong.is_empty() {
                     return;
                 }
@@ -432,6 +506,17 @@ impl Stage {
         }
     }
 
+    /// Says so, where not just the pods of a node with hairpin have its rules.
+    fn hairpin_differs(&self) -> Option<String> {
+        let rules = witness::ip(self.machine.netns(), &["-4", "rule", "show"]);
+        let of_hairpin = |rule: &&Value| rule["iif"].as_str().is_some_and(|iif| iif.starts_with("hostnic_"));
+        let to_pod = |rule: &&Value| rule["dst"] != "all" && !rule["dst"].is_null();
+        let said = rules.as_array().unwrap().iter().filter(of_hairpin).filter(to_pod).count();
+        let pods = (0..PODS.end).filter(|number| self.books.result(*number).is_some()).count();
+        let told = if self.orders.hairpin { pods } else { 0 };
+        (said != told).then(|| format!("{said} pods have hairpin, and not {told}"))
+    }
+
     async fn free(&self) -> usize {
         let nics = self.machine.listed("nics").await;
         nics.as_array().unwrap().iter().filter(|nic| nic["addresses"][0]["state"] == "free").count()
@@ -443,6 +528,7 @@ impl Stage {
         let node = self.node.take().unwrap();
         node.kill(Signal::SIGTERM);
         node.ended().await;
+        self.behind_its_back(OTHER, "delete", &self.theirs).await;
         assert!(self.api.nics().await.is_empty(), "NICs are left: {:#?}", self.api.nics().await);
         self.api.end().await;
     }
