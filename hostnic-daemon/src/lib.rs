@@ -25,8 +25,10 @@ mod systemd;
 mod telemetry;
 mod underway;
 mod view;
+mod waiting;
 
 pub use identity::{host_name, seed};
 pub use node::{Listeners, Node, Surroundings};
 pub use observe::Observer;
 pub use simulated::{SimSubnet, SimulatedCloud};
+pub use waiting::Waiting;

@@ -153,7 +153,7 @@ impl Node {
         };
         let tcp_address = tcp.as_ref().and_then(|listener| listener.local_addr().ok());
         let manage = match listeners.manage {
-            Some(address) => bound(address, listeners.manage_required).await?,
+            Some(address) => Bound::bind_if(address, listeners.manage_required).await?,
             None => None,
         };
         let veth = watch::Sender::new(config.veth.clone());
@@ -274,17 +274,6 @@ impl Node {
                 ?patience,
                 "the state store does not close; it is left as it is, which loses nothing"
             );
-        }
-    }
-}
-
-async fn bound(address: SocketAddr, required: bool) -> Result<Option<Bound>> {
-    match Bound::bind(address).await {
-        Ok(bound) => Ok(Some(bound)),
-        Err(error) if required => Err(error),
-        Err(error) => {
-            tracing::warn!(error = %error.chain(), "metrics and health are served nowhere");
-            Ok(None)
         }
     }
 }

@@ -12,7 +12,7 @@ use hostnic_core::ledger::{AddressState, LeaseRecord, LeaseState, NicRecord, Nic
 use hostnic_core::route::{Datapath, PodDatapath};
 
 use crate::facts::Facts;
-use crate::observe::{CloudCalls, HOURLY_LIMIT, Seen};
+use crate::observe::{CloudCalls, HOURLY_LIMIT, Observer, Seen};
 use crate::settings::datapath_name;
 use crate::stock::Stock;
 
@@ -129,6 +129,19 @@ pub(crate) fn node_state(facts: &Facts) -> v1::NodeState {
         gateways: gateways(&facts.agent),
         // Empty until the daemon knows it.
         instance: String::new(),
+    }
+}
+
+/// Of a node that is not set up yet: whose daemon runs, and since when.
+pub(crate) fn waiting_state(observer: &Observer) -> v1::NodeState {
+    v1::NodeState {
+        mode: "unknown".to_owned(),
+        reason: "not set up yet".to_owned(),
+        daemon: env!("CARGO_PKG_VERSION").to_owned(),
+        started_unix_s: unix(observer.started()),
+        api: Some(api(observer.calls())),
+        errors: observer.errors().latest().into_iter().map(last_error).collect(),
+        ..v1::NodeState::default()
     }
 }
 

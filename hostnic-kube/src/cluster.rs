@@ -15,6 +15,7 @@ use crate::events::{Notice, Reporter, write};
 use crate::facts::{ClusterUid, ProxyMode, cluster_uid, proxy_mode};
 use crate::node::{NodeView, Readiness, Wanted, keep};
 use crate::pods::{Cache, Pods};
+use crate::services::{ServiceRange, service_range};
 use crate::{node, pods};
 
 /// A node's connection to its cluster.
@@ -124,6 +125,15 @@ impl Cluster {
     /// As [`uid`](Self::uid).
     pub async fn proxy_mode(&self) -> Result<ProxyMode> {
         proxy_mode(&self.asker).await
+    }
+
+    /// The addresses of the cluster's services; `None` where it does not tell them. Asks the API server twice at the most; the
+    /// future may be dropped.
+    ///
+    /// # Errors
+    /// `Transient` where the API server cannot be reached. What may not be read tells nothing.
+    pub async fn service_range(&self) -> Result<Option<ServiceRange>> {
+        service_range(&self.asker).await
     }
 
     /// Ends all that goes on here, and waits until it has ended. Events that were not told yet are lost. Dropping this ends it as

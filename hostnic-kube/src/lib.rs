@@ -21,6 +21,7 @@
 //! | (core) | `nodes/status` | patch | the condition `NetworkUnavailable`, the resource `hostnic.network.kubesphere.io/nic` |
 //! | (core) | `events` | create, patch | events on pods and on the node |
 //! | (core) | `namespaces`, only `kube-system` | get | its uid, which is the cluster's identity |
+//! | `networking.k8s.io` | `servicecidrs` | list | the addresses of services, where nobody gave them |
 //! | (core) | `pods` | patch | **only with** [`Telling::nic_annotation`] or [`Telling::calico_annotations`] |
 //!
 //! In the namespace `kube-system`:
@@ -28,6 +29,7 @@
 //! | group | resource | verbs | for |
 //! |---|---|---|---|
 //! | (core) | `configmaps`, only `kube-proxy` | get | whether kube-proxy uses IPVS, where that is how it is configured |
+//! | (core) | `configmaps`, only `kubeadm-config` | get | the addresses of services, where no `servicecidrs` tell them |
 //! | `coordination.k8s.io` | `leases` | create | the choice of a vxnet ([`ChoiceRules`]), the first time |
 //! | `coordination.k8s.io` | `leases`, only `hostnic-vxnets` | get, update | the choice of a vxnet |
 
@@ -42,6 +44,7 @@ mod facts;
 mod follow;
 mod node;
 mod pods;
+mod services;
 
 pub use choice::{ChoiceRules, NoSubnet, NodeSubnet};
 pub use client::Reach;
@@ -52,3 +55,4 @@ pub use events::{Notice, Severity};
 pub use facts::{ClusterUid, ProxyMode};
 pub use node::Readiness;
 pub use pods::{PodRules, Pods};
+pub use services::{ServiceRange, ToldBy};

@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::facts::Facts;
+use crate::waiting::Reason;
 use pages::Pages;
 
 /// A listener on the manage address that nobody answers on yet.
@@ -34,9 +35,33 @@ impl Bound {
         Ok(Self { address, listener })
     }
 
+    /// The same; where nobody needs it, what keeps it from listening is only said.
+    ///
+    /// # Errors
+    /// As [`bind`](Self::bind), where it is required.
+    pub(crate) async fn bind_if(address: SocketAddr, required: bool) -> Result<Option<Self>> {
+        match Self::bind(address).await {
+            Ok(bound) => Ok(Some(bound)),
+            Err(error) if required => Err(error),
+            Err(error) => {
+                tracing::warn!(error = %error.chain(), "metrics and health are served nowhere");
+                Ok(None)
+            }
+        }
+    }
+
     /// Answers from `facts`.
     pub(crate) fn serve(self, facts: Facts) -> Manage {
-        let task = tokio::spawn(http::serve(self.listener, Pages::new(facts).into()));
+        self.answer(Pages::new(facts))
+    }
+
+    /// Answers that the daemon is alive and waits, for this reason.
+    pub(crate) fn wait(self, reason: Reason) -> Manage {
+        self.answer(Pages::waiting(reason))
+    }
+
+    fn answer(self, pages: Pages) -> Manage {
+        let task = tokio::spawn(http::serve(self.listener, pages.into()));
         Manage { address: self.address, task }
     }
 }
@@ -52,6 +77,13 @@ impl Manage {
     /// Where it listens: the port is the one that was found where 0 was asked for.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Ends it, and waits until nobody listens there any more.
+    pub(crate) async fn end(mut self) {
+        self.task.abort();
+        // It has just been told to end.
+        let _ = (&mut self.task).await;
     }
 }
 

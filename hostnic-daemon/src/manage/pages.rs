@@ -7,6 +7,7 @@ use super::metrics::Exposition;
 use crate::facts::Facts;
 use crate::show;
 use crate::view::{Gateway, LastError, Nic, Pod, Pool};
+use crate::waiting::Reason;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
@@ -103,37 +104,67 @@ fn gone(what: &str, command: &str) -> Wanted {
 
 /// The pages of one node.
 #[derive(Debug)]
-pub(super) struct Pages {
+pub(super) enum Pages {
+    /// It serves, or is about to.
+    Node(Box<NodePages>),
+    /// It cannot be set up yet.
+    Waiting(Reason),
+}
+
+/// What there is to be read of a node.
+#[derive(Debug)]
+pub(super) struct NodePages {
     facts: Facts,
     exposition: Exposition,
 }
 
 impl Pages {
     pub(super) fn new(facts: Facts) -> Self {
-        Self { exposition: Exposition::new(facts.clone()), facts }
+        Self::Node(Box::new(NodePages { exposition: Exposition::new(facts.clone()), facts }))
+    }
+
+    pub(super) fn waiting(reason: Reason) -> Self {
+        Self::Waiting(reason)
     }
 
     /// What is answered. Looks at memory only.
     pub(super) fn reply(&self, method: &Method, path: &str) -> Reply {
-        match wanted(method, path) {
-            Wanted::Refused(reply) => reply,
-            Wanted::Page(page) => self.page(page),
+        match (wanted(method, path), self) {
+            (Wanted::Refused(reply), _) => reply,
+            (Wanted::Page(page), Self::Node(node)) => node.page(page),
+            (Wanted::Page(page), Self::Waiting(reason)) => waiting(page, reason.now()),
         }
     }
+}
 
+/// A page of a daemon that waits.
+fn waiting(page: Page, reason: String) -> Reply {
+    match page {
+        Page::Healthz => healthy(),
+        Page::Readyz => readiness(vec![reason]),
+        _ => Reply::text(StatusCode::SERVICE_UNAVAILABLE, format!("the daemon waits: {reason}\n")),
+    }
+}
+
+fn healthy() -> Reply {
+    Reply::text(StatusCode::OK, "ok\n")
+}
+
+fn readiness(reasons: Vec<String>) -> Reply {
+    let ready = reasons.is_empty();
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    Reply::json(status, &Ready { ready, reasons })
+}
+
+impl NodePages {
     fn page(&self, page: Page) -> Reply {
         match page {
             Page::Metrics => match self.exposition.text() {
                 Ok(body) => Reply { status: StatusCode::OK, content_type: OPEN_METRICS, body },
                 Err(error) => Reply::text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
             },
-            Page::Healthz => Reply::text(StatusCode::OK, "ok\n"),
-            Page::Readyz => {
-                let reasons = self.facts.unready();
-                let ready = reasons.is_empty();
-                let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-                Reply::json(status, &Ready { ready, reasons })
-            }
+            Page::Healthz => healthy(),
+            Page::Readyz => readiness(self.facts.unready()),
             Page::Nics => {
                 let nics = show::nics(&self.facts.agent).into_iter().map(Nic::from);
                 Reply::json(StatusCode::OK, &nics.collect::<Vec<_>>())

@@ -159,11 +159,10 @@ fn settings(reading: &mut Reading<'_>, files: &Files) -> Settings {
     }
 }
 
-/// The addresses of services are no node's to guess, and without them pods behind veths reach none.
+/// Without the addresses of services pods behind veths reach none, and they are no node's to guess. A cluster may tell them.
 fn no_services(mode: ModeChoice, kubernetes: bool) -> Option<SettingsError> {
     let because = match mode {
-        ModeChoice::Only(Datapath::Veth) => "veth mode",
-        ModeChoice::Auto if kubernetes => "a node of Kubernetes",
+        ModeChoice::Only(Datapath::Veth) if !kubernetes => "veth mode",
         ModeChoice::Only(_) | ModeChoice::Auto => return None,
     };
     let example = "the addresses of the cluster's services, as in \"serviceCIDR\": \"10.96.0.0/12\" in hostnic-cni.json \

@@ -138,7 +138,7 @@ pub(super) const SPECS: &[Spec] = &[
         name: "service-cidr",
         takes: Takes::List("CIDR"),
         guide: &[Guide::Network("serviceCIDR")],
-        default: "none; veth mode needs it",
+        default: "none; on Kubernetes what the cluster says",
         help: "The addresses of services, which pods behind veths reach by the node; may be repeated, or list several with commas",
         ..PLAIN
     },

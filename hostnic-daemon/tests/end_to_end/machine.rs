@@ -134,6 +134,13 @@ impl Machine {
 
     /// What the daemon shows of itself at its usual address, as by `curl` on the machine.
     pub(crate) async fn page(&self, path: &str) -> String {
+        let (head, body) = self.answer(path).await;
+        assert!(head.starts_with("HTTP/1.0 200"), "{path}: {head}\n{body}");
+        body
+    }
+
+    /// The head and the body of its answer there, whatever that is.
+    pub(crate) async fn answer(&self, path: &str) -> (String, String) {
         let request = format!("GET {path} HTTP/1.0\r\n\r\n");
         let exchange = move || -> std::io::Result<String> {
             let mut stream = TcpStream::connect("127.0.0.1:31081")?;
@@ -142,8 +149,8 @@ impl Machine {
             stream.read_to_string(&mut answer).map(|_| answer)
         };
         let answer = self.netns.open().unwrap().run(exchange).await.unwrap().unwrap();
-        assert!(answer.starts_with("HTTP/1.0 200"), "{path}: {answer}");
-        answer.split_once("\r\n\r\n").unwrap().1.to_owned()
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.to_owned(), body.to_owned())
     }
 
     /// The value of one of the daemon's metrics, named with its labels as they are shown; zero where there is none.

@@ -44,6 +44,7 @@ mod site;
 mod unit;
 mod vanished;
 mod veth;
+mod waiting;
 mod witness;
 mod world;
 
@@ -101,6 +102,7 @@ fn main() -> ExitCode {
         both_kinds::trials(),
         churn::trials(),
         veth::trials(),
+        waiting::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit_code()
 }

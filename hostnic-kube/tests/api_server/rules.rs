@@ -19,7 +19,7 @@ use crate::world::World;
 /// Group, resource, name (or any), verb; in kube-system only, or everywhere.
 type Right = (&'static str, &'static str, Option<&'static str>, &'static str);
 
-const EVERYWHERE: [Right; 11] = [
+const EVERYWHERE: [Right; 12] = [
     ("", "pods", None, "list"),
     ("", "pods", None, "watch"),
     ("", "pods", None, "get"),
@@ -31,10 +31,12 @@ const EVERYWHERE: [Right; 11] = [
     ("", "events", None, "create"),
     ("", "events", None, "patch"),
     ("", "namespaces", Some("kube-system"), "get"),
+    ("networking.k8s.io", "servicecidrs", None, "list"),
 ];
 
-const IN_KUBE_SYSTEM: [Right; 4] = [
+const IN_KUBE_SYSTEM: [Right; 5] = [
     ("", "configmaps", Some("kube-proxy"), "get"),
+    ("", "configmaps", Some("kubeadm-config"), "get"),
     ("coordination.k8s.io", "leases", None, "create"),
     ("coordination.k8s.io", "leases", Some("hostnic-vxnets"), "get"),
     ("coordination.k8s.io", "leases", Some("hostnic-vxnets"), "update"),
@@ -108,7 +110,7 @@ pub(crate) fn trials(world: &Arc<World>) -> Vec<Trial> {
 }
 
 async fn facts(world: &World) {
-    use hostnic_kube::ProxyMode;
+    use hostnic_kube::{ProxyMode, ServiceRange, ToldBy};
     let admin = world.admin().await;
     let cluster = world.connect("facts").await;
     let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(admin.clone());
@@ -120,6 +122,17 @@ async fn facts(world: &World) {
     let map = json!({ "metadata": { "name": "kube-proxy" }, "data": { "config.conf": "mode: ipvs\n" } });
     maps.create(&PostParams::default(), &object(map)).await.unwrap();
     assert_eq!(cluster.proxy_mode().await.unwrap(), ProxyMode::Ipvs);
+
+    // Where the API server has ServiceCIDRs it tells what it was started with.
+    if cluster.service_range().await.unwrap().is_none_or(|range| range.told_by == ToldBy::Kubeadm) {
+        let config = "networking:\n  serviceSubnet: 10.233.0.0/18\n";
+        let map =
+            json!({ "metadata": { "name": "kubeadm-config" }, "data": { "ClusterConfiguration": config } });
+        maps.create(&PostParams::default(), &object(map)).await.unwrap();
+        let prefixes = vec!["10.233.0.0/18".parse().unwrap()];
+        let range = ServiceRange { prefixes, told_by: ToldBy::Kubeadm };
+        assert_eq!(cluster.service_range().await.unwrap(), Some(range));
+    }
     cluster.stop().await;
 }
 

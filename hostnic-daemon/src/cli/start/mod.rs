@@ -12,6 +12,7 @@ mod mode;
 mod node;
 mod pool;
 mod reload;
+mod services;
 
 use std::ffi::OsStr;
 use std::sync::Arc;

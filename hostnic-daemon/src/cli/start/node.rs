@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use hostnic_core::agent::{AgentConfig, AgentParts};
 use hostnic_core::clock::{Clock, SystemClock};
-use hostnic_core::id::InstanceId;
+use hostnic_core::id::{InstanceId, SubnetId};
 use hostnic_core::pool::PoolConfig;
 use hostnic_core::store::{BootId, HostId, Identity, Opened, RedbStore};
 use hostnic_core::{Error, ErrorKind, Result};
@@ -24,14 +24,18 @@ use super::gateways::gateways;
 use super::kubernetes::InCluster;
 use super::listeners::listeners;
 use super::mode::{Mode, mode};
+use super::services::Services;
 use crate::cni_file::CniFile;
 use crate::facts::Facts;
-use crate::settings::Settings;
-use crate::{Node, Observer, Surroundings, seed};
+use crate::settings::{Settings, datapath_name};
+use crate::{Node, Observer, Surroundings, Waiting, seed};
 
 /// How long requests that are under way, and then the giving back of NICs, may take together when the daemon is told to
 /// stop.
 const DRAIN: Duration = Duration::from_secs(120);
+
+/// What a daemon on Kubernetes waits for first.
+const ASKED: &str = "the API server is asked which cluster this is";
 
 /// The signals that ask the daemon to stop.
 #[derive(Debug)]
@@ -72,18 +76,24 @@ pub(super) async fn serve(
         true => Some(InCluster::connect(settings).await?),
         false => None,
     };
-    let cluster_id = match &mut cluster {
+    let listeners = listeners(settings).await?;
+    let (cluster_id, services, waiting) = match &mut cluster {
         Some(cluster) => {
             earlier::tell();
+            let waiting = Waiting::listen(&listeners, observer.clone(), ASKED).await?;
             let known = tokio::select! {
-                id = cluster.identity() => id,
+                known = told(cluster, settings, &waiting) => known,
                 () = signals.next() => return Ok(()),
+                () = waiting.told_to_end() => return Ok(()),
             };
-            pool.subnets = cluster.first_subnets().await;
-            Some(known)
+            pool.subnets = known.subnets;
+            (Some(known.id), known.services, Some(waiting))
         }
-        None => None,
+        None => (None, Services::of(settings), None),
     };
+    let records = open_store(store, cloud.instance(), cluster_id.as_deref()).await?;
+    let Mode { datapath, veth, because } = mode(settings, &services);
+    tracing::info!(mode = datapath_name(datapath), %because, "how pods are joined to their NICs");
     let folders = POD_FOLDERS.map(PathBuf::from).to_vec();
     let programmer = NetlinkProgrammer::new(Netns::current()?, folders).await?.wherever_mounted();
     let parts = AgentParts {
@@ -91,11 +101,10 @@ pub(super) async fn serve(
         forwarding: Some(cloud.forwarding()),
         tagging: Some(cloud.tagging()),
         programmer: Arc::new(programmer),
-        store: Arc::new(open_store(store, cloud.instance(), cluster_id.as_deref()).await?),
+        store: Arc::new(records),
         clock: Arc::new(SystemClock),
         seed: seed()?,
     };
-    let Mode { datapath, veth, because } = mode(settings);
     let config = AgentConfig {
         datapath,
         veth,
@@ -108,7 +117,10 @@ pub(super) async fn serve(
         mode_because: because,
         ..Surroundings::new(observer)
     };
-    let mut node = Node::start_in(parts, config, listeners(settings).await?, surroundings).await?;
+    if let Some(waiting) = waiting {
+        waiting.end().await;
+    }
+    let mut node = Node::start_in(parts, config, listeners, surroundings).await?;
     let [tcp, manage] = [node.tcp_address(), node.manage_address()].map(in_words);
     tracing::info!(socket = %socket.display(), tcp, manage, store = %store.display(), "serving");
     let facts = node.facts().clone();
@@ -131,6 +143,25 @@ pub(super) async fn serve(
         node.stop(DRAIN).await;
     }
     failed.map_or(Ok(()), Err)
+}
+
+/// What a node has to know of its cluster before it can be set up.
+#[derive(Debug)]
+struct Known {
+    id: String,
+    subnets: Vec<SubnetId>,
+    services: Services,
+}
+
+async fn told(cluster: &mut InCluster, settings: &Settings, waiting: &Waiting) -> Known {
+    let id = cluster.identity(waiting).await;
+    waiting
+        .waits_for("the API server is asked which vxnet is this node's, and which addresses services have");
+    let services = match Services::are_asked_for(settings) {
+        true => cluster.services().await,
+        false => Services::of(settings),
+    };
+    Known { id, subnets: cluster.first_subnets().await, services }
 }
 
 /// Stops with as few NICs as there are pods. Whoever cannot wait for that sends another signal.

@@ -119,7 +119,6 @@ fn wrong_values_are_refused_with_the_key_the_value_and_what_may_be_there() {
         ("cni", "mtu", "\"big\"", &["mtu", "\"big\"", "auto"]),
         ("cni", "serviceCIDR", "\"10.96.0.0\"", &["serviceCIDR", "\"10.96.0.0\"", "10.96.0.0/12"]),
         ("cni", "serviceCIDR", "\"kubernetes service cidr\"", &["serviceCIDR", "placeholder"]),
-        ("cni", "serviceCIDR", "\"\"", &["serviceCIDR", "missing"]),
         ("cni", "hairpin", "\"maybe\"", &["hairpin", "\"maybe\"", "true or false"]),
         ("cni", "natMark", "0", &["natMark", "\"0\"", "1 to"]),
         ("cni", "natMark", "\"0x0\"", &["natMark", "\"0x0\"", "0x1 to"]),
@@ -150,10 +149,10 @@ fn everything_that_is_wrong_in_both_files_is_told_at_once() {
         r#"{"mtu": 67, "natMark": 0, "vethPrefix": "vnics"}"#,
     );
     let errors = errors.errors();
-    for want in ["maxNic", "sync", "mtu", "natMark", "vethPrefix", "serviceCIDR"] {
+    for want in ["maxNic", "sync", "mtu", "natMark", "vethPrefix"] {
         assert!(errors.iter().any(|error| error.contains(want)), "{want}: {errors:#?}");
     }
-    assert_eq!(errors.len(), 6, "{errors:#?}");
+    assert_eq!(errors.len(), 5, "{errors:#?}");
 }
 
 #[test]
@@ -209,12 +208,12 @@ fn a_node_of_kubernetes_knows_the_go_versions_flags_and_its_name() {
 }
 
 #[test]
-fn veth_mode_needs_the_services_addresses_and_other_modes_do_not() {
-    for needs in ["hostnic-node start", "hostnic-daemon start --mode veth", "x start --kubernetes"] {
-        let errors = line(needs).errors();
-        assert!(errors[0].starts_with("serviceCIDR (service-cidr) is missing"), "{needs}: {errors:?}");
-    }
-    for does_not in ["hostnic-daemon start", "hostnic-node start --mode passthrough", "daemon start"] {
+fn veth_mode_needs_the_services_addresses_where_no_cluster_can_tell_them() {
+    let errors = line("hostnic-daemon start --mode veth").errors();
+    assert!(errors[0].starts_with("serviceCIDR (service-cidr) is missing"), "{errors:?}");
+    // On Kubernetes the cluster may tell them.
+    let told = ["hostnic-node start", "hostnic-node start --mode veth", "x start --kubernetes"];
+    for does_not in [&told[..], &["hostnic-daemon start", "daemon start"]].concat() {
         line(does_not).settings();
     }
     let shared = line("hostnic-daemon start --mode shared").errors();

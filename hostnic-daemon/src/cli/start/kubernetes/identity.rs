@@ -6,9 +6,15 @@ use tokio::time::sleep;
 
 use super::ASK_AGAIN;
 use super::memory::Memory;
+use crate::Waiting;
 
-/// Which cluster this is, as the API server says or, where it is away, as it said in this boot. Else it is waited for.
-pub(super) async fn of_cluster(cluster: &Cluster, memory: &mut Memory) -> String {
+/// What keeps the first daemon of a boot from serving.
+const UNKNOWN: &str =
+    "the API server does not say which cluster this is, and nobody remembers; it is asked until it does";
+
+/// Which cluster this is, as the API server says or, where it is away, as it said in this boot. Else it is waited for, and
+/// said by `waiting` why.
+pub(super) async fn of_cluster(cluster: &Cluster, memory: &mut Memory, waiting: &Waiting) -> String {
     let mut told = false;
     loop {
         let error = match cluster.uid().await {
@@ -22,8 +28,9 @@ pub(super) async fn of_cluster(cluster: &Cluster, memory: &mut Memory) -> String
             tracing::warn!(error = %error.chain(), "the API server does not say which cluster this is; the one of the last start is taken");
             return remembered.to_owned();
         }
+        waiting.waits_for(format!("{UNKNOWN}: {}", error.chain()));
         if !told {
-            tracing::error!(error = %error.chain(), "the API server does not say which cluster this is, and nobody remembers; waiting for it");
+            tracing::error!(error = %error.chain(), "{UNKNOWN}");
             told = true;
         }
         sleep(ASK_AGAIN).await;

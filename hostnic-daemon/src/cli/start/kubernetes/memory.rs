@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use hostnic_core::id::SubnetId;
 use hostnic_core::store::BootId;
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 /// What the cluster said in this boot, in a file beside the records.
@@ -16,12 +17,14 @@ pub(super) struct Memory {
     said: Option<Said>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 struct Said {
     boot: String,
     cluster: String,
     #[serde(default)]
     subnets: Vec<SubnetId>,
+    #[serde(default)]
+    services: Vec<IpNet>,
 }
 
 impl Memory {
@@ -53,13 +56,25 @@ impl Memory {
         if self.cluster() == Some(cluster) {
             return;
         }
-        self.set(Said { boot: self.boot.clone(), cluster: cluster.to_owned(), subnets: Vec::new() });
+        self.set(Said { boot: self.boot.clone(), cluster: cluster.to_owned(), ..Said::default() });
     }
 
     /// Takes the subnets that the node draws from.
     pub(super) fn set_subnets(&mut self, subnets: &[SubnetId]) {
         if let Some(said) = self.said.clone().filter(|said| said.subnets != subnets) {
             self.set(Said { subnets: subnets.to_vec(), ..said });
+        }
+    }
+
+    /// The addresses of the cluster's services; none where it did not say.
+    pub(super) fn services(&self) -> &[IpNet] {
+        self.said.as_ref().map(|said| said.services.as_slice()).unwrap_or_default()
+    }
+
+    /// Takes the addresses of the cluster's services.
+    pub(super) fn set_services(&mut self, services: &[IpNet]) {
+        if let Some(said) = self.said.clone().filter(|said| said.services != services) {
+            self.set(Said { services: services.to_vec(), ..said });
         }
     }
 
@@ -97,11 +112,15 @@ mod tests {
         assert!(memory("b1").is_new(), "subnets are of a cluster");
         first.set_cluster("c1");
         first.set_subnets(&subnets);
+        let services = ["10.96.0.0/12".parse().unwrap()];
+        first.set_services(&services);
         let again = memory("b1");
         assert_eq!((again.cluster(), again.subnets()), (Some("c1"), subnets));
+        assert_eq!(again.services(), services);
         assert!(memory("b2").is_new());
         first.set_cluster("c2");
         assert_eq!((memory("b1").cluster(), memory("b1").subnets()), (Some("c2"), vec![]));
+        assert_eq!(memory("b1").services(), [] as [IpNet; 0]);
         fs::write(store.with_extension("cluster.json"), "rubbish").unwrap();
         assert!(memory("b1").is_new());
     }

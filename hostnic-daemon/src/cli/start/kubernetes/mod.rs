@@ -17,10 +17,12 @@ use hostnic_core::store::BootId;
 use hostnic_core::{Error, ErrorKind, Result};
 use hostnic_kube::{
     Access, ChoiceRules, Cluster, ClusterConfig, NodeName, NodeSubnet, Notice, PodRules, ProxyMode,
-    Readiness, Severity, Telling,
+    Readiness, ServiceRange, Severity, Telling,
 };
 use tokio::time::{sleep, timeout};
 
+use super::services::{Services, UNKNOWN};
+use crate::Waiting;
 use crate::facts::Facts;
 use crate::host_name;
 use crate::settings::{NetworkPolicy, Settings};
@@ -79,9 +81,37 @@ impl InCluster {
         }
     }
 
+    /// The addresses of the cluster's services: what the cluster says, if it says so soon, else as it said before. Where it
+    /// does not tell, that is told there.
+    pub(super) async fn services(&mut self) -> Services {
+        let remembered = self.memory.services();
+        match timeout(SOON, self.cluster.service_range()).await {
+            Ok(Ok(Some(ServiceRange { prefixes, told_by }))) => {
+                self.memory.set_services(&prefixes);
+                tracing::info!(services = ?prefixes, "the addresses of services are taken from {told_by}");
+                Services::Told(prefixes, told_by.to_string())
+            }
+            answer if !remembered.is_empty() => {
+                if let Ok(Err(error)) = answer {
+                    tracing::warn!(error = %error.chain(), "the API server does not say which addresses services have; those of the last start are taken");
+                }
+                Services::Told(remembered.to_vec(), "the cluster, at an earlier start,".to_owned())
+            }
+            answer => {
+                if let Ok(Err(error)) = answer {
+                    tracing::warn!(error = %error.chain(), "the API server does not say which addresses services have");
+                }
+                tracing::warn!("{UNKNOWN}");
+                let (severity, message) = (Severity::Warning, UNKNOWN.to_owned());
+                self.cluster.tell_node(Notice { severity, reason: "NoServiceCIDR", message });
+                Services::Untold
+            }
+        }
+    }
+
     /// Which cluster this is. Waits for it only where nobody remembers.
-    pub(super) async fn identity(&mut self) -> String {
-        identity::of_cluster(&self.cluster, &mut self.memory).await
+    pub(super) async fn identity(&mut self, waiting: &Waiting) -> String {
+        identity::of_cluster(&self.cluster, &mut self.memory, waiting).await
     }
 
     /// Keeps node and cluster in step.
