@@ -281,6 +281,7 @@ fn lease(n: u8, state: LeaseState) -> LeaseRecord {
         },
         link: (state == LeaseState::Active).then(|| PodLink { mac: mac(n), mtu: 1500 }),
         since: at(1),
+        by_wish: false,
     }
 }
 

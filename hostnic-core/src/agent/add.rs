@@ -201,6 +201,7 @@ async fn give(
         plan,
         link: None,
         since: inner.now(),
+        by_wish: request.wishes.datapath.is_some(),
     };
     let plan = prepare(inner, datapath, record).await?;
     if datapath == Datapath::Passthrough {

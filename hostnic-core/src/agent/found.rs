@@ -267,5 +267,6 @@ fn record(lease: Lease, plan: PodPlan, state: LeaseState, link: PodLink, now: Bo
         plan,
         link: Some(link),
         since: now,
+        by_wish: false,
     }
 }

@@ -255,6 +255,9 @@ pub struct LeaseRecord {
     pub link: Option<PodLink>,
     /// When it came into its state.
     pub since: BootTime,
+    /// Whether the pod itself asked how it is joined to its NIC; else it is as its node joined pods then.
+    #[serde(default)]
+    pub by_wish: bool,
 }
 
 /// How far a lease is. `gone` is the absence of a record.

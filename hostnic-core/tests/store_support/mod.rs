@@ -109,6 +109,7 @@ pub(crate) fn lease(n: u32, state: LeaseState) -> LeaseRecord {
         },
         link: Some(PodLink { mac: nic.mac, mtu: 1450 }),
         since: at(n.into()),
+        by_wish: false,
     }
 }
 

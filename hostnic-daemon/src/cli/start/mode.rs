@@ -1,10 +1,11 @@
 //! How this node joins its pods to their NICs, and why so.
 
 use hostnic_core::agent::VethConfig;
-use hostnic_core::route::Datapath;
+use hostnic_core::ledger::{LeaseRecord, LeaseState};
+use hostnic_core::route::{Datapath, PodDatapath};
 
 use super::services::Services;
-use crate::settings::{ModeChoice, Personality, Settings};
+use crate::settings::{ModeChoice, Personality, Settings, datapath_name};
 
 /// How pods are joined to their NICs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,11 +18,11 @@ pub(super) struct Mode {
     pub(super) because: String,
 }
 
-/// The mode of the settings, where services have these addresses.
-pub(super) fn mode(settings: &Settings, services: &Services) -> Mode {
+/// The mode of the settings, where services have these addresses and these leases are on record.
+pub(super) fn mode(settings: &Settings, services: &Services, leases: &[LeaseRecord]) -> Mode {
     let (kind, because) = match settings.mode.value {
         ModeChoice::Only(datapath) => (datapath, format!("mode is given, {}", settings.mode.source)),
-        ModeChoice::Auto => automatic(settings),
+        ModeChoice::Auto => kept(automatic(settings), leases),
     };
     let kubernetes = Services::are_asked_for(settings);
     let needed = kind == Datapath::Veth || kubernetes;
@@ -56,8 +57,46 @@ fn automatic(settings: &Settings) -> (Datapath, String) {
     (Datapath::Passthrough, because)
 }
 
+/// The same, unless pods run that this node joined to their NICs in the other way, and none that it joined in this one: a
+/// node does not change its mode by itself while it has pods.
+fn kept((suits, because): (Datapath, String), leases: &[LeaseRecord]) -> (Datapath, String) {
+    let ways: Vec<Datapath> = leases.iter().filter_map(mode_then).collect();
+    match ways.first() {
+        Some(before) if !ways.contains(&suits) => {
+            let (count, otherwise) = (ways.len(), datapath_name(suits));
+            let pods = if count == 1 {
+                "1 pod runs that was".to_owned()
+            } else {
+                format!("{count} pods run that were")
+            };
+            let because = format!(
+                "{pods} joined so, and a node keeps its mode while it has such pods; a start without them, or with \
+                 --mode {otherwise}, takes {otherwise}: {because}"
+            );
+            (*before, because)
+        }
+        _ => (suits, because),
+    }
+}
+
+/// The mode of the node when it gave this lease to a pod that runs; `None` where that does not tell.
+fn mode_then(lease: &LeaseRecord) -> Option<Datapath> {
+    match &lease.plan.datapath {
+        _ if lease.by_wish || lease.state != LeaseState::Active => None,
+        PodDatapath::Passthrough => Some(Datapath::Passthrough),
+        PodDatapath::Veth(_) => Some(Datapath::Veth),
+        // That is of a node in veth mode, where something else than the mode has it so.
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use hostnic_core::attachment::{AttachmentMark, NetnsPath, Sandbox};
+    use hostnic_core::clock::BootTime;
+    use hostnic_core::ipam::Lease;
+    use hostnic_core::route::{Hairpin, NicTable, PodPlan, PodsTable, ServiceVeth, VethPlan};
+
     use super::*;
     use crate::settings::{Files, Invocation, resolve};
 
@@ -73,14 +112,61 @@ mod tests {
         resolve(&invocation, &Files::default()).unwrap().0
     }
 
-    fn with(variables: &[(&str, &str)]) -> Mode {
+    fn with(variables: &[(&str, &str)], leases: &[LeaseRecord]) -> Mode {
         let settings = settings(variables);
-        mode(&settings, &Services::of(&settings))
+        mode(&settings, &Services::of(&settings), leases)
     }
 
     fn of(variables: &[(&str, &str)]) -> (Datapath, bool, String) {
-        let mode = with(variables);
+        let mode = with(variables, &[]);
         (mode.datapath, mode.veth.is_some(), mode.because)
+    }
+
+    /// The lease of a pod that runs.
+    fn lease(datapath: PodDatapath, by_wish: bool) -> LeaseRecord {
+        let mark: AttachmentMark = "aaaaaaaaaaaaaaaaaaaa".parse().unwrap();
+        let (mac, address) = ("52:54:00:00:00:01".parse().unwrap(), "192.168.1.2/24".parse().unwrap());
+        let gateway = "192.168.1.1".parse().unwrap();
+        LeaseRecord {
+            mark: mark.clone(),
+            key: None,
+            pod: None,
+            started: BootTime::default(),
+            state: LeaseState::Active,
+            lease: Lease {
+                nic: "nic-1".parse().unwrap(),
+                mac,
+                subnet: "vxnet-a".parse().unwrap(),
+                address,
+                gateway,
+            },
+            plan: PodPlan {
+                datapath,
+                mark,
+                netns: NetnsPath::new("/run/netns/a").unwrap(),
+                sandbox: Sandbox { device: 1, inode: 1 },
+                ifname: "eth0".parse().unwrap(),
+                mac,
+                address,
+                gateway,
+                routes: Vec::new(),
+                mtu: None,
+            },
+            link: None,
+            since: BootTime::default(),
+            by_wish,
+        }
+    }
+
+    fn behind_veth() -> PodDatapath {
+        PodDatapath::Veth(VethPlan {
+            table: NicTable::FIRST,
+            pods: PodsTable::OWN,
+            host_ifname: "vnic1".parse().unwrap(),
+            source: "192.168.1.9".parse().unwrap(),
+            hairpin: Hairpin::Off,
+            mtu_at_most: None,
+        })
     }
 
     #[test]
@@ -99,13 +185,42 @@ mod tests {
         assert_eq!((datapath, veth), (VETH, true));
         assert!(because.contains("may not reach services") && because.contains("serviceCIDR"), "{because}");
         let told = Services::Told(SERVICES.1.parse().into_iter().collect(), "ConfigMap x".to_owned());
-        let mode = mode(&settings(&[KUBERNETES]), &told);
+        let mode = mode(&settings(&[KUBERNETES]), &told, &[]);
         assert_eq!(mode.veth.unwrap().services, told.prefixes());
         assert_eq!(mode.because, "a node of Kubernetes; services have 10.96.0.0/12, as ConfigMap x says");
         assert!(Services::are_asked_for(&settings(&[KUBERNETES])));
         for not in [vec![KUBERNETES, SERVICES], vec![KUBERNETES, ("MODE", "passthrough")], vec![]] {
             assert!(!Services::are_asked_for(&settings(&not)), "{not:?}");
         }
+    }
+
+    #[test]
+    fn a_node_keeps_its_mode_while_pods_run_that_were_joined_so() {
+        let passthrough = || lease(PodDatapath::Passthrough, false);
+        let kept = with(&[KUBERNETES, SERVICES], &[passthrough(), passthrough()]);
+        assert_eq!(kept.datapath, PASSTHROUGH);
+        assert!(kept.veth.is_some(), "pods may ask for a veth all the same");
+        assert!(kept.because.starts_with("2 pods run that were joined so"), "{}", kept.because);
+        assert!(kept.because.contains("takes veth: a node of Kubernetes"), "{}", kept.because);
+        let kept = with(&[], &[lease(behind_veth(), false)]);
+        assert_eq!((kept.datapath, kept.veth.is_some()), (VETH, true));
+    }
+
+    #[test]
+    fn what_pods_asked_for_and_what_ends_keeps_no_mode_and_a_given_one_is_that() {
+        let node = [KUBERNETES, SERVICES];
+        let passthrough = |by_wish| lease(PodDatapath::Passthrough, by_wish);
+        let services = ServiceVeth { host_ifname: "vnic2".parse().unwrap(), services: Vec::new() };
+        for leases in [
+            vec![passthrough(true)],
+            vec![passthrough(false), lease(behind_veth(), false)],
+            vec![LeaseRecord { state: LeaseState::Releasing, ..passthrough(false) }],
+            vec![lease(PodDatapath::PassthroughWithServices(services), false)],
+        ] {
+            assert_eq!(with(&node, &leases).datapath, VETH, "{leases:?}");
+        }
+        let given = [KUBERNETES, SERVICES, ("MODE", "veth")];
+        assert_eq!(with(&given, &[passthrough(false)]).datapath, VETH);
     }
 
     #[test]

@@ -9,8 +9,9 @@ use std::time::Duration;
 use hostnic_core::agent::{AgentConfig, AgentParts};
 use hostnic_core::clock::{Clock, SystemClock};
 use hostnic_core::id::{InstanceId, SubnetId};
+use hostnic_core::ledger::LeaseRecord;
 use hostnic_core::pool::PoolConfig;
-use hostnic_core::store::{BootId, HostId, Identity, Opened, RedbStore};
+use hostnic_core::store::{BootId, HostId, Identity, Opened, RedbStore, StateStore};
 use hostnic_core::{Error, ErrorKind, Result};
 use hostnic_netlink::programmer::POD_FOLDERS;
 use hostnic_netlink::{NetlinkProgrammer, Netns};
@@ -92,7 +93,8 @@ pub(super) async fn serve(
         None => (None, Services::of(settings), None),
     };
     let records = open_store(store, cloud.instance(), cluster_id.as_deref()).await?;
-    let Mode { datapath, veth, because } = mode(settings, &services);
+    let leases: Vec<LeaseRecord> = records.load().await?.leases.into_values().collect();
+    let Mode { datapath, veth, because } = mode(settings, &services, &leases);
     tracing::info!(mode = datapath_name(datapath), %because, "how pods are joined to their NICs");
     let folders = POD_FOLDERS.map(PathBuf::from).to_vec();
     let programmer = NetlinkProgrammer::new(Netns::current()?, folders).await?.wherever_mounted();
