@@ -9,6 +9,7 @@ use hostnic_core::id::InvalidValue;
 use hostnic_core::route::{Datapath, Hairpin, NatMark, NicTable, PodsTable};
 use ipnet::IpNet;
 
+use super::Settings;
 use super::key::Key;
 use super::reading::Reading;
 use super::source::Setting;
@@ -59,6 +60,16 @@ impl VethSettings {
             mtu: self.mtu.value,
             primary,
             ..VethConfig::new(self.services.value.clone())
+        }
+    }
+}
+
+impl Settings {
+    /// Whether the node's pods are behind veths unless they ask for something else.
+    pub fn has_veths(&self) -> bool {
+        match self.mode.value {
+            ModeChoice::Only(datapath) => datapath == Datapath::Veth,
+            ModeChoice::Auto => self.kubernetes.enabled.value,
         }
     }
 }

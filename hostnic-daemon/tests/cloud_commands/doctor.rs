@@ -23,6 +23,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("a_vxnet_that_does_not_exist_or_is_full_is_named", vxnets),
         trial("a_vxnet_without_dhcp_or_router_is_named", bare_vxnets),
         trial("settings_of_the_kernel_and_the_firewall_are_named", host),
+        trial("settings_that_the_daemon_cannot_set_are_named_with_what_they_have_to_be", read_only),
         trial("a_missing_plugin_or_configuration_is_named", cni),
         trial("what_keeps_the_cloud_from_being_asked_is_a_finding", not_asked),
     ]
@@ -150,6 +151,36 @@ async fn host() {
     let none: [Value; 0] = [];
     assert_eq!(findings(&place, &["--vxnet", "vxnet-a"]).await, none);
     nft("delete table ip filter");
+}
+
+/// As container runtimes have it.
+fn bind_settings(options: &[&str]) {
+    let output =
+        Command::new("mount").args(options).args(["/proc/sys/net", "/proc/sys/net"]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
+async fn read_only() {
+    let place = Place::new(config()).await;
+    set(("ip_forward", "0")).unwrap();
+    bind_settings(&["--bind"]);
+    bind_settings(&["-o", "remount,bind,ro"]);
+    let findings =
+        findings(&place, &["--vxnet", "vxnet-a", "--mode", "veth", "--service-cidr", "10.96.0.0/12"]).await;
+    let unmounted = Command::new("umount").arg("/proc/sys/net").output().unwrap();
+    assert!(unmounted.status.success(), "{unmounted:?}");
+    SOUND.into_iter().for_each(|setting| set(setting).unwrap());
+    let told: Vec<[&str; 3]> = findings
+        .iter()
+        .map(|finding| ["severity", "object", "problem"].map(|key| finding[key].as_str().unwrap()))
+        .collect();
+    let [forward, filter, redirects] = told.as_slice() else { panic!("{findings:#?}") };
+    assert_eq!(forward[..2], ["error", "net.ipv4.ip_forward"]);
+    assert!(forward[2].starts_with("is 0 and has to be 1, and the daemon cannot set it"), "{}", forward[2]);
+    for (told, name) in [(filter, "rp_filter"), (redirects, "send_redirects")] {
+        assert_eq!((told[0], told[1]), ("warning", format!("net.ipv4.conf.all.{name}").as_str()));
+        assert!(told[2].starts_with("is 0, which is right"), "{}", told[2]);
+    }
 }
 
 pub(crate) fn nft(commands: &str) {

@@ -159,6 +159,15 @@ async fn confined() {
     let (success, said) = daemon_.ends_by(Signal::SIGTERM).await;
     assert!(success, "{said}");
 
+    // Nobody has set it for the daemon, and the daemon cannot.
+    witness::run(machine.netns(), &["sysctl", "--quiet", "net.ipv4.ip_forward=0"]);
+    let daemon_ = daemon(&machine, &file, &whole, "log-forward");
+    machine.until_filled(&daemon_).await;
+    let (success, said) = daemon_.ends_by(Signal::SIGTERM).await;
+    let told = "net.ipv4.ip_forward is 0 and has to be 1, and the daemon cannot set it";
+    assert!(success && said.contains(told) && said.contains("sysctl -w net.ipv4.ip_forward=1"), "{said}");
+    witness::run(machine.netns(), &["sysctl", "--quiet", "--load", SYSCTLS]);
+
     let more = [whole, capabilities(BY_PROC)].concat();
     let daemon_ = daemon(&machine, &file, &more, "log-more");
     machine.until_filled(&daemon_).await;

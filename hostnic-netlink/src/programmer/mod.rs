@@ -31,6 +31,7 @@ use crate::netns::Netns;
 use moved::Moved;
 use node::{Arrivals, Node};
 use pod::Pod;
+pub use setting::setting_is_read_only;
 use survey::{Found, Places};
 
 /// The mark of flows that pods send to services by the node, by a gateway or by a veth beside their NIC, and of their

@@ -26,6 +26,14 @@ pub(super) fn write(path: &Path, value: &str) -> io::Result<()> {
     }
 }
 
+/// Whether nobody here can write a setting of the network, because its folder is read-only and the host's settings are not
+/// mounted where the manifests mount them. Writes nothing.
+pub fn setting_is_read_only(path: &Path) -> bool {
+    let open = |path: &Path| fs::OpenOptions::new().write(true).open(path);
+    let read_only = open(path).is_err_and(|error| error.kind() == io::ErrorKind::ReadOnlyFilesystem);
+    read_only && elsewhere(path).is_none_or(|path| open(&path).is_err())
+}
+
 fn elsewhere(path: &Path) -> Option<PathBuf> {
     Some(Path::new(HOSTS).join(path.strip_prefix(OWN).ok()?))
 }

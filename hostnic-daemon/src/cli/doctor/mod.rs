@@ -64,7 +64,9 @@ impl Doctor {
 /// Everything that is wrong, in the order in which it was looked at.
 async fn examine(settings: &Settings, folders: &CniFolders) -> Vec<Finding> {
     let (mut findings, NicsHere { ours, theirs }) = cloud::examine(settings).await;
-    findings.extend(looked("/proc/sys", Sysctls::read(Path::new("/proc")), |read| host_findings(&read)));
+    let veths = settings.has_veths();
+    let sysctls = Sysctls::read(Path::new("/proc"));
+    findings.extend(looked("/proc/sys", sysctls, |read| host_findings(&read, veths)));
     let drops = forward_drops().await.map_err(|error| error.chain().to_string());
     findings.extend(looked("nftables", drops, |drops| firewall_findings(&drops)));
     let (proc, sys) = (Path::new("/proc"), Path::new("/sys"));

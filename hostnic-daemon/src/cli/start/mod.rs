@@ -13,6 +13,7 @@ mod node;
 mod pool;
 mod reload;
 mod services;
+mod sysctls;
 
 use std::ffi::OsStr;
 use std::sync::Arc;

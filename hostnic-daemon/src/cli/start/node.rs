@@ -26,6 +26,7 @@ use super::kubernetes::InCluster;
 use super::listeners::listeners;
 use super::mode::{Mode, mode};
 use super::services::Services;
+use super::sysctls;
 use crate::cni_file::CniFile;
 use crate::facts::Facts;
 use crate::settings::{Settings, datapath_name};
@@ -96,6 +97,7 @@ pub(super) async fn serve(
     let leases: Vec<LeaseRecord> = records.load().await?.leases.into_values().collect();
     let Mode { datapath, veth, because } = mode(settings, &services, &leases);
     tracing::info!(mode = datapath_name(datapath), %because, "how pods are joined to their NICs");
+    sysctls::tell(veth.is_some());
     let folders = POD_FOLDERS.map(PathBuf::from).to_vec();
     let programmer = NetlinkProgrammer::new(Netns::current()?, folders).await?.wherever_mounted();
     let parts = AgentParts {

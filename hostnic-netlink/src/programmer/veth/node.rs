@@ -248,8 +248,12 @@ async fn put_right(node: &Node, plan: &NodePlan, difference: &Difference) -> Res
 
 async fn set(node: &Node, setting: Setting) -> Result<()> {
     node.write_setting(setting.path(), setting.value).await?.map_err(|error| {
-        Error::new(ErrorKind::Unauthorised, "set", setting.name)
-            .detail(format!("pods behind veths need it to be {}; set it with sysctl", setting.value))
+        let (name, value) = (setting.name, setting.value);
+        Error::new(ErrorKind::Unauthorised, "set", name)
+            .detail(format!(
+                "pods behind veths need it to be {value}, and it cannot be set here; on the machine itself, use sysctl -w \
+                 {name}={value}; `hostnic-daemon doctor` names all that are wrong"
+            ))
             .source(error)
     })
 }
