@@ -13,12 +13,16 @@ use hostnic_cni::error::CniError;
 use hostnic_core::{Error, ErrorKind, Result};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::manage::{Bound, Manage};
 use crate::node::Listeners;
 use crate::observe::Observer;
 use crate::show;
 use crate::socket::Socket;
+
+/// How long answers may take that are under way when the waiting ends; each is given from memory.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// What a daemon waits for, which may change while it waits.
 #[derive(Debug, Clone)]
@@ -39,6 +43,7 @@ impl Reason {
 pub struct Waiting {
     reason: Reason,
     told_to_end: watch::Receiver<bool>,
+    stop: watch::Sender<bool>,
     manage: Option<Manage>,
     server: JoinSet<std::io::Result<()>>,
     _socket: Socket,
@@ -65,12 +70,17 @@ impl Waiting {
         let service = Arc::new(Unready { reason: reason.clone(), observer, tell });
         let manage = manage.map(|bound| bound.wait(reason.clone()));
         let mut server = JoinSet::new();
-        server.spawn(contract::serve_owner(listener, service.clone(), service, std::future::pending()));
-        Ok(Self { reason, told_to_end, manage, server, _socket: socket })
+        let (stop, mut stopped) = watch::channel(false);
+        let stopped = async move { drop(stopped.wait_for(|stopped| *stopped).await) };
+        server.spawn(contract::serve_owner(listener, service.clone(), service, stopped));
+        Ok(Self { reason, told_to_end, stop, manage, server, _socket: socket })
     }
 
-    /// Lets go of the listeners. Who is just being answered has to ask again.
+    /// Answers who has asked, and lets go of the listeners. Who keeps a connection open for nothing has to connect again.
     pub async fn end(mut self) {
+        self.stop.send_replace(true);
+        // What is left then ends at once.
+        drop(timeout(LAST_ANSWERS, self.server.join_next()).await);
         self.server.shutdown().await;
         if let Some(manage) = self.manage.take() {
             manage.end().await;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use hostnic_netlink::NamedNetns;
+use hostnic_netlink::{NamedNetns, Netns};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -44,6 +44,11 @@ impl Machine {
 
     pub(crate) fn netns(&self) -> &Path {
         self.netns.path()
+    }
+
+    /// Its network, to do something there.
+    pub(crate) fn open(&self) -> Netns {
+        self.netns.open().unwrap()
     }
 
     /// Which machine of this process it is.

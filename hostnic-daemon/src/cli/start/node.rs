@@ -84,9 +84,13 @@ pub(super) async fn serve(
             earlier::tell();
             let waiting = Waiting::listen(&listeners, observer.clone(), ASKED).await?;
             let known = tokio::select! {
-                known = told(cluster, settings, &waiting) => known,
-                () = signals.next() => return Ok(()),
-                () = waiting.told_to_end() => return Ok(()),
+                known = told(cluster, settings, &waiting) => Some(known),
+                () = signals.next() => None,
+                () = waiting.told_to_end() => None,
+            };
+            let Some(known) = known else {
+                waiting.end().await;
+                return Ok(());
             };
             pool.subnets = known.subnets;
             (Some(known.id), known.services, Some(waiting))
