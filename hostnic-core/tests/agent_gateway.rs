@@ -17,6 +17,7 @@ use hostnic_core::sim::{Fault, KernelFault, KernelOperation, Operation, When};
 use hostnic_core::store::MemoryStore;
 use hostnic_core::{ErrorKind, NicProvider, Result, RouteProgrammer};
 use ipnet::IpNet;
+use tokio::time::{Instant, sleep};
 
 use support::{Pod, World, secs, usual_pool};
 
@@ -312,6 +313,40 @@ async fn what_keeps_a_pod_from_a_gateway_is_told() {
     assert!(error.to_string().contains("not supported"), "{error}");
     world.kernel.clear_faults();
     add(&world, &agent, &world.pod("p1"), services()).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kernel_that_refuses_gateways_is_asked_less_and_less_and_keeps_nobody_from_stopping() {
+    let world =
+        world_with(PoolConfig { subnets: vec!["vxnet-1".parse().unwrap()], low: 0, high: 0, ..usual_pool() });
+    let agent = world.agent().await;
+    agent.ready().await;
+    let fault = KernelFault::Before(ErrorKind::Unauthorised);
+    world.kernel.inject(KernelOperation::SetupGateways, When::Always, fault);
+    let tries = || world.kernel.calls().get(&KernelOperation::SetupGateways).copied().unwrap_or_default();
+    let first = world.pod("first");
+    let waits = tokio::spawn({
+        let request = AddRequest { by_host: services(), patience: secs(300), ..world.add_request(&first) };
+        async move { (agent.add(request).await.unwrap_err(), agent) }
+    });
+    sleep(secs(20)).await;
+    // After 1, 2, 4 and 8 s.
+    let after = tries();
+    assert!((3..=6).contains(&after), "{after}");
+    sleep(secs(180)).await;
+    assert!(tries() <= after + 5, "{} tries", tries());
+    let (error, agent) = waits.await.unwrap();
+    assert_eq!(error.kind(), ErrorKind::Transient, "{error}");
+
+    let before = tries();
+    for pod in world.pods("p", 20) {
+        world.add(&agent, &pod).await.unwrap();
+    }
+    assert!(tries() <= before + 3, "{} more tries while NICs came", tries() - before);
+    let begun = Instant::now();
+    agent.drain(secs(120)).await;
+    agent.stop().await;
+    assert!(begun.elapsed() < secs(10), "{:?}", begun.elapsed());
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,7 +1,6 @@
 //! What is known of a node at this moment, for whoever shows it. Answered from memory: no cloud, no kernel, no waiting.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hostnic_core::agent::{Agent, Readiness, VethConfig};
@@ -28,7 +27,7 @@ pub(crate) struct Facts {
     pub(crate) mode: Datapath,
     /// Why it is that mode.
     pub(crate) mode_because: Arc<str>,
-    pub(crate) stopping: Arc<AtomicBool>,
+    pub(crate) stopping: watch::Sender<bool>,
     /// The pods whose ADDs are running.
     pub(crate) underway: Underway,
     /// The settings of pods behind veths that are in force; `None` where there are none.
@@ -39,7 +38,7 @@ impl Facts {
     /// Why an ADD would not be served now; nothing where it would.
     pub(crate) fn unready(&self) -> Vec<String> {
         let mut reasons = Vec::new();
-        if self.stopping.load(Ordering::Relaxed) {
+        if *self.stopping.borrow() {
             reasons.push("the daemon is stopping".to_owned());
         }
         if let Readiness::NotReady(reason) = self.agent.readiness() {

@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hostnic_cni::contract;
@@ -171,7 +170,7 @@ impl Node {
             pool,
             mode,
             mode_because: mode_because.into(),
-            stopping: Arc::new(AtomicBool::new(false)),
+            stopping: watch::Sender::new(false),
             underway: Underway::default(),
             veth,
         };
@@ -257,10 +256,11 @@ impl Node {
         left.saturating_sub(of_pods)
     }
 
-    /// Takes no more requests, and waits for those that are under way. Who watches the node sees it go: the pages are
+    /// Takes no more requests, and waits for those that are under way; ADDs that wait for something themselves are called off
+    /// soon. Who watches the node sees it go: the pages are
     /// there to the end.
     async fn finish(&mut self, patience: Duration) {
-        self.facts.stopping.store(true, Ordering::Relaxed);
+        self.facts.stopping.send_replace(true);
         self.stop.send_replace(true);
         if tokio::time::timeout(patience, self.servers.ended()).await.is_err() {
             tracing::warn!(?patience, "requests are still under way; they are finished at the next start");

@@ -16,7 +16,7 @@ use hostnic_core::pods::{PodDirectory, PodWishes};
 use hostnic_core::route::Route;
 use hostnic_core::turn::Turn;
 use hostnic_core::{Error, ErrorKind};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::facts::Facts;
 use crate::observe::Operation;
@@ -24,6 +24,9 @@ use crate::show;
 
 /// What is kept of a caller's patience for undoing and answering after a wait that was in vain.
 const RESERVE: Duration = Duration::from_secs(2);
+
+/// How long an ADD may go on waiting when the daemon is told to stop.
+const LAST_CALL: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 pub(crate) struct Service {
@@ -45,6 +48,13 @@ impl Service {
             Err(_) => Err(Error::new(ErrorKind::Transient, "read what is asked by pod", pod)
                 .detail("the orchestrator did not say it in time; it is tried again")),
         }
+    }
+
+    /// Waits until what is not done is not worth waiting for any more: the daemon was told to stop, and its runtime tries again.
+    async fn last_call(&self) {
+        // The sender lives as long as this.
+        let _ = self.facts.stopping.subscribe().wait_for(|stopping| *stopping).await;
+        sleep(LAST_CALL).await;
     }
 
     /// Tells the pod's owner what became of its ADD.
@@ -191,8 +201,15 @@ impl NodeService for Service {
         let (key, pod) = (request.key.clone(), request.pod.clone());
         let by_host = !by_host(&request).destinations.is_empty();
         let running = self.facts.observer.operations().begin(Operation::Add);
-        // Boxed, as whoever serves keeps what is not begun in its own future.
-        let answer = Box::pin(self.attach(request)).await;
+        let stopping = || {
+            let error = Error::new(ErrorKind::Transient, "add", &key).detail("the daemon stops; try again");
+            Failed::ToGive { error, wished: false }
+        };
+        let answer = tokio::select! {
+            // Boxed, as whoever serves keeps what is not begun in its own future.
+            answer = Box::pin(self.attach(request)) => answer,
+            () = self.last_call() => Err(stopping()),
+        };
         let code = answer.as_ref().err().and_then(|failed| failed.code(by_host));
         let answer = answer.map_err(Failed::into_error);
         running.end(&answer);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -18,8 +19,11 @@ use super::compare::Evidence;
 use super::request::AddRequest;
 use super::{Inner, add};
 
-/// The time after which gateways that could not be set up are tried again.
-const RETRY: Duration = Duration::from_secs(5);
+/// The time after which gateways that could not be set up are tried again; doubled from then on.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// The longest such time.
+const LONGEST_RETRY: Duration = Duration::from_secs(60);
 
 /// How long the cloud may take to let a NIC forward.
 const CLOUD_DEADLINE: Duration = Duration::from_secs(30);
@@ -89,22 +93,50 @@ pub(super) async fn run(inner: &Inner) {
     let Some(gateways) = &inner.gateways else { return };
     let (mut changes, mut known) = (inner.ledger.changes(), gateways.candidates.subscribe());
     let mut forwarding = BTreeSet::new();
+    let mut failed: Option<Failed> = None;
     resume(inner, gateways).await;
     loop {
         changes.borrow_and_update();
         known.borrow_and_update();
-        let failed = match wanted(inner, gateways) {
-            Some(wanted) => !follow(inner, gateways, wanted, &mut forwarding).await,
-            None => false,
-        };
+        let now = Instant::now();
+        let wanted = wanted(inner, gateways);
+        let waits = |wanted: &Vec<_>| failed.as_ref().is_some_and(|failed| failed.waits(wanted, now));
+        if let Some(wanted) = wanted.filter(|wanted| !waits(wanted)) {
+            failed = match follow(inner, gateways, wanted.clone(), &mut forwarding).await {
+                true => None,
+                false => Some(Failed::again(failed, wanted)),
+            };
+        }
+        let retry = failed.as_ref().map(|failed| failed.retry);
         tokio::select! {
             // In a fixed order, so that runs can be repeated. The senders live as long as the agent.
             biased;
             _ = changes.changed() => {}
             _ = known.changed() => {}
             () = gateways.recheck.notified() => compare(inner, gateways).await,
-            () = tokio::time::sleep(RETRY), if failed => {}
+            () = sleep_until(retry.unwrap_or(now)), if retry.is_some() => {}
         }
+    }
+}
+
+/// What could not be set up, and when it is tried again. That other records change is no reason to try.
+#[derive(Debug)]
+struct Failed {
+    wanted: Vec<GatewayPlan>,
+    pause: Duration,
+    retry: Instant,
+}
+
+impl Failed {
+    /// The next failure, after that one.
+    fn again(before: Option<Self>, wanted: Vec<GatewayPlan>) -> Self {
+        let pause = before.map_or(RETRY, |before| (before.pause * 2).min(LONGEST_RETRY));
+        Self { wanted, pause, retry: Instant::now() + pause }
+    }
+
+    /// Whether these have failed, and are not to be tried yet.
+    fn waits(&self, wanted: &[GatewayPlan], now: Instant) -> bool {
+        self.wanted == wanted && now < self.retry
     }
 }
 
@@ -217,13 +249,13 @@ pub(super) fn shown(inner: &Inner) -> Vec<GatewayStatus> {
     inner.ledger.read(|state| statuses(&gateways.config, state, &candidates, &plans, trouble.as_deref()))
 }
 
-/// Waits, no longer than `patience`, until the kernel has what it should have now.
+/// Waits, no longer than `patience`, until the kernel has what it should have now, or refuses it.
 pub(super) async fn settled(inner: &Inner, patience: Duration) {
     let Some(gateways) = &inner.gateways else { return };
     let mut programmed = gateways.programmed.subscribe();
     let there = programmed.wait_for(|programmed| {
         let Some(wanted) = wanted(inner, gateways) else { return true };
-        programmed.plans.as_ref() == Some(&wanted)
+        programmed.plans.as_ref() == Some(&wanted) || programmed.trouble.is_some()
     });
     // What is not settled by then is told when it is next compared.
     drop(tokio::time::timeout(patience, there).await);

@@ -11,6 +11,7 @@ use hostnic_core::ipam::Lease;
 use hostnic_core::pods::{NicWish, PodDirectory, PodWishes};
 use hostnic_core::{Error, ErrorKind, Result};
 use hostnic_daemon::Node;
+use tokio::sync::Notify;
 
 use crate::world::{PATIENCE, World, call};
 
@@ -18,6 +19,8 @@ use crate::world::{PATIENCE, World, call};
 #[derive(Debug, Default)]
 struct Directory {
     told: Mutex<Vec<String>>,
+    /// Somebody waits for an answer that never comes.
+    unheard: Notify,
 }
 
 #[async_trait]
@@ -30,7 +33,10 @@ impl PodDirectory for Directory {
         match pod.name.as_str() {
             "gone" => Err(Error::new(ErrorKind::NotFound, "read pod", pod)),
             "wrong" => Err(Error::new(ErrorKind::Invalid, "read the annotations of pod", pod)),
-            "unheard" => std::future::pending().await,
+            "unheard" => {
+                self.unheard.notify_one();
+                std::future::pending().await
+            }
             "elsewhere" => Ok(made_in("vxnet-b")),
             "nowhere" => Ok(made_in("vxnet-none")),
             _ => Ok(PodWishes::default()),
@@ -87,6 +93,20 @@ async fn what_cannot_be_asked_or_given_is_to_be_tried_again_and_leaves_nothing()
     assert_eq!(node.agent().leases(), []);
     drop(client);
     node.stop(PATIENCE).await;
+}
+
+#[tokio::test]
+async fn who_waits_for_something_keeps_no_daemon_from_stopping() {
+    let world = World::new();
+    let (node, directory, mut client) = node(&world).await;
+    let call = Call { remaining: Duration::from_secs(60), ..call() };
+    let pod = Add { call, ..world.pod("unheard") };
+    let (error, ()) = tokio::join!(refused(&mut client, &pod), async {
+        directory.unheard.notified().await;
+        tokio::time::timeout(Duration::from_secs(10), node.stop(Duration::from_secs(120))).await.unwrap();
+    });
+    assert_eq!(error.code, Code::TryAgainLater, "{error:?}");
+    assert!(error.message.contains("the daemon stops"), "{error:?}");
 }
 
 #[tokio::test]
