@@ -183,6 +183,8 @@ points! {
     Kernel {
         /// What the node needs for its pods: at the start, and where that has changed.
         SetUpNode,
+        /// What is waited for at all times: a change of the node's own addresses.
+        AwaitAddresses,
         /// A comparison: the node with its plan.
         CompareNode,
         /// An ADD: whose the namespace is.

@@ -4,6 +4,7 @@ use futures::StreamExt;
 use hostnic_core::{Error, ErrorKind, Result};
 use netlink_packet_core::NetlinkPayload;
 use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::MulticastGroup;
 
 use crate::connection::{Driver, Events};
@@ -63,6 +64,62 @@ impl LinkEvents {
             }
         }
     }
+}
+
+/// The comings and goings of a namespace's addresses of IPv4, from the moment of subscription on.
+#[derive(Debug)]
+pub struct AddressEvents {
+    events: Events,
+    _driver: Driver,
+}
+
+/// What became of an address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AddressEvent {
+    /// One of the link with this name came, went or changed; the name is empty where the kernel does not tell it.
+    Changed(String),
+    /// Events were lost, because too many came at once: list the addresses again.
+    Missed,
+}
+
+impl AddressEvents {
+    /// Begins to listen in `netns`.
+    ///
+    /// # Errors
+    /// As [`crate::Connection::open`].
+    pub async fn subscribe(netns: &Netns) -> Result<Self> {
+        let (driver, _, events) = Driver::start(netns, Some(MulticastGroup::Ipv4Ifaddr)).await?;
+        Ok(Self { events, _driver: driver })
+    }
+
+    /// The next event. A dropped future loses none.
+    ///
+    /// # Errors
+    /// `Transient` when the socket is closed; subscribe again.
+    pub async fn next(&mut self) -> Result<AddressEvent> {
+        loop {
+            let (message, _) = self.events.next().await.ok_or_else(|| {
+                Error::new(ErrorKind::Transient, "listen to", "address events")
+                    .detail("the netlink socket was closed")
+            })?;
+            match message.payload {
+                NetlinkPayload::InnerMessage(
+                    RouteNetlinkMessage::NewAddress(address) | RouteNetlinkMessage::DelAddress(address),
+                ) => return Ok(AddressEvent::Changed(link_name(&address))),
+                NetlinkPayload::Overrun(_) => return Ok(AddressEvent::Missed),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// The label of an address is the name that its link had when it was given.
+fn link_name(address: &AddressMessage) -> String {
+    let label = address.attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::Label(label) => Some(label.clone()),
+        _ => None,
+    });
+    label.unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::attachment::AttachmentMark;
 use crate::cloud::{Nic, NicFilter, NicName, Subnet};
@@ -23,6 +23,9 @@ use super::{Inner, datapath, gateway, node, step, undo};
 
 /// The time after which a comparison that failed is tried again; doubled from then on, unless ADDs wait for it.
 const RETRY: Duration = Duration::from_secs(5);
+
+/// How long a change of the node's addresses is given to come to its end.
+const SETTLE: Duration = Duration::from_millis(200);
 
 /// Who asks for a comparison now, to be told what was found.
 pub(super) type Request = oneshot::Sender<Result<Vec<Finding>>>;
@@ -97,12 +100,23 @@ pub(super) async fn run(inner: Arc<Inner>, mut requests: mpsc::Receiver<Request>
             // In a fixed order, so that runs can be repeated.
             biased;
             () = inner.nudge.notified() => pace.next = Instant::now(),
+            () = addresses_changed(&inner) => {}
             () = sleep_until(wait) => {}
             Some(request) = requests.recv() => asked = Some(request),
             // What was missing for a comparison is there.
             _ = inner.pool.surveyed(Duration::MAX), if !described => {}
         }
     }
+}
+
+/// Waits until the node's own addresses have changed, which pods behind veths are served from. Where one takes the place of
+/// another, both have come by then.
+async fn addresses_changed(inner: &Inner) {
+    if inner.veth.is_none() {
+        std::future::pending::<()>().await;
+    }
+    inner.programmer.at(Point::AwaitAddresses, |kernel| kernel.addresses_changed()).await;
+    sleep(SETTLE).await;
 }
 
 /// When to compare next: with the cloud less and less often while all is quiet.

@@ -292,6 +292,13 @@ pub trait RouteProgrammer: Send + Sync + Debug {
 
     /// What is there now, for a comparison.
     async fn observe(&self) -> Result<KernelView>;
+
+    /// Waits until an address of the node's own may have come or gone since this last returned, or since the programmer was
+    /// made: one that is no pod's. For one caller at a time; dropping the future loses no news. What cannot tell waits for
+    /// ever, as this does unless it is written anew: comparisons find such a change, too, only later.
+    async fn addresses_changed(&self) {
+        std::future::pending().await
+    }
 }
 
 /// A pod whose interface carries nothing any more, and whose NIC is still in it; see [`RouteProgrammer::silence_pod`].

@@ -1,5 +1,6 @@
 //! Gives pods their interfaces: NICs that are moved into them, or veths to NICs that stay in the node.
 
+mod addresses;
 mod alias;
 mod gateway;
 mod moved;
@@ -28,6 +29,7 @@ use hostnic_core::route::{
 use hostnic_core::{Error, ErrorKind, Result, RouteProgrammer};
 
 use crate::netns::Netns;
+use addresses::Addresses;
 use moved::Moved;
 use node::{Arrivals, Node};
 use pod::Pod;
@@ -51,6 +53,7 @@ pub const POD_FOLDERS: [&str; 2] = ["/run/netns", "/var/run/docker/netns"];
 pub struct NetlinkProgrammer {
     node: Arc<Node>,
     arrivals: Arrivals,
+    addresses: Addresses,
     places: Places,
 }
 
@@ -71,7 +74,8 @@ impl NetlinkProgrammer {
     pub async fn new_probed(node: Netns, folders: Vec<PathBuf>, points: Points) -> Result<Self> {
         let node = Arc::new(Node::open(node, points).await?);
         let arrivals = Arrivals::follow(node.clone()).await?;
-        Ok(Self { node, arrivals, places: Places { folders, mounted: false } })
+        let addresses = Addresses::follow(node.clone()).await?;
+        Ok(Self { node, arrivals, addresses, places: Places { folders, mounted: false } })
     }
 
     /// Looks for pods also in every namespace that is bind-mounted anywhere where this process sees it: not every runtime
@@ -237,6 +241,10 @@ impl RouteProgrammer for NetlinkProgrammer {
         }
         services::tell(&self.node, &mut pods, beside).await?;
         Ok(KernelView { host, pods, veths: veth::survey::veths(&self.node, ends).await? })
+    }
+
+    async fn addresses_changed(&self) {
+        self.addresses.changed().await;
     }
 }
 

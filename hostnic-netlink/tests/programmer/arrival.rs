@@ -7,13 +7,14 @@ use libtest_mimic::Trial;
 use tokio::time::timeout;
 
 use crate::trial;
-use crate::world::World;
+use crate::world::{World, ip};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("a_nic_that_is_there_is_not_waited_for", there_already),
         trial("a_nic_that_is_plugged_later_ends_the_wait", later),
         trial("a_nic_that_comes_back_from_a_pod_ends_the_wait", comes_back),
+        trial("each_change_of_the_nodes_own_addresses_is_told", readdressed),
     ]
 }
 
@@ -44,4 +45,23 @@ async fn comes_back() {
     .unwrap();
     down.unwrap();
     assert_eq!(link.unwrap().mac, plan.mac);
+}
+
+async fn readdressed() {
+    let world = World::new().await;
+    let programmer = world.programmer().await;
+    world.plug("eth7", "52:54:00:00:00:07").await;
+    for change in ["add", "del"] {
+        let mut told = std::pin::pin!(programmer.addresses_changed());
+        assert!(futures::poll!(&mut told).is_pending());
+        ip(world.node.path(), &["address", change, "10.3.0.7/24", "dev", "eth7"]);
+        timeout(Duration::from_secs(5), told).await.unwrap();
+        ip(
+            world.node.path(),
+            &["address", "replace", "10.3.0.8/24", "dev", "eth7", "valid_lft", "600", "preferred_lft", "600"],
+        );
+        timeout(Duration::from_secs(5), programmer.addresses_changed()).await.unwrap();
+    }
+    let mut told = std::pin::pin!(programmer.addresses_changed());
+    assert!(futures::poll!(&mut told).is_pending(), "each is told once");
 }

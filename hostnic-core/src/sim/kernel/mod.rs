@@ -120,6 +120,8 @@ struct Shared {
     state: Mutex<State>,
     /// Told whenever a link has come into the node's own namespace.
     arrived: Notify,
+    /// An address of the node's own has come or gone.
+    readdressed: Notify,
 }
 
 struct State {
@@ -153,7 +155,13 @@ impl Kernel {
             calls: BTreeMap::new(),
             random: Random::new(seed),
         };
-        Self { shared: Arc::new(Shared { state: Mutex::new(state), arrived: Notify::new() }) }
+        Self {
+            shared: Arc::new(Shared {
+                state: Mutex::new(state),
+                arrived: Notify::new(),
+                readdressed: Notify::new(),
+            }),
+        }
     }
 
     /// Makes a pod's namespace. One that was under this path before is removed first.
@@ -209,6 +217,7 @@ impl Kernel {
             link.addresses.push(address);
             link.default_route = default_route;
         }
+        self.shared.readdressed.notify_one();
     }
 
     /// Takes all addresses from a link of the node. Nothing happens where there is none.
@@ -216,6 +225,7 @@ impl Kernel {
         if let Some((_, link)) = self.lock().links.host.get_mut(&mac) {
             link.strip();
         }
+        self.shared.readdressed.notify_one();
     }
 
     /// Lets a link of the node, which others may use as well, have this MTU. Nothing happens where there is none.

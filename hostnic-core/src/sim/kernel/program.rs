@@ -192,4 +192,8 @@ impl RouteProgrammer for Kernel {
         let view = self.lock().links.view();
         course.end(view)
     }
+
+    async fn addresses_changed(&self) {
+        self.shared.readdressed.notified().await;
+    }
 }

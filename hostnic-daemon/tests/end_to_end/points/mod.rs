@@ -91,14 +91,16 @@ fn cells(passed: &Passed) -> Vec<Cell> {
     let mut seen = BTreeSet::new();
     let mut cells = Vec::new();
     for (way, scene) in scenes() {
-        let points: BTreeSet<Point> = passed[&(way, scene)].keys().map(|(point, _)| *point).collect();
+        let places = &passed[&(way, scene)];
+        let points: BTreeSet<Point> = places.keys().map(|(point, _)| *point).collect();
         for point in points.into_iter().filter(|point| !is_of_the_test(*point, scene)) {
             // The cloud is asked the same by both.
             let of_way = (point.kind() != Kind::Cloud).then_some(way);
             let again = scene.is_whole() && (of_way.is_some() || way == Way::Passthrough);
-            if seen.insert((of_way, point)) || again {
-                let times = times(point, &passed[&(way, scene)]);
-                cells.extend(times.map(|nth| (way, scene, nth)));
+            for place in sides(point, places) {
+                if seen.insert((of_way, place)) || again {
+                    cells.extend(times(place, places).map(|nth| (way, scene, (place, nth))));
+                }
             }
         }
     }
@@ -116,12 +118,17 @@ fn is_of_the_test(point: Point, scene: Scene) -> bool {
 }
 
 /// The first time is enough, but where a point is the function that all messages to the kernel go by.
-fn times(point: Point, places: &BTreeMap<Place, u32>) -> impl Iterator<Item = Nth> + use<> {
-    let times = match point {
-        Point::ChangeKernel => places[&(point, Side::Before)],
-        _ => 1,
-    };
-    (1..=times).flat_map(move |nth| [Side::Before, Side::After].map(|side| ((point, side), nth)))
+fn times(place: Place, places: &BTreeMap<Place, u32>) -> std::ops::RangeInclusive<u32> {
+    match place.0 {
+        Point::ChangeKernel => 1..=places[&place],
+        _ => 1..=1,
+    }
+}
+
+/// Where a scene passed this point; what comes after an answer is not the node's to tell.
+fn sides(point: Point, places: &BTreeMap<Place, u32>) -> impl Iterator<Item = Place> {
+    let there = move |place: &Place| places.contains_key(place) || point.kind() == Kind::Answer;
+    [Side::Before, Side::After].map(|side| (point, side)).into_iter().filter(there)
 }
 
 /// Those of the point that HOSTNIC_POINT names. Without it, of so many in a row every so manieth, beginning at one that

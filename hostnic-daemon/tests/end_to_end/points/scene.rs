@@ -161,6 +161,9 @@ fn by_the_node() -> [(&'static str, Value); 1] {
     [("ipam", json!({"routes": [{"dst": "10.96.0.0/12", "gw": "0.0.0.0"}]}))]
 }
 
+/// An address that the node comes to have.
+const ADDED: &str = "10.77.0.1/32";
+
 /// Addresses that pods ask for.
 const FIXED: [&str; 2] = ["192.168.52.77", "192.168.52.78"];
 
@@ -349,6 +352,7 @@ impl Play {
         let (pod, del) = self.doomed.take().unwrap();
         let end = pod.link("eth0").unwrap()["link_index"].as_u64().unwrap();
         pod.end();
+        witness::run(stage.machine.netns(), &["ip", "address", "add", ADDED, "dev", "primary"]);
         while witness::ip(stage.machine.netns(), &["link", "show"])
             .as_array()
             .unwrap()
@@ -357,6 +361,7 @@ impl Play {
         {
             tokio::task::yield_now().await;
         }
+        stage.until((Point::AwaitAddresses, Side::After)).await?;
         stage.compare().await?;
         stage.until((Point::SetUpNode, Side::After)).await?;
         stage.ask(Point::AnswerDel, &del).await.map(drop)
@@ -382,7 +387,12 @@ impl Play {
             }
             Scene::Full => stage.room(None).await,
             Scene::NoLink | Scene::AwayLink => stage.unpark(),
-            Scene::Tampered | Scene::NodeTampered => stage.compare().await.unwrap(),
+            Scene::Tampered => stage.compare().await.unwrap(),
+            Scene::NodeTampered => {
+                let with_it = ["ip", "-4", "address", "flush", "dev", "primary", "to", ADDED];
+                witness::run(stage.machine.netns(), &with_it);
+                stage.compare().await.unwrap();
+            }
             Scene::Entrusted => stage.attaching_takes(50).await,
             Scene::Tagged => {
                 stage.tag(false);
