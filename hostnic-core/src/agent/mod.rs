@@ -1,7 +1,8 @@
 //! The node agent: gives pods NICs of the cloud, and everything back in the end, whatever is killed and when.
 //!
-//! [`Agent`] joins the four traits: it leases from the [`Ipam`], records in the [`Ledger`], has the kernel programmed by
-//! the [`RouteProgrammer`], and compares all of it with the cloud from time to time.
+//! [`Agent`] joins the four traits: it leases from the [`Ipam`](crate::Ipam), records in the
+//! [`Ledger`](crate::ledger::Ledger), has the kernel programmed by the [`RouteProgrammer`], and compares all of it with the
+//! cloud from time to time.
 
 mod adapt;
 mod add;
@@ -17,6 +18,7 @@ mod failures;
 mod found;
 mod gate;
 mod gateway;
+mod inner;
 mod node;
 mod owned;
 mod reconcile;
@@ -28,22 +30,21 @@ mod veth;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::capability::{NicForwarding, Tagging};
-use crate::clock::{BootTime, Clock};
+use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::gateway::GatewayStatus;
 use crate::id::SubnetId;
-use crate::ipam::Ipam;
-use crate::ledger::{LeaseRecord, Ledger, NicRecord};
-use crate::point::{Guarded, Point, Points};
-use crate::pool::{Cleaned, Pool, PoolParts, SubnetRoom, Supply};
+use crate::ledger::{LeaseRecord, NicRecord};
+use crate::point::Points;
+use crate::pool::{Cleaned, SubnetRoom, Supply};
 use crate::provider::NicProvider;
-use crate::route::{Datapath, NodePlan, RouteProgrammer};
+use crate::route::{Datapath, RouteProgrammer};
 use crate::store::StateStore;
 
 pub use compare::{Evidence, Finding, Observation, Patience, Suspicions, compare};
@@ -54,12 +55,7 @@ pub use failures::FailureListener;
 pub use request::{AddAnswer, AddRequest, ByHost, CheckRequest, DelRequest, GcReport, GcRequest};
 pub use veth::{PodMtu, VethCommon, VethConfig, VethPrefix};
 
-use announce::Announcer;
-use counts::Tally;
-use ending::Endings;
-use failures::Failures;
-use gate::Gates;
-use gateway::Gateways;
+use inner::Inner;
 use node::VethSide;
 use owned::Owned;
 
@@ -95,31 +91,6 @@ pub struct Agent {
     requests: mpsc::Sender<reconcile::Request>,
 }
 
-#[derive(Debug)]
-struct Inner {
-    config: AgentConfig,
-    clock: Arc<dyn Clock>,
-    provider: Guarded<dyn NicProvider>,
-    forwarding: Option<Guarded<dyn NicForwarding>>,
-    programmer: Guarded<dyn RouteProgrammer>,
-    ledger: Arc<Ledger>,
-    pool: Arc<Pool>,
-    ipam: Arc<dyn Ipam>,
-    gates: Gates,
-    endings: Endings,
-    /// `None` where the node keeps none.
-    gateways: Option<Gateways>,
-    /// `None` where no pods are behind veths.
-    veth: Option<VethSide>,
-    announcer: Announcer,
-    seed: u64,
-    tally: Tally,
-    failures: Failures,
-    /// Whether the records are known to agree with the kernel, so that ADDs may be served.
-    recovered: watch::Sender<bool>,
-    nudge: Notify,
-}
-
 /// Whether the agent can serve ADDs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Readiness {
@@ -149,40 +120,8 @@ impl Agent {
             return Err(Error::new(ErrorKind::Invalid, "start", "node agent")
                 .detail("pods are to be behind veths, and what these have in common is not set"));
         }
-        let gateways = config.gateways.clone().map(Gateways::new).transpose()?;
-        let ledger = Arc::new(Ledger::open_probed(parts.store, points.clone()).await?);
-        let pool = Arc::new(Pool::start(
-            PoolParts {
-                provider: parts.provider.clone(),
-                tagging: parts.tagging,
-                programmer: parts.programmer.clone(),
-                ledger: ledger.clone(),
-                clock: parts.clock.clone(),
-                seed: parts.seed,
-            },
-            config.pool.clone(),
-        )?);
-        let (announcer, due) = Announcer::new();
-        let inner = Arc::new(Inner {
-            veth: config.veth.clone().map(VethSide::new),
-            announcer,
-            config,
-            clock: parts.clock,
-            provider: Guarded::new(parts.provider, points.clone()),
-            forwarding: parts.forwarding.map(|cloud| Guarded::new(cloud, points.clone())),
-            programmer: Guarded::new(parts.programmer, points),
-            ipam: pool.clone(),
-            pool,
-            ledger,
-            gates: Gates::default(),
-            endings: Endings::default(),
-            gateways,
-            seed: parts.seed,
-            tally: Tally::default(),
-            failures: Failures::default(),
-            recovered: watch::channel(false).0,
-            nudge: Notify::new(),
-        });
+        let (inner, due) = Inner::new(parts, config, points).await?;
+        let inner = Arc::new(inner);
         inner.set_up_bare_node().await?;
         let leases = inner.ledger.read(|state| {
             state
@@ -434,69 +373,5 @@ impl Agent {
 impl Drop for Agent {
     fn drop(&mut self) {
         self.reconciler.get_mut().abort();
-    }
-}
-
-impl Inner {
-    fn now(&self) -> BootTime {
-        self.clock.now()
-    }
-
-    /// Makes the node one without pods behind veths, where it is to have none and has none.
-    async fn set_up_bare_node(&self) -> Result<()> {
-        if self.veth.is_some() {
-            // What it needs is known once its addresses are.
-            return Ok(());
-        }
-        let left = self.ledger.read(|state| datapath::leased_tables(state).count());
-        if left > 0 {
-            tracing::warn!(
-                left,
-                "pods are behind veths, and the settings know of none; what the node has for them stays until they are gone"
-            );
-            return Ok(());
-        }
-        node::set_up(self, &NodePlan::Passthrough).await
-    }
-
-    /// Has the next comparison begin at once.
-    fn nudge(&self) {
-        self.nudge.notify_one();
-    }
-
-    /// A call to the kernel, with its deadline.
-    async fn kernel<'a, T, F: Future<Output = Result<T>>>(
-        &'a self,
-        point: Point,
-        call: impl FnOnce(&'a dyn RouteProgrammer) -> F,
-    ) -> Result<T> {
-        self.in_time(self.programmer.at(point, call)).await
-    }
-
-    /// What the kernel is asked for, unless it takes too long.
-    async fn in_time<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
-        match timeout(self.config.kernel_deadline, call).await {
-            Ok(result) => result,
-            Err(_) => Err(Error::new(ErrorKind::Transient, "program", "the kernel")
-                .detail(format!(
-                    "no answer within {:?}; the node may be overloaded; try again",
-                    self.config.kernel_deadline
-                ))
-                .effect_unknown()),
-        }
-    }
-
-    /// Waits until the first comparison has shown whose the NICs are.
-    async fn until_recovered(&self, cancel: &CancellationToken, request: &AddRequest) -> Result<()> {
-        let mut recovered = self.recovered.subscribe();
-        let refused = |kind, why: &str| Err(Error::new(kind, "add", &request.key).detail(why));
-        tokio::select! {
-            _ = recovered.wait_for(|recovered| *recovered) => Ok(()),
-            () = cancel.cancelled() => refused(ErrorKind::Cancelled, "called off while the agent was starting"),
-            () = tokio::time::sleep(request.patience) => {
-                let why = self.pool.trouble().unwrap_or_else(|| "the comparison with the cloud is not done".to_owned());
-                refused(ErrorKind::Transient, &format!("the agent is still starting: {why}"))
-            }
-        }
     }
 }

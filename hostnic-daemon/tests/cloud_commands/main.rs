@@ -7,28 +7,23 @@
 mod causes;
 mod doctor;
 mod place;
+#[path = "../end_to_end/starting.rs"]
+mod starting;
 mod sweep;
 
-use std::future::Future;
 use std::process::{Command, ExitCode};
 
 use hostnic_netlink::isolation::enter_private_world;
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::Arguments;
+
+use starting::trial;
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
-    if !arguments.list
-        && let Err(reason) = ready()
-    {
-        // A skipped test must not look like a passed one where nobody reads the output.
-        let verdict = if std::env::var_os("CI").is_some() { "FAILED" } else { "SKIPPED" };
-        eprintln!("\n*** {verdict}: the tests of commands that ask the cloud did not run: {reason} ***\n");
-        return ExitCode::from(u8::from(verdict == "FAILED"));
-    }
     // They change settings of the one kernel namespace that all of them look at.
     arguments.test_threads = Some(1);
     let trials = [doctor::trials(), causes::trials(), sweep::trials()];
-    libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit_code()
+    starting::run("the tests of commands that ask the cloud", &arguments, ready, trials)
 }
 
 fn ready() -> Result<(), String> {
@@ -47,20 +42,4 @@ fn ready() -> Result<(), String> {
         doctor::set(setting).map_err(|error| format!("{}: {error}", setting.0))?;
     }
     Ok(())
-}
-
-fn trial<F, T>(name: &str, test: F) -> Trial
-where
-    F: FnOnce() -> T + Send + 'static,
-    T: Future<Output = ()>,
-{
-    Trial::test(name.to_owned(), move || {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .map_err(|error| Failed::from(format!("no runtime: {error}")))?;
-        runtime.block_on(test());
-        Ok(())
-    })
 }

@@ -4,16 +4,14 @@
 //! system that still gets the mounts of pods' namespaces, and kernel settings that cannot be written.
 
 use std::path::Path;
-use std::process::Stdio;
 
 use libtest_mimic::Trial;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
 
 use crate::api::{Api, flags};
 use crate::build::DAEMON;
+use crate::contained::contained;
 use crate::host::PATIENCE;
 use crate::machine::{Machine, Running};
 use crate::plugin::Call;
@@ -101,21 +99,6 @@ async fn serves(machine: &Machine, daemon: &mut Running, name: &str) -> Result<(
     machine.until_released().await;
     pod.is_empty();
     Ok(())
-}
-
-/// A process with other capabilities than the daemon, in a network of its own that has no other name than by it.
-async fn contained() -> (Child, String) {
-    let mut child = Command::new("unshare")
-        .args(["--net", "setpriv", "--bounding-set=-all,+chown,+kill", "sh", "-c", "echo in; exec cat"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    assert_eq!(lines.next_line().await.unwrap().as_deref(), Some("in"));
-    let netns = format!("/proc/{}/ns/net", child.id().unwrap());
-    (child, netns)
 }
 
 async fn serves_by_proc(machine: &Machine) -> Result<(), String> {

@@ -1,14 +1,12 @@
 //! With what the manifests give it the image works, and with anything less it does not.
 
 use std::os::unix::fs::chown;
-use std::process::Stdio;
 
 use libtest_mimic::Trial;
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
 
 use crate::build;
+use crate::contained::contained;
 use crate::manifest::Manifest;
 use crate::node::Node;
 use crate::trial;
@@ -91,21 +89,6 @@ async fn probes_are_answered(node: &Node, manifest: &Manifest) {
         let answer = node.page(&address, probe["httpGet"]["path"].as_str().unwrap()).await;
         assert!(answer.starts_with("HTTP/1.0 200"), "{answer}");
     }
-}
-
-/// A process with other capabilities than the daemon, in a network of its own that has no other name than by it.
-async fn contained() -> (Child, String) {
-    let mut child = Command::new("unshare")
-        .args(["--net", "setpriv", "--bounding-set=-all,+chown,+kill", "sh", "-c", "echo in; exec cat"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    assert_eq!(lines.next_line().await.unwrap().as_deref(), Some("in"));
-    let netns = format!("/proc/{}/ns/net", child.id().unwrap());
-    (child, netns)
 }
 
 async fn by_proc() {

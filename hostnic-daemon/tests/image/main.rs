@@ -11,6 +11,8 @@ mod api;
 mod build;
 mod bundle;
 mod confined;
+#[path = "../end_to_end/contained.rs"]
+mod contained;
 mod container;
 mod host;
 #[path = "../end_to_end/machine.rs"]
@@ -25,6 +27,8 @@ mod plugin;
 #[path = "../end_to_end/pod.rs"]
 #[allow(dead_code, reason = "the end-to-end tests' own, of which a part is used here")]
 mod pod;
+#[path = "../end_to_end/starting.rs"]
+mod starting;
 #[path = "../end_to_end/witness.rs"]
 #[allow(dead_code, reason = "the end-to-end tests' own, of which a part is used here")]
 mod witness;
@@ -32,20 +36,13 @@ mod witness;
 use std::process::{Command, ExitCode};
 
 use hostnic_netlink::isolation::enter_private_world;
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::Arguments;
 use tempfile::TempDir;
 
+use starting::trial;
+
 fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
-    let image = if arguments.list { None } else { Some(ready()) };
-    if let Some(Err(reason)) = &image {
-        // A skipped test must not look like a passed one where nobody reads the output.
-        let in_ci = std::env::var_os("CI").is_some();
-        let verdict = if in_ci { "FAILED" } else { "SKIPPED" };
-        eprintln!("\n*** {verdict}: the tests of the image did not run: {reason} ***\n");
-        return ExitCode::from(u8::from(in_ci));
-    }
-    libtest_mimic::run(&arguments, confined::trials()).exit_code()
+    starting::run("the tests of the image", &Arguments::from_args(), ready, [confined::trials()])
 }
 
 /// The image's root file system, in a world where containers can be started.
@@ -63,21 +60,4 @@ fn ready() -> Result<TempDir, String> {
         return Err("root here may not make network namespaces but in a user namespace".to_owned());
     }
     Ok(image)
-}
-
-/// A trial with a runtime of its own.
-fn trial<F, T>(name: &str, test: F) -> Trial
-where
-    F: FnOnce() -> T + Send + 'static,
-    T: Future<Output = ()>,
-{
-    Trial::test(name.to_owned(), move || {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .map_err(|e| Failed::from(format!("no runtime: {e}")))?;
-        runtime.block_on(test());
-        Ok(())
-    })
 }
