@@ -399,10 +399,13 @@ impl Play {
                 stage.kill().await;
                 stage.start().await.unwrap();
             }
+            // What records say of pods that the kernel was not told of is found by the first comparison.
             Scene::HairpinOn => {
+                stage.compare().await.unwrap();
                 stage.check().await;
                 stage.switch(false).await.unwrap();
             }
+            Scene::HairpinOff => stage.compare().await.unwrap(),
             Scene::StoreLost => {
                 stage.compare_until_deleted(self.nic.as_ref().unwrap()).await;
                 stage.repeat().await.unwrap();
