@@ -6,10 +6,10 @@ use std::sync::OnceLock;
 
 use tempfile::TempDir;
 
+use crate::archive;
+
 /// The daemon's program as cargo builds it for tests: the commands that people give are given by it.
 pub(crate) const DAEMON: &str = env!("CARGO_BIN_EXE_hostnic-daemon");
-
-const BUILD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/image/build");
 
 static ROOT: OnceLock<PathBuf> = OnceLock::new();
 
@@ -24,16 +24,11 @@ pub(crate) fn path() -> &'static Path {
     PLUGIN.get_or_init(|| root().join("usr/local/bin/hostnic"))
 }
 
-/// Builds the image by its own script, by the profile that the daemon was built by, and unpacks it to a folder, which is there
-/// as long as what is answered.
+/// Builds the image, and unpacks it to a folder, which is there as long as what is answered.
 pub(crate) fn image() -> Result<TempDir, String> {
     let place = tempfile::tempdir().map_err(|error| format!("no folder for the image: {error}"))?;
     let archive = place.path().join("image.tar");
-    let profile = match Path::new(DAEMON).parent().and_then(Path::file_name).and_then(|name| name.to_str()) {
-        Some("debug") | None => "dev",
-        Some(name) => name,
-    };
-    run(Command::new(BUILD).args(["--profile", profile]).arg(&archive))?;
+    archive::build(DAEMON, &archive)?;
     let root = tempfile::tempdir().map_err(|error| format!("no folder for the image: {error}"))?;
     let layer = place.path().join("layer.tar");
     run(Command::new("tar").arg("-xf").arg(&archive).arg("-C").arg(place.path()).arg("./layer.tar"))?;

@@ -8,6 +8,7 @@
 #[path = "../end_to_end/api.rs"]
 #[allow(dead_code, reason = "the end-to-end tests' own, of which a part is used here")]
 mod api;
+mod archive;
 mod build;
 mod bundle;
 mod confined;
