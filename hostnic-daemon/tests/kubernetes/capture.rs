@@ -17,8 +17,13 @@ pub(crate) struct Capture {
 impl Capture {
     /// Begins to watch a machine's link for what a filter lets through.
     pub(crate) fn start(machine: &Machine, link: &str, filter: &str) -> Self {
+        Self::within(&machine.netns(), machine, link, filter)
+    }
+
+    /// The same for a link of a pod on that machine.
+    pub(crate) fn within(netns: &Path, machine: &Machine, link: &str, filter: &str) -> Self {
         let mut command = Command::new("nsenter");
-        command.arg(format!("--net={}", machine.netns().display()));
+        command.arg(format!("--net={}", netns.display()));
         command.args(["--", "tcpdump", "-Z", "root", "--immediate-mode", "-l", "-nn", "-i", link, filter]);
         let log = machine.folder().join("capture.log");
         let _ = std::fs::remove_file(&log);

@@ -1,5 +1,7 @@
 //! The API server with what belongs to it, and the nodes' own programs.
 
+mod removal;
+
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -38,12 +40,17 @@ impl Cluster {
         let programs = ready::scratch().join("bin");
         std::fs::create_dir_all(&programs).unwrap();
         std::os::unix::fs::symlink(&programs, folder.join("bin")).unwrap();
+        let cluster = Self { folder, started: Mutex::default() };
+        cluster.up(first);
+        cluster
+    }
+
+    fn up(&self, first: &Machine) {
         let mut up = Command::new(ready::kubernetes().join("up"));
-        up.env("D", &folder).env("NODE", first.name()).env("NODE_NETNS", first.name());
+        up.env("D", &self.folder).env("NODE", first.name()).env("NODE_NETNS", first.name());
         up.env("NODE_IP", first.address("primary").to_string());
         up.env("API_HOST", OUTSIDE).env("KUBE_PROXY", "iptables");
         succeeds(&mut up);
-        Self { folder, started: Mutex::default() }
     }
 
     /// Makes another machine a node, as `up` does with the first.
@@ -187,8 +194,19 @@ impl Cluster {
         assert!(child.wait().unwrap().success(), "{object:#}");
     }
 
+    /// Runs a line as somebody does who sits in the repository; what it printed, or its complaint.
+    pub(crate) fn shell(&self, line: &str) -> Result<String, String> {
+        let repository = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+        output(self.with_kubectl("bash").args(["-c", line]).current_dir(repository))
+    }
+
     pub(crate) fn command(&self) -> Command {
-        let mut command = Command::new("kubectl");
+        self.with_kubectl("kubectl")
+    }
+
+    /// A program that finds the cluster by kubectl's file.
+    fn with_kubectl(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
         command.env("KUBECONFIG", self.folder.join("kubeconfig"));
         // Its cache of what the API server serves.
         command.env("HOME", &self.folder);

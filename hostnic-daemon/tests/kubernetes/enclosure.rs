@@ -6,6 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 
+use crate::image;
+
 /// Set for the tests inside: the folder that is theirs.
 const INSIDE: &str = "HOSTNIC_ENCLOSURE";
 
@@ -41,7 +43,7 @@ pub(crate) fn command(name: &str, folder: &Path, namespaces: &[&str]) -> Command
 
 /// Runs this program again with the same arguments, inside. What it left in `folder` stays for a look until the next
 /// time.
-pub(crate) fn run_again(folder: &Path, plugin: &Path) -> Result<ExitStatus, String> {
+pub(crate) fn run_again(folder: &Path, plugin: &Path, image: &Path) -> Result<ExitStatus, String> {
     if folder.exists() {
         fs::remove_dir_all(folder).map_err(|error| format!("{} is in the way: {error}", folder.display()))?;
     }
@@ -51,6 +53,7 @@ pub(crate) fn run_again(folder: &Path, plugin: &Path) -> Result<ExitStatus, Stri
     let own = std::env::current_exe().map_err(|error| format!("this program cannot be found: {error}"))?;
     let mut inside = command(NAME, folder, &["--net"]);
     inside.arg(own).args(std::env::args_os().skip(1)).env(INSIDE, folder).env(PLUGIN, plugin);
+    image::tell(&mut inside, image);
     let ended = inside.status();
     remove_groups(OsStr::new(NAME));
     ended.map_err(|error| format!("`setpriv` and `unshare` are needed (package util-linux): {error}"))

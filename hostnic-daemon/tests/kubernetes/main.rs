@@ -11,6 +11,8 @@
 #![allow(clippy::print_stdout, reason = "the figures are what these tests are for")]
 
 mod annotations;
+#[path = "../image/archive.rs"]
+mod archive;
 #[path = "../end_to_end/build.rs"]
 mod build;
 mod capture;
@@ -20,6 +22,9 @@ mod cluster;
 mod daemon;
 mod enclosure;
 mod hairpin;
+mod image;
+mod installation;
+mod installed;
 mod machine;
 mod offence;
 mod pod;
@@ -34,6 +39,8 @@ mod scale;
 mod scarcity;
 mod stage;
 mod stream;
+#[path = "../end_to_end/documents/table.rs"]
+mod table;
 mod talk;
 mod world;
 
@@ -65,6 +72,7 @@ fn trials() -> Vec<Trial> {
         restarts::trials(),
         churn::trials(),
         reboot::trials(),
+        installed::trials(),
     ]
     .into_iter()
     .flatten()

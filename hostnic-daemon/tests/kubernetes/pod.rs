@@ -123,6 +123,8 @@ impl Wanted {
 #[derive(Debug, Clone)]
 pub(crate) struct Pod {
     pub(crate) name: String,
+    /// The node that it runs on.
+    pub(crate) node: String,
     pub(crate) address: Ipv4Addr,
     pub(crate) uid: String,
     /// Its network namespace, as long as its container runs.
@@ -137,6 +139,7 @@ impl Pod {
         Some(Self {
             netns: netns(&name)?,
             address: object["status"]["podIP"].as_str()?.parse().ok()?,
+            node: text(&object["spec"]["nodeName"])?,
             uid: text(&object["metadata"]["uid"])?,
             name,
         })

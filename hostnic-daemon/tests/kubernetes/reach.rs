@@ -85,7 +85,7 @@ fn veth(world: &'static World, pod_table: Option<u32>) {
 }
 
 /// Everyone pings everyone, and a machine of the VPC is seen as what it is.
-fn everyone_is_reached(stage: &Stage, pods: &[&Pod]) {
+pub(crate) fn everyone_is_reached(stage: &Stage, pods: &[&Pod]) {
     let world = stage.world;
     let machines = [&world.nodes[0], &world.nodes[1], &world.host];
     let pods = pods.iter().map(|pod| (pod.name.clone(), pod.netns.clone(), pod.address));
@@ -111,7 +111,7 @@ fn everyone_is_reached(stage: &Stage, pods: &[&Pod]) {
 }
 
 /// Calls a service again and again; answers how often it was answered how.
-fn calls(from: &Path, to: SocketAddr) -> BTreeMap<Answer, u32> {
+pub(crate) fn calls(from: &Path, to: SocketAddr) -> BTreeMap<Answer, u32> {
     let mut answers = BTreeMap::new();
     for _ in 0..CALLS {
         *answers.entry(ask(from, to).unwrap_or_else(|error| panic!("{to}: {error}"))).or_default() += 1;

@@ -6,7 +6,7 @@ use std::process::{Command, ExitCode};
 
 use nix::fcntl::{Flock, FlockArg};
 
-use crate::{build, enclosure};
+use crate::{build, enclosure, image};
 
 /// Debian's packages, beside which Kubernetes' own programs are needed.
 const PACKAGES: [&str; 19] = [
@@ -48,7 +48,10 @@ pub(crate) fn run_inside() -> ExitCode {
         eprintln!("\n*** {verdict}: the tests on Kubernetes did not run: {reason} ***\n");
         return ExitCode::from(u8::from(in_ci));
     }
-    let ended = lock().and_then(|_lock| enclosure::run_again(&scratch().join("last"), build::path()));
+    let ended = image::build(&scratch()).and_then(|image| {
+        let _lock = lock()?;
+        enclosure::run_again(&scratch().join("last"), build::path(), &image)
+    });
     match ended {
         Ok(status) if status.success() => ExitCode::SUCCESS,
         Ok(status) => {

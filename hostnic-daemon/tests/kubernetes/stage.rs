@@ -24,16 +24,26 @@ pub(crate) struct Stage {
 impl Stage {
     /// Starts a daemon on each node, and waits until pods can be placed there.
     pub(crate) fn set(world: &'static World, settings: &[Settings; 2]) -> Self {
-        let before = world.nodes.iter().map(kernel).collect();
-        let dropped = world.cloud.dropped();
+        let mut stage = Self::without_daemons(world);
         let nodes = world.nodes.iter().zip(settings);
-        let daemons = nodes.map(|(node, settings)| Daemon::start(world, node, settings)).collect();
-        for node in &world.nodes {
+        stage.daemons = nodes.map(|(node, settings)| Daemon::start(world, node, settings)).collect();
+        stage.until_nodes_are_ready();
+        stage
+    }
+
+    /// The same for a trial that brings daemons of its own.
+    pub(crate) fn without_daemons(world: &'static World) -> Self {
+        let before = world.nodes.iter().map(kernel).collect();
+        Self { world, daemons: Vec::new(), before, dropped: world.cloud.dropped() }
+    }
+
+    /// Waits until pods can be placed on each node.
+    pub(crate) fn until_nodes_are_ready(&self) {
+        for node in &self.world.nodes {
             let condition = format!("node/{}", node.name());
             let wait = ["wait", "--for=condition=Ready", "--timeout=60s", &condition];
-            world.cluster.kubectl(&wait).unwrap();
+            self.world.cluster.kubectl(&wait).unwrap();
         }
-        Self { world, daemons, before, dropped }
     }
 
     /// Makes pods and waits until all run.

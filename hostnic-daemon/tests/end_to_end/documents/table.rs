@@ -51,8 +51,7 @@ impl Table {
 
     fn hint(&self) -> String {
         format!(
-            "{PAGE} says something else of document {}; run `{UPDATE}=1 cargo test -p hostnic-daemon --test end_to_end \
-             document` and look at the difference",
+            "{PAGE} says something else of document {}; run this test with {UPDATE}=1 and look at the difference",
             self.document
         )
     }
