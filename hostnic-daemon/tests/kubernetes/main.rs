@@ -79,18 +79,12 @@ fn trials() -> Vec<Trial> {
     .collect()
 }
 
-/// Trials that were not seen to pass yet, by parts of their names: `--ignored` runs them.
-const WAITING: [&str; 6] =
-    ["hairpin", "released_address", "they_ask_for", "fixed_address", "nodes_vxnet", "max_nic"];
-
 /// A trial on the cluster, which is there when it begins.
 fn trial(name: &str, test: impl FnOnce(&'static world::World) + Send + 'static) -> Trial {
-    let waits = WAITING.iter().any(|part| name.contains(part));
-    let trial = Trial::test(name.to_owned(), move || {
+    Trial::test(name.to_owned(), move || {
         let begun = tokio::time::Instant::now();
         test(world::get());
         println!("    took {:.1} s", begun.elapsed().as_secs_f64());
         Ok(())
-    });
-    trial.with_ignored_flag(waits)
+    })
 }
