@@ -34,7 +34,7 @@ fn full(world: &'static World) {
     let failed = || stage.daemons.iter().map(Daemon::failed_adds).sum::<usize>();
     let failed_before = failed();
     let taints = Taints::watch(world);
-    let count = scaled(70).max(20);
+    let count = scaled(70).max(12);
     let pods: Vec<Value> = (0..count).map(|number| Wanted::new(&format!("many-{number}")).object()).collect();
     world.cluster.apply(&json!({"apiVersion": "v1", "kind": "List", "items": pods}));
     until("as many run as there are NICs", || (running(world).len() == 2 * MOST as usize).then_some(()));
