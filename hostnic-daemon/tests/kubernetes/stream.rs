@@ -1,5 +1,6 @@
 //! Pings and a TCP stream between two pods that go on while something happens, and what came of them.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -28,8 +29,8 @@ pub(crate) struct Stream {
     ping: Child,
     /// How many pings came back so far.
     replies: Arc<AtomicU32>,
-    /// What `ping` prints.
-    reader: JoinHandle<String>,
+    /// What `ping` sums up, and the numbers of the pings that were answered.
+    reader: JoinHandle<(String, BTreeSet<u32>)>,
     over: Arc<AtomicBool>,
     sender: JoinHandle<()>,
     receiver: JoinHandle<Duration>,
@@ -40,7 +41,9 @@ pub(crate) struct Stream {
 pub(crate) struct Seen {
     pub(crate) way: String,
     pub(crate) sent: u32,
-    pub(crate) lost: u32,
+    pub(crate) lost: usize,
+    /// Which ones, counted from 1.
+    pub(crate) missing: Vec<u32>,
     /// The longest time between two arrivals of the stream.
     pub(crate) gap: Duration,
 }
@@ -74,26 +77,34 @@ impl Stream {
         });
         kill(Pid::from_raw(self.ping.id().try_into().unwrap()), Signal::SIGINT).unwrap();
         self.ping.wait().unwrap();
-        let told = self.reader.join().unwrap();
-        let (sent, received) = counts(&told).unwrap_or_else(|| panic!("ping: {told}"));
+        let (told, answered) = self.reader.join().unwrap();
+        let (sent, _) = counts(&told).unwrap_or_else(|| panic!("ping: {told}"));
+        // The last one may have been under way when it was told to end.
+        let missing: Vec<u32> = (1..sent).filter(|number| !answered.contains(number)).collect();
         self.over.store(true, Ordering::Relaxed);
         self.sender.join().unwrap();
-        Seen { way: self.way, sent, lost: sent - received, gap: self.receiver.join().unwrap() }
+        let gap = self.receiver.join().unwrap();
+        Seen { way: self.way, sent, lost: missing.len(), missing, gap }
     }
 }
 
-/// Counts replies; answers the last lines, which sum up.
-fn read(printed: ChildStdout, replies: &AtomicU32) -> String {
-    let mut told = String::new();
+/// Counts replies; answers the last lines, which sum up, and the replies' numbers.
+fn read(printed: ChildStdout, replies: &AtomicU32) -> (String, BTreeSet<u32>) {
+    let (mut told, mut answered) = (String::new(), BTreeSet::new());
     for line in BufReader::new(printed).lines().map(|line| line.unwrap()) {
-        if line.contains(" bytes from ") {
-            replies.fetch_add(1, Ordering::Relaxed);
-        } else {
-            told.push_str(&line);
-            told.push('\n');
+        let number = line.split_once(" icmp_seq=").and_then(|(_, rest)| rest.split(' ').next()?.parse().ok());
+        match number {
+            Some(number) if line.contains(" bytes from ") => {
+                replies.fetch_add(1, Ordering::Relaxed);
+                answered.insert(number);
+            }
+            _ => {
+                told.push_str(&line);
+                told.push('\n');
+            }
         }
     }
-    told
+    (told, answered)
 }
 
 fn send(mut stream: TcpStream, over: &AtomicBool) {
