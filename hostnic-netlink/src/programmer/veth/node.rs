@@ -181,8 +181,10 @@ fn differences(plan: &NodePlan, state: &State) -> Vec<Difference> {
             belongs_to_nobody(rule, state)
         }
     });
+    let missing = wanted.iter().filter(|rule| !state.rules.contains(rule));
+    // A packet finds its way at each moment.
+    found.extend(missing.cloned().map(Difference::Rule));
     found.extend(stray.cloned().map(Difference::StrayRule));
-    found.extend(wanted.into_iter().filter(|rule| !state.rules.contains(rule)).map(Difference::Rule));
     let marks = veth.map(marks::rules).unwrap_or_default();
     found.extend((!marks.is_same(&state.marks)).then_some(Difference::Marks));
     match veth.filter(|veth| veth.hairpin == Hairpin::On) {

@@ -59,7 +59,8 @@ pub(super) fn beginning(
 
 /// One thing that a pod's plan asks for and the kernel does not have, or has too much. In the order in which they are to
 /// be put right: an address has to be there when its link is set up, as the kernel announces it then; setting a link up
-/// brings the local route of its address; routes need a link that is up; and a pod's link is set up last.
+/// brings the local route of its address; routes need a link that is up; a packet finds its way at each moment where a rule
+/// goes after the one in its place has come; and a pod's link is set up last.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Difference {
     NicUnmarked,
@@ -74,8 +75,8 @@ pub(super) enum Difference {
     ProxyDelay,
     StrayRoute(KernelRoute),
     Route(KernelRoute),
-    StrayRule(Rule),
     Rule(Rule),
+    StrayRule(Rule),
     Neighbour(Neighbour),
     /// What the pod sends to itself by a service is not known as such.
     Itself,
@@ -137,7 +138,7 @@ fn of_rules(planned: &Planned<'_>, state: &State) -> Vec<Difference> {
     let ours = state.rules.iter().filter(|listed| listed.is_ours()).map(|listed| &listed.rule);
     let stray = ours.filter(|rule| concerns(planned, rule) && !wanted.contains(rule));
     let missing = wanted.iter().filter(|rule| !state.rules.iter().any(|listed| listed.rule == **rule));
-    stray.cloned().map(Difference::StrayRule).chain(missing.cloned().map(Difference::Rule)).collect()
+    missing.cloned().map(Difference::Rule).chain(stray.cloned().map(Difference::StrayRule)).collect()
 }
 
 /// Whether a rule of ours is about the pod.

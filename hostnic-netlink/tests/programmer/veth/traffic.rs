@@ -2,6 +2,9 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use hostnic_core::RouteProgrammer;
 use hostnic_core::route::{Hairpin, PodsTable};
@@ -16,6 +19,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("between_veth_pods_of_a_node_packets_stay_in_the_node", short_way),
         trial("with_hairpin_packets_between_veth_pods_go_round_by_their_nics", long_way),
         trial("hairpin_is_switched_on_and_off_under_veth_pods", switched),
+        trial("no_packet_goes_astray_while_hairpin_is_switched", switched_under_load),
         trial("a_veth_pod_that_sends_as_another_is_not_heard", spoofing),
         trial("a_packet_to_a_veth_pod_that_is_gone_is_dropped_and_goes_nowhere", released),
         trial("a_veth_pod_with_hairpin_reaches_itself_by_a_service", itself),
@@ -149,6 +153,42 @@ async fn switched() {
         }
     }
     assert!(round >= 2, "{round}");
+    vpc.nothing_policed().await;
+}
+
+/// How often hairpin is switched on, and off again: at almost each time a packet would go astray.
+const SWITCHES: usize = 10;
+
+/// What a pod sends without a pause leaves by its NIC and by no other, where the cloud would not take it.
+async fn switched_under_load() {
+    let (vpc, mut pods) = Vpc::with_pods("b", Hairpin::Off, &[11]).await;
+    let (_, far) = vpc.host("b", 40).await;
+    let pod = &mut pods[0];
+    let mouth = speak(pod.netns.path(), "0.0.0.0").await.into_std().unwrap();
+    mouth.set_nonblocking(false).unwrap();
+    mouth.connect((far, PORT)).unwrap();
+    let over = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&over);
+    let sender = thread::spawn(move || {
+        let mut sent = 0_u64;
+        while !told.load(Ordering::Relaxed) {
+            // The far host has nobody at that port, and may say so.
+            sent += u64::from(mouth.send(b"x").is_ok());
+        }
+        sent
+    });
+    for hairpin in [Hairpin::On, Hairpin::Off].repeat(SWITCHES) {
+        let node = vpc.node_plan(hairpin);
+        pod.veth().hairpin = hairpin;
+        if hairpin == Hairpin::Off {
+            vpc.programmer.setup_node(&node).await.unwrap();
+        }
+        vpc.programmer.setup_pod(&pod.plan).await.unwrap();
+        vpc.programmer.setup_node(&node).await.unwrap();
+    }
+    over.store(true, Ordering::Relaxed);
+    let sent = sender.join().unwrap();
+    assert!(sent > 1000, "{sent} packets are too few to say anything");
     vpc.nothing_policed().await;
 }
 
