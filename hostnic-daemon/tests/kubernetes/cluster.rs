@@ -51,6 +51,15 @@ impl Cluster {
         up.env("NODE_IP", first.address("primary").to_string());
         up.env("API_HOST", OUTSIDE).env("KUBE_PROXY", "iptables");
         succeeds(&mut up);
+        self.keep_images(first);
+    }
+
+    /// Has kubelets leave the images alone that were put there by hand, on however full a disk.
+    fn keep_images(&self, first: &Machine) {
+        let settings = self.folder.join("kubelet.yaml");
+        let told = std::fs::read_to_string(&settings).unwrap();
+        std::fs::write(&settings, format!("{told}imageGCHighThresholdPercent: 100\n")).unwrap();
+        self.restart(first, "kubelet");
     }
 
     /// Makes another machine a node, as `up` does with the first.

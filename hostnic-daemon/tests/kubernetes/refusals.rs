@@ -50,7 +50,9 @@ fn told(world: &'static World) {
     is_told(&stage, &taken, "AddressTaken", "of instance i-node1");
     let events = world.cluster.kubectl(&["get", "events", "--field-selector=type=Warning"]).unwrap();
     println!("    kubectl get events:");
-    for line in events.lines().filter(|line| !line.contains("FailedScheduling")) {
+    let of_others =
+        ["FailedScheduling", "NetworkNotReady", "FailedKillPod", "FailedCreatePodSandBox", "many-"];
+    for line in events.lines().filter(|line| !of_others.iter().any(|other| line.contains(other))) {
         println!("      {line}");
     }
     println!("    kubectl describe pod third:");
