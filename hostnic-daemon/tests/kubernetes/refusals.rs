@@ -24,7 +24,7 @@ fn told(world: &'static World) {
     let cloud = &world.cloud;
     let there = |name: &str| Wanted::new(name).on("node2");
     let [one, _] = stage.pods([Wanted::new("one").on("node1"), Wanted::new("two").on("node1")]);
-    // It may come to be free, so it is waited for; meanwhile others are told.
+    // It may come to be free, so it is waited for, a minute long; meanwhile others are told.
     let taken = there("taken").annotated("ip", &one.address.to_string());
     world.cluster.apply(&taken.object());
     let of_host = cloud.primary(&world.host);
@@ -39,6 +39,7 @@ fn told(world: &'static World) {
     ] {
         is_told(&stage, &wanted, reason, says);
     }
+    is_told(&stage, &taken, "AddressTaken", "of instance i-node1");
     let quotas = |in_subnet: u32| json!({"nics_per_subnet": in_subnet, "nics_per_instance": 64});
     cloud.admin("POST", "/quotas", &quotas(0));
     is_told(&stage, &there("full").annotated("vxnet", VXNETS[2]), "SubnetFull", VXNETS[2]);
@@ -47,7 +48,6 @@ fn told(world: &'static World) {
     cloud.admin("POST", "/faults", &busy);
     is_told(&stage, &there("throttled").annotated("vxnet", VXNETS[2]), "CloudThrottles", "too many");
     cloud.admin("DELETE", "/faults", &Value::Null);
-    is_told(&stage, &taken, "AddressTaken", "of instance i-node1");
     let events = world.cluster.kubectl(&["get", "events", "--field-selector=type=Warning"]).unwrap();
     println!("    kubectl get events:");
     let of_others =
