@@ -86,7 +86,8 @@ fn released(world: &'static World) {
     let host = &world.host;
     assert_eq!(ping(&host.netns(), pod.address, 3, "0.1"), (3, 3));
     let told = node.run(&["sh", "-c", &format!("ip rule | grep 'from {} lookup'", pod.address)]);
-    let link = format!("hostnic_{}", told.split_whitespace().last().unwrap());
+    let table = told.split_whitespace().skip_while(|word| *word != "lookup").nth(1).unwrap();
+    let link = format!("hostnic_{table}");
     let links = || node.ip(&["link", "show"]);
     let mac = links().into_iter().find(|one| one["ifname"] == link.as_str()).unwrap()["address"].clone();
     world.cluster.kubectl(&["delete", "pod", &pod.name, "--wait=false"]).unwrap();
