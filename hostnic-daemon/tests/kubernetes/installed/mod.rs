@@ -31,6 +31,7 @@ fn installed(world: &'static World) {
     let mut table = Table::new("004");
     let stage = Stage::without_daemons(world);
     let installation = Installation::prepare(world);
+    forget_vxnets(world);
     clean_up::go_version_was_here(world);
     signs::taint(&stage);
     guide::install(&stage, &installation, &mut table);
@@ -66,4 +67,11 @@ fn installed(world: &'static World) {
     installation.uninstall();
     signs::nothing_is_left(&stage);
     stage.end();
+}
+
+/// Takes the vxnets away that nodes have had before.
+fn forget_vxnets(world: &World) {
+    let kubectl = |arguments: &[&str]| world.cluster.kubectl(arguments).unwrap();
+    kubectl(&["annotate", "nodes", "--all", "hostnic.network.kubesphere.io/vxnet-"]);
+    kubectl(&["delete", "lease", "--namespace", "kube-system", "--ignore-not-found", "hostnic-vxnets"]);
 }
