@@ -99,6 +99,7 @@ mock! {
     #[async_trait]
     impl SilencedPod for SilencedPod {
         async fn give_back(&mut self) -> Result<()>;
+        async fn forget(&mut self) -> Result<()>;
     }
 }
 

@@ -207,6 +207,8 @@ points! {
         SilencePod,
         /// An answered DEL: the NIC's way back.
         GiveNicBack,
+        /// An answered DEL: what is remembered of the pod's address.
+        ForgetPod,
         /// An undone ADD or a repeated DEL: all at once.
         TearDownPod,
         /// A DEL that no record is about.
@@ -237,7 +239,7 @@ points! {
         ChangeKernel,
         /// Tables of nftables in the node, in one batch.
         ChangeFilter,
-        /// The end of a pod: what connection tracking knows of its address.
+        /// The end of pods: what connection tracking knows of their addresses, in one walk for all that end together.
         ForgetFlows,
         /// A setting of the whole node, such as that it forwards.
         ChangeSetting,

@@ -79,6 +79,48 @@ async fn the_answer_comes_with_a_silent_pod_and_a_free_name_and_the_address_is_n
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_address_is_nobodys_until_its_flows_are_forgotten_however_short_it_rests() {
+    let pool = PoolConfig {
+        low: 1,
+        high: 1,
+        max_nics: 1,
+        cooling: Duration::ZERO,
+        least_cooling: Duration::ZERO,
+        ..usual_pool()
+    };
+    let world = World::new(pool);
+    let agent = world.warm_agent().await;
+    let pod = world.pod("p");
+    let answer = world.add(&agent, &pod).await.unwrap();
+    world.kernel.inject(KernelOperation::Forget, When::Nth(1), FAILS);
+    world.kernel.set_latency(KernelOperation::Forget, MOVE);
+    world.del_answered(&agent, &pod).await.unwrap();
+    let (added, took) = timed(world.add(&agent, &world.pod("next"))).await;
+    assert_eq!(added.unwrap().lease.address, answer.lease.address);
+    assert!(took >= MOVE, "{took:?}");
+    assert_eq!(world.kernel.calls()[&KernelOperation::Forget], 2, "what failed was tried again");
+    assert_eq!(world.kernel.remembered().len(), 1, "the next pod's own");
+    world.quiet(&agent).await;
+    world.agree().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_pods_flows_are_forgotten_at_the_same_time() {
+    let world = World::new(usual_pool());
+    let agent = world.warm_agent().await;
+    let pods = world.pods("q", 3);
+    world.add_all(&agent, &pods).await;
+    world.kernel.set_latency(KernelOperation::Forget, MOVE);
+    for pod in &pods {
+        world.del_answered(&agent, pod).await.unwrap();
+    }
+    let ((), took) = timed(agent.dels_ended()).await;
+    assert!(took < 2 * MOVE, "{took:?}");
+    world.quiet(&agent).await;
+    world.agree().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_comes_next_on_the_attachment_waits_for_the_end_and_others_do_not() {
     let (world, agent, pod) = running().await;
     let other = world.pod("other");
@@ -319,6 +361,8 @@ async fn cut(after: i64, forget: bool, namespace_ends: bool, cuts: &mut Cuts) ->
     }
     if forget {
         world.store = MemoryStore::default();
+        // Where the NIC is back already, nothing tells any more whose flows they were.
+        world.kernel.time_out_flows();
     }
     let agent = world.agent().await;
     agent.ready().await;

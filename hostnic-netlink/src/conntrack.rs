@@ -1,8 +1,9 @@
 //! Connection tracking: what a namespace knows of flows, and forgets when an address becomes another's.
 //!
-//! Entries are read and deleted one by one, each by its number, so that no flow of anybody else's is ever concerned; and
-//! the kernel is not even asked where it tracks nothing.
+//! Entries are read together and deleted one by one, each by its number, so that no flow of anybody else's is ever
+//! concerned; and the kernel is not even asked where it tracks nothing.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::IpAddr;
 
@@ -36,6 +37,10 @@ const FILTER_REPLY: u16 = 2;
 const BY_SOURCE: u32 = 1;
 const BY_DESTINATION: u32 = 1 << 1;
 
+/// The whole list is the sooner read, one address against four questions, up to about so many flows: to list one takes a
+/// hundred times as long as to pass one over, and each question passes over all of them, and the empty places of the table.
+const LISTED_PER_ADDRESS: usize = 10_000;
+
 /// One of the four places where an entry names an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Place {
@@ -62,8 +67,9 @@ impl Conntrack {
         Self { netns }
     }
 
-    /// Forgets all flows that name one of these addresses, at whichever end and in whichever direction, and no others.
-    /// Returns how many they were: none where nothing is tracked. Flows that begin meanwhile may stay.
+    /// Forgets all flows that name one of these addresses, at whichever end and in whichever direction, and no others. The
+    /// kernel looks for them in its whole table, which takes it some milliseconds: once for many addresses rather than for
+    /// each. Returns how many they were: none where nothing is tracked. Flows that begin meanwhile may stay.
     ///
     /// Dropping the future does not call it off.
     ///
@@ -77,32 +83,66 @@ impl Conntrack {
 }
 
 fn forget(addresses: &[IpAddr]) -> Result<usize> {
-    if !tracks() {
+    let flows = flows();
+    if flows == 0 {
         return Ok(0);
     }
     let mut forgotten = 0;
-    for address in addresses {
-        forgotten += forget_one(*address).map_err(|error| error.during("forget flows of", address))?;
+    for family in [NetfilterProtoFamily::IPv4, NetfilterProtoFamily::IPv6] {
+        let addresses: BTreeSet<IpAddr> =
+            addresses.iter().copied().filter(|address| family_of(*address) == family).collect();
+        for question in questions(&addresses, flows) {
+            let done = forget_listed(family, question, &addresses);
+            forgotten += done.map_err(|error| error.during("forget flows of", told(&addresses)))?;
+        }
     }
     Ok(forgotten)
 }
 
-/// Whether there is anything to forget. To ask netfilter itself would load a module.
-fn tracks() -> bool {
-    fs::read_to_string(COUNT).is_ok_and(|count| count.trim() != "0")
+/// How many flows there are. To ask netfilter itself would load a module.
+fn flows() -> usize {
+    fs::read_to_string(COUNT).ok().and_then(|count| count.trim().parse().ok()).unwrap_or_default()
 }
 
-fn forget_one(address: IpAddr) -> Result<usize, KernelError> {
+fn family_of(address: IpAddr) -> NetfilterProtoFamily {
+    if address.is_ipv4() { NetfilterProtoFamily::IPv4 } else { NetfilterProtoFamily::IPv6 }
+}
+
+fn told(addresses: &BTreeSet<IpAddr>) -> String {
+    addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// What to ask for, so that all flows are listed that name one of these addresses, among as many as there are. Each
+/// question is a walk through the whole table, which is as long as the kernel made it, however few flows there are.
+fn questions(addresses: &BTreeSet<IpAddr>, flows: usize) -> Vec<ConntrackMessage> {
+    if addresses.is_empty() {
+        return Vec::new();
+    }
+    if flows <= LISTED_PER_ADDRESS.saturating_mul(addresses.len()) {
+        return vec![ConntrackMessage::Get(Vec::new())];
+    }
+    addresses.iter().flat_map(|address| PLACES.map(|place| place.question(*address))).collect()
+}
+
+/// Deletes what is listed and names one of the addresses; says how many flows that were.
+fn forget_listed(
+    family: NetfilterProtoFamily,
+    question: ConntrackMessage,
+    addresses: &BTreeSet<IpAddr>,
+) -> Result<usize, KernelError> {
+    let request = |message| NetfilterMessage::new(NetfilterHeader::new(family, 0, 0), message);
+    let flows = list(&request(question), |message| flow(addresses, message))?;
+    if flows.is_empty() {
+        return Ok(0);
+    }
     let socket = Exchange::open()?;
     let mut forgotten = 0;
-    for place in PLACES {
-        for flow in list(&request(address, place.question(address)), |message| flow(address, message))? {
-            match socket.change(request(address, ConntrackMessage::Delete(flow))) {
-                Err(error) if error.is(Errno::ENOENT) => {}
-                done => {
-                    done?;
-                    forgotten += 1;
-                }
+    for flow in flows {
+        match socket.change(request(ConntrackMessage::Delete(flow))) {
+            Err(error) if error.is(Errno::ENOENT) => {}
+            done => {
+                done?;
+                forgotten += 1;
             }
         }
     }
@@ -132,26 +172,24 @@ impl Place {
     }
 }
 
-fn request(address: IpAddr, message: ConntrackMessage) -> NetfilterMessage {
-    let family = if address.is_ipv4() { NetfilterProtoFamily::IPv4 } else { NetfilterProtoFamily::IPv6 };
-    NetfilterMessage::new(NetfilterHeader::new(family, 0, 0), message)
-}
-
-/// What names an entry for its deletion; `None` where it does not name the address.
-fn flow(address: IpAddr, message: NetfilterMessage) -> Result<Option<Vec<ConntrackAttribute>>, KernelError> {
+/// What names an entry for its deletion; `None` where it names none of the addresses.
+fn flow(
+    addresses: &BTreeSet<IpAddr>,
+    message: NetfilterMessage,
+) -> Result<Option<Vec<ConntrackAttribute>>, KernelError> {
     let NetfilterMessageInner::Conntrack(ConntrackMessage::New(attributes)) = message.inner else {
         return Err(KernelError::Unexpected);
     };
-    Ok(attributes.iter().any(|attribute| names(address, attribute)).then(|| key(attributes)))
+    Ok(attributes.iter().any(|attribute| names_one(addresses, attribute)).then(|| key(attributes)))
 }
 
-fn names(address: IpAddr, attribute: &ConntrackAttribute) -> bool {
+fn names_one(addresses: &BTreeSet<IpAddr>, attribute: &ConntrackAttribute) -> bool {
     let (ConntrackAttribute::CtaTupleOrig(tuple) | ConntrackAttribute::CtaTupleReply(tuple)) = attribute
     else {
         return false;
     };
     let ends = tuple.iter().filter_map(|part| if let Tuple::Ip(ends) = part { Some(ends) } else { None });
-    let is_end = |end: &IPTuple| matches!(end, IPTuple::SourceAddress(ip) | IPTuple::DestinationAddress(ip) if *ip == address);
+    let is_end = |end: &IPTuple| matches!(end, IPTuple::SourceAddress(ip) | IPTuple::DestinationAddress(ip) if addresses.contains(ip));
     ends.flatten().any(is_end)
 }
 
@@ -163,4 +201,17 @@ fn key(attributes: Vec<ConntrackAttribute>) -> Vec<ConntrackAttribute> {
         _ => false,
     };
     attributes.into_iter().filter(belongs).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_flows_are_listed_once_for_all_addresses_and_many_are_asked_for() {
+        let addresses: BTreeSet<IpAddr> = (1..=3).map(|host| IpAddr::from([10, 1, 0, host])).collect();
+        assert_eq!(questions(&addresses, 30_000), [ConntrackMessage::Get(Vec::new())]);
+        assert_eq!(questions(&addresses, 30_001).len(), 4 * addresses.len());
+        assert_eq!(questions(&BTreeSet::new(), 1), []);
+    }
 }

@@ -1,4 +1,5 @@
-//! What is left of a DEL after its answer: the NIC's way back to the node, and the end of its lease.
+//! What is left of a DEL after its answer: the NIC's way back to the node, what is remembered of the pod's address, and the
+//! end of its lease.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -125,6 +126,9 @@ impl<'a> Ending<'a> {
         let back = points.pass(Point::GiveNicBack, || self.pod.give_back());
         self.inner.in_time(back).await?;
         drop(turn);
+        // Not in turn, as many are forgotten together; and before the lease ends, as the address is the next pod's then.
+        let forgotten = points.pass(Point::ForgetPod, || self.pod.forget());
+        self.inner.in_time(forgotten).await?;
         undo::forget(self.inner, &self.record).await?;
         self.inner.pool.look();
         Ok(())

@@ -269,7 +269,8 @@ pub trait RouteProgrammer: Send + Sync + Debug {
     /// Takes the pod's interface away and leaves its NIC in the node's namespace, down and without addresses.
     ///
     /// Success when the interface, the namespace or both are gone; where a namespace that is going away holds
-    /// the NIC, the NIC comes back by itself. Whether the pod was silenced before makes no difference.
+    /// the NIC, the NIC comes back by itself. Whether the pod was silenced or its NIC is back makes no difference: what the
+    /// kernel remembers of its address is forgotten in any case, for which it may wait as [`SilencedPod::forget`] does.
     async fn teardown_pod(&self, plan: &PodPlan) -> Result<()>;
 
     /// Takes away whatever in `netns` carries `mark`, for a DEL whose lease nobody remembers. Gives back the MAC of
@@ -308,7 +309,15 @@ pub trait RouteProgrammer: Send + Sync + Debug {
 /// back when the namespace ends.
 #[async_trait]
 pub trait SilencedPod: Send + Debug {
-    /// Does what silencing left of [`RouteProgrammer::teardown_pod`], and lets go of the namespace. Success again once it
-    /// succeeded; after an error, or when the future was dropped, it can be called again.
+    /// Brings the NIC back to the node, and lets go of the namespace. Success again once it succeeded; after an error, or
+    /// when the future was dropped, it can be called again.
     async fn give_back(&mut self) -> Result<()>;
+
+    /// Does what is left of [`RouteProgrammer::teardown_pod`] then: has the kernel forget what it remembers of the pod's
+    /// address. Until this has succeeded nobody else may have that address.
+    ///
+    /// It may wait a second for other pods that end, so that one look at all that is remembered does for all of them: it is
+    /// to be called for many pods at once. Success again once it succeeded; after an error, or when the future was dropped,
+    /// it can be called again.
+    async fn forget(&mut self) -> Result<()>;
 }

@@ -141,6 +141,7 @@ async fn a_silenced_pod_keeps_its_namespace_until_its_nic_is_back() {
     assert_eq!(kernel.observe().await.unwrap().host, [], "the namespace lives on");
     for _ in 0..2 {
         silenced.give_back().await.unwrap();
+        silenced.forget().await.unwrap();
         assert_untouched(&kernel).await;
     }
 }

@@ -162,6 +162,7 @@ async fn a_silenced_veth_is_known_as_that_and_can_be_set_up_again() {
     kernel.remove_sandbox(&netns(4));
     for _ in 0..2 {
         silenced.give_back().await.unwrap();
+        silenced.forget().await.unwrap();
         assert_bare(&kernel.observe().await.unwrap());
     }
     let plan = pod(&kernel, 5);

@@ -179,6 +179,9 @@ impl SilencedPod for FusedPod {
     async fn give_back(&mut self) -> Result<()> {
         self.fuse.through(self.inner.give_back()).await
     }
+    async fn forget(&mut self) -> Result<()> {
+        self.fuse.through(self.inner.forget()).await
+    }
 }
 
 #[async_trait]

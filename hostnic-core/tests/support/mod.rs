@@ -412,6 +412,11 @@ impl World {
                 note(format!("{} has {links} links in the kernel", nic.id));
             }
         }
+        for address in self.kernel.remembered() {
+            if !state.leases.values().any(|lease| lease.lease.address.addr() == address) {
+                note(format!("flows of {address} have survived its lease"));
+            }
+        }
         let mut held = BTreeSet::new();
         for lease in state.leases.values() {
             let address = lease.lease.address.addr();

@@ -14,7 +14,7 @@ use crate::machine::{Machine, Running};
 use crate::pod::Pod;
 use crate::site::Site;
 use crate::trial;
-use crate::witness::ip;
+use crate::witness::{ip, run};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![trial(
@@ -122,6 +122,15 @@ fn hairpin_rules(netns: &Path, address: Ipv4Addr) -> Vec<Value> {
     rules.as_array().unwrap().iter().filter(of_pod).cloned().collect()
 }
 
+/// What connection tracking knows of these addresses in a namespace.
+fn flows_of(netns: &Path, addresses: &[Ipv4Addr]) -> Vec<String> {
+    let listed = String::from_utf8(run(netns, &["conntrack", "-L"]).stdout).unwrap();
+    let ends: Vec<String> =
+        addresses.iter().flat_map(|of| [format!("src={of} "), format!("dst={of} ")]).collect();
+    let names = |flow: &&str| ends.iter().any(|end| flow.contains(end));
+    listed.lines().filter(names).map(str::to_owned).collect()
+}
+
 async fn until_hairpin(machine: &Machine, daemon: &Running, address: Ipv4Addr, on: bool) {
     let what = if on { "hairpin is on" } else { "hairpin is off" };
     let switched = async || hairpin_rules(machine.netns(), address).is_empty() != on;
@@ -176,12 +185,13 @@ async fn serves() {
     until_hairpin(first, &daemons[0], addresses[0], false).await;
     all_reach_all().await;
 
+    assert_ne!(flows_of(first.netns(), &addresses[..2]), [""; 0]);
     for (pod, node) in pods.iter().zip(of) {
         node.call(&site, "DEL", pod).await;
     }
-    for machine in &site.machines {
-        machine.until_released().await;
-    }
+    first.until_released().await;
+    assert_eq!(flows_of(first.netns(), &addresses[..2]), [""; 0], "they have survived their pods' leases");
+    second.until_released().await;
     pods.iter().for_each(Pod::is_empty);
     for daemon in daemons {
         let (success, said) = daemon.ends_by(Signal::SIGTERM).await;

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod alias;
+mod flows;
 mod gateway;
 mod moved;
 mod node;
@@ -194,8 +195,8 @@ impl RouteProgrammer for NetlinkProgrammer {
             Offered::Veth(planned) => {
                 let target = veth::Target::planned(&planned);
                 let silenced = veth::silence(&self.node, &target).await?;
-                let rest = || Box::new(veth::Silenced::new(self.node.clone(), target));
-                Ok(silenced.then(|| rest() as Box<dyn SilencedPod>))
+                let rest = |left| Box::new(veth::Silenced::new(self.node.clone(), target, left));
+                Ok(silenced.map(|left| rest(left) as Box<dyn SilencedPod>))
             }
         }
     }
@@ -215,7 +216,7 @@ impl RouteProgrammer for NetlinkProgrammer {
             return Ok(Some(nic));
         }
         match if_there(pod::open(netns).await)? {
-            Some(netns) => moved::tear_down(&self.node, mark, None, netns).await,
+            Some(netns) => moved::tear_down(&self.node, mark, netns).await,
             None => Ok(None),
         }
     }

@@ -87,7 +87,11 @@ impl Moved<'_> {
     /// Undoes a move, also one that the kernel may still be about to make.
     async fn take_back(&self, pod: &Pod) -> Result<()> {
         self.node.check().await?;
-        release(self.node, &self.plan.mark, Some(self.plan.mac), pod).await.map(drop)
+        let freed = release(self.node, &self.plan.mark, Some(self.plan.mac), pod).await?;
+        match freed {
+            Some(freed) => self.node.forget_flows(freed.addresses).await,
+            None => Ok(()),
+        }
     }
 
     /// How the pod differs from the plan.
@@ -116,12 +120,13 @@ impl Moved<'_> {
         let beside = async {
             match &target {
                 Some(target) => veth::silence(self.node, target).await,
-                None => Ok(false),
+                None => Ok(None),
             }
         };
         match futures::join!(self.silence_nic(&pod), beside) {
-            (Ok(nic), Ok(beside)) if nic || beside => {
-                Ok(Some(Box::new(Silenced::new(self.node.clone(), self.plan.clone(), target, pod))))
+            (Ok(nic), Ok(beside)) if nic || beside.is_some() => {
+                let beside = target.zip(beside);
+                Ok(Some(Box::new(Silenced::new(self.node.clone(), self.plan.clone(), beside, pod))))
             }
             (nic, beside) => {
                 pod.leave().await;
@@ -141,15 +146,16 @@ impl Moved<'_> {
     /// Takes the pod's interfaces away.
     pub(super) async fn tear_down(&self) -> Result<()> {
         if let Some(target) = self.veth() {
-            veth::tear_down(self.node, &target).await?;
+            veth::take_away(self.node, &target).await?;
         }
         let netns = pod::open_planned(&self.plan.netns, self.plan.sandbox).await;
-        if let Some(netns) = if_there(netns)? {
-            tear_down(self.node, &self.plan.mark, Some(self.plan.mac), netns).await?;
-        }
+        let freed = match if_there(netns)? {
+            Some(netns) => take_out(self.node, &self.plan.mark, Some(self.plan.mac), netns).await?,
+            None => None,
+        };
         // Also where the NIC came back by itself.
-        self.node.forget_flows(&[self.plan.address.addr()]).await;
-        Ok(())
+        let of_link = freed.map_or_else(Vec::new, |freed| freed.addresses);
+        self.node.forget_flows(of_link.into_iter().chain([self.plan.address.addr()])).await
     }
 
     /// What is in the node.
@@ -158,13 +164,28 @@ impl Moved<'_> {
     }
 }
 
-/// Takes the NIC of an attachment out of a pod; gives back its MAC address.
-pub(super) async fn tear_down(
+/// A NIC that is back in the node.
+#[derive(Debug)]
+struct Freed {
+    mac: Option<MacAddr>,
+    /// Those that it had in the pod, whose flows are still to be forgotten.
+    addresses: Vec<IpAddr>,
+}
+
+/// Takes what carries the mark of an attachment out of a pod; gives back its MAC address.
+pub(super) async fn tear_down(node: &Node, mark: &AttachmentMark, netns: Netns) -> Result<Option<MacAddr>> {
+    let Some(freed) = take_out(node, mark, None, netns).await? else { return Ok(None) };
+    node.forget_flows(freed.addresses).await?;
+    Ok(freed.mac)
+}
+
+/// Takes the NIC of an attachment out of a pod; `None` when the pod has none.
+async fn take_out(
     node: &Node,
     mark: &AttachmentMark,
     mac: Option<MacAddr>,
     netns: Netns,
-) -> Result<Option<MacAddr>> {
+) -> Result<Option<Freed>> {
     if netns.sandbox() == node.netns().sandbox() {
         return Ok(None);
     }
@@ -180,12 +201,10 @@ async fn release(
     mark: &AttachmentMark,
     mac: Option<MacAddr>,
     pod: &Pod,
-) -> Result<Option<MacAddr>> {
+) -> Result<Option<Freed>> {
     let links = pod.links().await?;
     let Some(link) = plan::find(mark, mac, &links) else { return Ok(None) };
     let addresses = pod.connection().addresses_of(link.index).await?;
-    let freed = pod.give_back(link, node.netns()).await?;
-    let ended: Vec<IpAddr> = addresses.iter().map(|address| address.address.addr()).collect();
-    node.forget_flows(&ended).await;
-    Ok(freed)
+    let mac = pod.give_back(link, node.netns()).await?;
+    Ok(Some(Freed { mac, addresses: addresses.iter().map(|address| address.address.addr()).collect() }))
 }

@@ -16,10 +16,10 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::alias::{Alias, Part};
+use super::flows::Flows;
 use super::setting;
 use super::survey::link_local;
 use crate::connection::Connection;
-use crate::conntrack::Conntrack;
 use crate::link::{Link, LinkChange, LinkIndex};
 use crate::netns::Netns;
 use crate::nft::{Batch, Nft};
@@ -46,12 +46,14 @@ pub(super) struct Node {
     netns: Netns,
     points: Points,
     connection: Mutex<Arc<Connection>>,
+    flows: Flows,
 }
 
 impl Node {
     pub(super) async fn open(netns: Netns, points: Points) -> Result<Self> {
         let connection = Arc::new(connect(&netns, &points).await?);
-        Ok(Self { netns, points, connection: Mutex::new(connection) })
+        let flows = Flows::follow(netns.try_clone()?, points.clone());
+        Ok(Self { netns, points, connection: Mutex::new(connection), flows })
     }
 
     /// Who hears of what is done to the node and its pods.
@@ -85,13 +87,9 @@ impl Node {
         self.points.pass(Point::ChangeFilter, || nft.apply(batch)).await
     }
 
-    /// Lets connection tracking forget what pods that end did: a later pod with their address is not taken for them, nor
-    /// are answers sent to it. What is not forgotten ends by itself; nobody's end fails for it.
-    pub(super) async fn forget_flows(&self, addresses: &[IpAddr]) {
-        let forget = async || Conntrack::new(self.netns.try_clone()?).forget(addresses).await;
-        if let Err(error) = self.points.pass(Point::ForgetFlows, forget).await {
-            tracing::warn!(error = %error.chain(), "the flows of a pod that is gone are remembered until they time out");
-        }
+    /// Lets connection tracking forget what pods with these addresses did; see [`Flows::forget`].
+    pub(super) async fn forget_flows(&self, addresses: impl IntoIterator<Item = IpAddr>) -> Result<()> {
+        self.flows.forget(addresses.into_iter().collect()).await
     }
 
     /// Writes a setting of the whole node, a file below /proc/sys, unless that is read-only and nowhere else.

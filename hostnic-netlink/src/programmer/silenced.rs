@@ -16,13 +16,18 @@ pub(super) struct Silenced {
     node: Arc<Node>,
     plan: PodPlan,
     /// The veth beside the NIC.
-    veth: Option<veth::Target>,
+    veth: Option<(veth::Target, veth::Left)>,
     /// `None` once the NIC is back.
     pod: Option<Pod>,
 }
 
 impl Silenced {
-    pub(super) fn new(node: Arc<Node>, plan: PodPlan, veth: Option<veth::Target>, pod: Pod) -> Self {
+    pub(super) fn new(
+        node: Arc<Node>,
+        plan: PodPlan,
+        veth: Option<(veth::Target, veth::Left)>,
+        pod: Pod,
+    ) -> Self {
         Self { node, plan, veth, pod: Some(pod) }
     }
 }
@@ -39,13 +44,16 @@ impl SilencedPod for Silenced {
         if let Some(link) = plan::find(&self.plan.mark, Some(self.plan.mac), &links) {
             pod.give_back(link, self.node.netns()).await?;
         }
-        match &self.veth {
-            Some(veth) => drop(veth::give_back(&self.node, veth).await?),
-            None => self.node.forget_flows(&[self.plan.address.addr()]).await,
+        if let Some((target, left)) = &self.veth {
+            veth::give_back(&self.node, target, *left).await?;
         }
         if let Some(pod) = self.pod.take() {
             pod.leave().await;
         }
         Ok(())
+    }
+
+    async fn forget(&mut self) -> Result<()> {
+        self.node.forget_flows([self.plan.address.addr()]).await
     }
 }

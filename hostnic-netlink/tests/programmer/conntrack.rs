@@ -3,11 +3,15 @@
 use std::net::IpAddr;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use futures::future::join_all;
 use hostnic_core::RouteProgrammer;
+use hostnic_core::point::{Point, Points, Probe, Side};
 use hostnic_core::route::Hairpin;
-use hostnic_netlink::Netns;
 use hostnic_netlink::conntrack::Conntrack;
+use hostnic_netlink::{NetlinkProgrammer, Netns};
 use libtest_mimic::Trial;
 
 use crate::trial;
@@ -20,6 +24,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("where_nothing_is_tracked_nothing_is_forgotten", untracked),
         trial("a_veth_pods_flows_end_with_it", ended_with_the_veth),
         trial("a_passthrough_pods_flows_end_with_it", ended_with_the_nic),
+        trial("flows_of_a_pod_whose_end_was_cut_are_forgotten_by_whoever_goes_on", cut),
+        trial("pods_that_end_together_are_forgotten_in_one_walk", together),
     ]
 }
 
@@ -109,6 +115,7 @@ async fn ended_with_the_veth() {
         } else {
             let mut silenced = vpc.programmer.silence_pod(plan).await.unwrap().unwrap();
             silenced.give_back().await.unwrap();
+            silenced.forget().await.unwrap();
         }
         assert_eq!(flows(&vpc.node).len(), before.len() + OTHERS.len());
     }
@@ -129,9 +136,68 @@ async fn ended_with_the_nic() {
         if silenced_before {
             let mut silenced = programmer.silence_pod(&plan).await.unwrap().unwrap();
             silenced.give_back().await.unwrap();
+            silenced.forget().await.unwrap();
         } else {
             programmer.teardown_pod(&plan).await.unwrap();
         }
         assert_eq!(flows(world.node.path()).len(), OTHERS.len());
     }
+}
+
+/// A DEL whose daemon was killed between the way back of its NIC and the end of its flows.
+async fn cut() {
+    if !witness() {
+        return;
+    }
+    for by_its_mark in [false, true] {
+        let (vpc, pods) = Vpc::with_pods("b", Hairpin::Off, &[11]).await;
+        let plan = &pods[0].plan;
+        let before = flows(&vpc.node);
+        make(&vpc.node, &OF_THE_POD);
+        let mut silenced = vpc.programmer.silence_pod(plan).await.unwrap().unwrap();
+        silenced.give_back().await.unwrap();
+        drop(silenced);
+        assert_eq!(flows(&vpc.node).len(), before.len() + OF_THE_POD.len());
+        let next = NetlinkProgrammer::new(Netns::open(&vpc.node).unwrap(), Vec::new()).await.unwrap();
+        if by_its_mark {
+            assert_eq!(next.teardown_marked(&plan.mark, &plan.netns).await.unwrap(), Some(plan.mac));
+        } else {
+            next.teardown_pod(plan).await.unwrap();
+        }
+        assert_eq!(flows(&vpc.node), before);
+        make(&vpc.node, &OF_THE_POD);
+        next.teardown_pod(plan).await.unwrap();
+        assert_eq!(flows(&vpc.node), before, "also when nothing else is left of it");
+    }
+}
+
+/// Counts walks.
+#[derive(Debug, Default)]
+struct Walks(AtomicUsize);
+
+impl Probe for Walks {
+    fn reached(&self, point: Point, side: Side) {
+        if (point, side) == (Point::ForgetFlows, Side::After) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+async fn together() {
+    let (vpc, pods) = Vpc::with_pods("b", Hairpin::Off, &[11, 12, 13, 14]).await;
+    let walks = Arc::new(Walks::default());
+    let node = Netns::open(&vpc.node).unwrap();
+    let points = Points::probed(walks.clone());
+    let programmer = NetlinkProgrammer::new_probed(node, Vec::new(), points).await.unwrap();
+    let mut ended = Vec::new();
+    for pod in &pods {
+        let mut silenced = programmer.silence_pod(&pod.plan).await.unwrap().unwrap();
+        silenced.give_back().await.unwrap();
+        ended.push(silenced);
+    }
+    let forgotten = join_all(ended.iter_mut().map(|silenced| silenced.forget())).await;
+    forgotten.into_iter().for_each(Result::unwrap);
+    // Whoever comes while one is under way waits for the next.
+    assert!(walks.0.load(Ordering::Relaxed) <= 2, "{walks:?}");
+    assert_eq!(vpc.programmer.observe().await.unwrap().veths, []);
 }

@@ -173,8 +173,10 @@ async fn silenced() {
     vpc.programmer.setup_pod(&pod.plan).await.unwrap();
     assert_eq!((vpc.whole(), inside(&pod)), before);
     let mut silenced = vpc.programmer.silence_pod(&pod.plan).await.unwrap().unwrap();
-    silenced.give_back().await.unwrap();
-    silenced.give_back().await.unwrap();
+    for _ in 0..2 {
+        silenced.give_back().await.unwrap();
+        silenced.forget().await.unwrap();
+    }
     back_in_the_node(&vpc, &pod);
 }
 

@@ -56,7 +56,10 @@ async fn veths() {
     let mut silenced: Vec<_> = silenced.into_iter().map(|silenced| silenced.unwrap().unwrap()).collect();
     let give_back = |silenced| -> BoxFuture<'_, ()> {
         let silenced: &mut Box<dyn SilencedPod> = silenced;
-        Box::pin(async move { silenced.give_back().await.unwrap() })
+        Box::pin(async move {
+            silenced.give_back().await.unwrap();
+            silenced.forget().await.unwrap();
+        })
     };
     all("given back at once", &mut silenced.iter_mut().map(give_back)).await;
 }
@@ -77,6 +80,7 @@ async fn measure(programmer: &NetlinkProgrammer, plan: &PodPlan) {
         silences.push(start.elapsed());
         let start = Instant::now();
         silenced.give_back().await.unwrap();
+        silenced.forget().await.unwrap();
         ways_back.push(start.elapsed());
     }
     eprintln!("set up:    {}", spread(setups));

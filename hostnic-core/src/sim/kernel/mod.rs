@@ -6,7 +6,7 @@ mod silenced;
 mod state;
 mod veth;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -45,6 +45,8 @@ pub enum KernelOperation {
     SilencePod,
     /// [`SilencedPod::give_back`](crate::route::SilencedPod::give_back)
     GiveBack,
+    /// [`SilencedPod::forget`](crate::route::SilencedPod::forget)
+    Forget,
     /// [`RouteProgrammer::teardown_pod`](crate::RouteProgrammer::teardown_pod)
     TeardownPod,
     /// [`RouteProgrammer::teardown_marked`](crate::RouteProgrammer::teardown_marked)
@@ -75,6 +77,7 @@ impl KernelOperation {
             Self::CheckPod => "check pod",
             Self::SilencePod => "silence pod",
             Self::GiveBack => "give NIC back",
+            Self::Forget => "forget flows of pod",
             Self::TeardownPod => "take down pod",
             Self::TeardownMarked => "take down mark",
             Self::SetupGateways => "set up gateways",
@@ -252,6 +255,16 @@ impl Kernel {
         if let Some(mark) = links.veth_named(name) {
             links.delete_pair(&mark);
         }
+    }
+
+    /// The addresses of which flows are remembered: of pods that were set up, until they are forgotten.
+    pub fn remembered(&self) -> BTreeSet<IpAddr> {
+        self.lock().links.flows.values().copied().collect()
+    }
+
+    /// Ends all flows that are remembered, as a while does in which nobody sends anything.
+    pub fn time_out_flows(&self) {
+        self.lock().links.flows.clear();
     }
 
     /// The gateways as they were last set up.

@@ -161,6 +161,7 @@ impl RouteProgrammer for Kernel {
         }
         course.pause(2).await;
         self.take_out(plan);
+        self.lock().links.flows.remove(&plan.mark);
         course.end(())
     }
 
@@ -169,7 +170,9 @@ impl RouteProgrammer for Kernel {
         let freed = {
             let links = &mut self.lock().links;
             let behind_veth = links.silence_veth(mark).then(|| links.bare(mark)).flatten();
-            behind_veth.or_else(|| links.move_out(mark, netns))
+            let freed = behind_veth.or_else(|| links.move_out(mark, netns));
+            links.flows.remove(mark);
+            freed
         };
         self.shared.arrived.notify_waiters();
         course.end(freed)

@@ -38,12 +38,22 @@ impl SilencedPod for Silenced {
         let course = self.kernel.begin(KernelOperation::GiveBack, &self.plan.netns)?;
         course.pause(2).await;
         if let PodDatapath::Veth(_) = self.plan.datapath {
-            self.kernel.lock().links.bare(&self.plan.mark);
+            self.kernel.lock().links.end_veth(&self.plan.mark);
         } else if self.holds {
             self.kernel.lock().links.move_out_of(self.plan.sandbox, &self.plan.mark);
         }
         self.let_go();
         course.pause(2).await;
+        course.end(())
+    }
+
+    async fn forget(&mut self) -> Result<()> {
+        let course = self.kernel.single(KernelOperation::Forget, &self.plan.netns).await?;
+        let links = &mut self.kernel.lock().links;
+        match self.plan.datapath {
+            PodDatapath::Veth(_) => drop(links.bare(&self.plan.mark)),
+            _ => drop(links.flows.remove(&self.plan.mark)),
+        }
         course.end(())
     }
 }

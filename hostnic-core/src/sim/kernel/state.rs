@@ -1,6 +1,7 @@
 //! What the simulated kernel of one node holds, and each change that one netlink message could make.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 
@@ -113,6 +114,8 @@ pub(super) struct Links {
     namespaces: BTreeMap<Sandbox, Namespace>,
     /// The ends of veths in the node, by what is written on them.
     pub(super) ends: BTreeMap<AttachmentMark, HostEnd>,
+    /// The addresses whose flows are remembered, and whose they were.
+    pub(super) flows: BTreeMap<AttachmentMark, IpAddr>,
     /// As the node was last set up.
     pub(super) node: Option<NodePlan>,
     /// As they were last set up, those of the operator's NICs included.
@@ -339,6 +342,7 @@ impl Links {
         link.up = true;
         let mtu = link.mtu;
         self.lead_to_services(plan);
+        self.flows.insert(plan.mark.clone(), plan.address.addr());
         Ok(mtu)
     }
 

@@ -132,7 +132,9 @@ impl Links {
         link.mtu = mtu;
         link.addresses = vec![IpNet::from(plan.address.addr())];
         link.set_routes(vec![default_route()]);
-        Ok((link.mac, mtu))
+        let mac = link.mac;
+        self.flows.insert(plan.mark.clone(), plan.address.addr());
+        Ok((mac, mtu))
     }
 
     /// Sets the veth down and its name free; whether anything of the pod is there.
@@ -153,9 +155,18 @@ impl Links {
         found
     }
 
-    /// Deletes the veth and leaves the NIC bare. Gives back its MAC.
+    /// Deletes the veth and sets the NIC down, which keeps its mark and the pod's address.
+    pub(super) fn end_veth(&mut self, mark: &AttachmentMark) {
+        self.delete_pair(mark);
+        for (_, nic) in self.host.values_mut().filter(|(_, nic)| nic.is_nic_of(mark)) {
+            nic.up = false;
+        }
+    }
+
+    /// Deletes the veth, forgets its pod's flows and leaves the NIC bare. Gives back its MAC.
     pub(super) fn bare(&mut self, mark: &AttachmentMark) -> Option<MacAddr> {
         self.delete_pair(mark);
+        self.flows.remove(mark);
         let mac = self.host.values().find(|(_, nic)| nic.is_nic_of(mark)).map(|(_, nic)| nic.mac)?;
         let (_, mut nic) = self.host.remove(&mac)?;
         nic.strip();

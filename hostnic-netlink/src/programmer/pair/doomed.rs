@@ -34,6 +34,17 @@ pub(in crate::programmer) async fn doom(connection: &Connection, link: &Link, al
     unless_gone(down.and(doomed))
 }
 
+/// Deletes a veth that is to be, and all others that are. Nothing to do where another pod's end came first; to see that
+/// takes less than the list of a full node's links.
+pub(in crate::programmer) async fn delete_with_doomed(node: &Node, host_end: LinkIndex) -> Result<()> {
+    match node.connection().await?.link(host_end).await {
+        Ok(link) if is_doomed(&link) => delete_doomed(node).await,
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
 /// Deletes the veths that are to be, all at once. Others' links are taken out of the group before.
 pub(in crate::programmer) async fn delete_doomed(node: &Node) -> Result<()> {
     let connection = node.connection().await?;

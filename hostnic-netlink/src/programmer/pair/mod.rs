@@ -19,7 +19,7 @@ use crate::address::Address;
 use crate::link::{Ipv4Setting, Link, LinkIndex};
 use crate::neighbour::{Neighbour, NeighbourEntry};
 use crate::route::KernelRoute;
-pub(super) use doomed::{delete_doomed, doom, is_doomed, put_aside, unless_gone};
+pub(super) use doomed::{delete_doomed, delete_with_doomed, doom, is_doomed, put_aside, unless_gone};
 pub(super) use plan::{Beginning, Difference, beginning, differences, of_neighbours, of_routes};
 pub(super) use program::{Programming, Requests, changed, in_order, name_taken};
 pub(super) use state::{PodSide, State};

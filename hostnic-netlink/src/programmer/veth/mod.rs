@@ -27,7 +27,7 @@ use plan::{Beginning, differences};
 pub(super) use planned::Planned;
 use program::Programming;
 use state::State;
-pub(super) use undo::{Silenced, Target, give_back, silence, tear_down};
+pub(super) use undo::{Left, Silenced, Target, give_back, silence, take_away, tear_down};
 
 /// How often what is there is compared with the plan: putting one thing right can undo another, as setting a link down
 /// takes its routes away.

@@ -13,13 +13,13 @@ use hostnic_core::{ErrorKind, Result};
 
 use super::super::alias::{Alias, Part, own_mtu};
 use super::super::node::Node;
-use super::super::pair::{Pair, delete_doomed, doom, is_part, macs, unless_gone};
+use super::super::pair::{Pair, delete_with_doomed, doom, is_part, macs, unless_gone};
 use super::super::pod::FREED_NAME;
 use super::hairpin;
 use super::planned::Planned;
 use crate::address::Address;
 use crate::connection::Connection;
-use crate::link::{Link, LinkChange};
+use crate::link::{Link, LinkChange, LinkIndex};
 use crate::neighbour::{Neighbour, NeighbourEntry};
 use crate::rule::Rule;
 
@@ -116,10 +116,16 @@ impl Parts {
     }
 }
 
-/// Ends the traffic of a pod and frees the name of its veth in the node; false when nothing of it is there.
+/// What is left of a pod that was silenced: its NIC, and maybe this veth.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::programmer) struct Left {
+    host_end: Option<LinkIndex>,
+}
+
+/// Ends the traffic of a pod and frees the name of its veth in the node; `None` when nothing of it is there.
 ///
 /// The rules stay until the NIC is down: they drop what still comes for the pod.
-pub(in crate::programmer) async fn silence(node: &Node, target: &Target) -> Result<bool> {
+pub(in crate::programmer) async fn silence(node: &Node, target: &Target) -> Result<Option<Left>> {
     let connection = node.connection().await?;
     let parts = Parts::find(&connection, target).await?;
     let alias = |part, own_mtu| Alias { mark: target.mark.clone(), part, own_mtu, silenced: true };
@@ -135,66 +141,113 @@ pub(in crate::programmer) async fn silence(node: &Node, target: &Target) -> Resu
     };
     let (host_end, nic) = futures::join!(host_end, nic);
     host_end.and(nic)?;
-    Ok(!parts.is_empty())
+    let left = Left { host_end: parts.host_end.as_ref().map(|link| link.index) };
+    Ok((!parts.is_empty()).then_some(left))
 }
 
-/// Leaves the NIC bare, and deletes the veth. Gives back the NIC's MAC address.
-pub(in crate::programmer) async fn give_back(node: &Node, target: &Target) -> Result<Option<MacAddr>> {
+/// Sets the NIC down, takes its rules away and deletes the veth. The NIC keeps the pod's address and its mark: whoever
+/// finds it knows what to [`forget`], and that it is still to be done. Gives back the NIC's MAC address.
+pub(in crate::programmer) async fn give_back(
+    node: &Node,
+    target: &Target,
+    left: Left,
+) -> Result<Option<MacAddr>> {
     let connection = node.connection().await?;
-    let parts = Parts::find(&connection, target).await?;
-    let planned = target.planned.as_ref().map(|planned| planned.address);
-    let freed = match &parts.nic {
-        Some(nic) => unless_gone(bare(node, &connection, nic, planned).await).map(|()| nic.mac),
-        None => {
-            node.forget_flows(planned.as_slice()).await;
-            Ok(None)
-        }
+    let nic = find_nic(&connection, target).await?;
+    let freed = match &nic {
+        Some(nic) => unless_gone(end_nic(node, &connection, nic).await).map(|()| nic.mac),
+        None => Ok(None),
     };
-    delete_doomed(node).await?;
+    if let Some(host_end) = left.host_end {
+        delete_with_doomed(node, host_end).await?;
+    }
     freed
+}
+
+/// Forgets the pod's flows, and makes its NIC one like any other. For many pods at once, and not in turn.
+pub(in crate::programmer) async fn forget(node: &Node, target: &Target) -> Result<()> {
+    let connection = node.connection().await?;
+    let nic = find_nic(&connection, target).await?;
+    let addresses = match &nic {
+        Some(nic) => match addresses(&connection, nic).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+            addresses => addresses?,
+        },
+        None => Vec::new(),
+    };
+    let planned = target.planned.as_ref().map(|planned| planned.address);
+    let ended: BTreeSet<IpAddr> =
+        addresses.iter().map(|address| address.address.addr()).chain(planned).collect();
+    node.forget_flows(ended).await?;
+    match &nic {
+        Some(nic) => unless_gone(bare(&connection, nic, &addresses).await),
+        None => Ok(()),
+    }
+}
+
+/// All of it but for what is to be [forgotten](forget).
+pub(in crate::programmer) async fn take_away(node: &Node, target: &Target) -> Result<Option<MacAddr>> {
+    match silence(node, target).await? {
+        Some(left) => give_back(node, target, left).await,
+        None => Ok(None),
+    }
 }
 
 /// Does all of it.
 pub(in crate::programmer) async fn tear_down(node: &Node, target: &Target) -> Result<Option<MacAddr>> {
-    match silence(node, target).await? {
-        true => give_back(node, target).await,
-        false => Ok(None),
-    }
+    let freed = take_away(node, target).await?;
+    // Also where nothing was left of the pod: somebody else may have taken it away.
+    forget(node, target).await?;
+    Ok(freed)
 }
 
-/// Makes a NIC one like any other: down, without addresses, routes, rules and our mark, and under a name that is free.
-/// `planned` is the pod's address, should the NIC not have it.
-async fn bare(node: &Node, connection: &Connection, nic: &Link, planned: Option<IpAddr>) -> Result<()> {
-    // What is set down loses its routes.
-    connection.change_link(nic.index, LinkChange::new().down()).await?;
-    let (addresses, rules) = futures::try_join!(connection.addresses_of(nic.index), connection.rules())?;
-    let addresses: Vec<Address> =
-        addresses.into_iter().filter(|address| address.address.addr().is_ipv4()).collect();
+async fn find_nic(connection: &Connection, target: &Target) -> Result<Option<Link>> {
+    if let Some(planned) = &target.planned {
+        let Some((_, name)) = &planned.nic else { return Ok(None) };
+        // The list of a full node is long.
+        match connection.link_by_name(name).await {
+            Ok(link) if is_part(&link, &target.mark, Part::Nic) => return Ok(Some(link)),
+            _ => {}
+        }
+    }
+    Parts::find(connection, target).await.map(|parts| parts.nic)
+}
+
+/// Ends all that leads to a NIC. What is set down loses its routes.
+async fn end_nic(node: &Node, connection: &Connection, nic: &Link) -> Result<()> {
+    let down = connection.change_link(nic.index, LinkChange::new().down());
+    let ((), addresses, rules) = futures::try_join!(down, addresses(connection, nic), connection.rules())?;
     let ours = rules.into_iter().filter(|listed| listed.is_ours()).map(|listed| listed.rule);
     let rules: Vec<Rule> = ours.filter(|rule| concerns(rule, nic, &addresses)).collect();
     let deleted = join_all(rules.iter().map(|rule| connection.delete_rule(rule))).await;
     deleted.into_iter().collect::<Result<()>>()?;
-    let mut pods = Vec::new();
-    for address in &addresses {
-        let ip = address.address.addr();
-        let proxy = Neighbour { link: nic.index, address: ip, entry: NeighbourEntry::Proxy };
-        connection.delete_neighbour(&proxy).await?;
-        connection.delete_address(address).await?;
-        if let IpAddr::V4(pod) = ip {
-            pods.push(hairpin::element(pod));
-        }
+    let pod = |address: &Address| match address.address.addr() {
+        IpAddr::V4(pod) => Some(hairpin::element(pod)),
+        IpAddr::V6(_) => None,
+    };
+    take_out(node, &addresses.iter().filter_map(pod).collect::<Vec<_>>()).await
+}
+
+/// The addresses that a pod had by its NIC.
+async fn addresses(connection: &Connection, nic: &Link) -> Result<Vec<Address>> {
+    let addresses = connection.addresses_of(nic.index).await?;
+    Ok(addresses.into_iter().filter(|address| address.address.addr().is_ipv4()).collect())
+}
+
+/// Makes a NIC that is down one like any other: without addresses and our mark, and under a name that is free.
+async fn bare(connection: &Connection, nic: &Link, addresses: &[Address]) -> Result<()> {
+    for address in addresses {
+        let proxied = address.address.addr();
+        let proxy = Neighbour { link: nic.index, address: proxied, entry: NeighbourEntry::Proxy };
+        futures::try_join!(connection.delete_neighbour(&proxy), connection.delete_address(address))?;
     }
-    forget(node, &pods).await?;
-    let of_nic = addresses.iter().map(|address| address.address.addr());
-    let ended: BTreeSet<IpAddr> = of_nic.chain(planned).collect();
-    node.forget_flows(&Vec::from_iter(ended)).await;
     // The mark goes last: until then this can be done again.
     let free = LinkChange::new().rename(FREED_NAME).alias("").mtu(own_mtu(nic));
     connection.change_link(nic.index, free).await
 }
 
 /// Takes pods out of the set, where there is one.
-async fn forget(node: &Node, pods: &[crate::nft::Element]) -> Result<()> {
+async fn take_out(node: &Node, pods: &[crate::nft::Element]) -> Result<()> {
     match hairpin::remove(node, pods).await {
         Err(error) if error.kind() == ErrorKind::Unsupported => Ok(()),
         done => done,
@@ -218,17 +271,22 @@ fn concerns(rule: &Rule, nic: &Link, addresses: &[Address]) -> bool {
 pub(in crate::programmer) struct Silenced {
     node: Arc<Node>,
     target: Target,
+    left: Left,
 }
 
 impl Silenced {
-    pub(in crate::programmer) fn new(node: Arc<Node>, target: Target) -> Self {
-        Self { node, target }
+    pub(in crate::programmer) fn new(node: Arc<Node>, target: Target, left: Left) -> Self {
+        Self { node, target, left }
     }
 }
 
 #[async_trait]
 impl SilencedPod for Silenced {
     async fn give_back(&mut self) -> Result<()> {
-        give_back(&self.node, &self.target).await.map(drop)
+        give_back(&self.node, &self.target, self.left).await.map(drop)
+    }
+
+    async fn forget(&mut self) -> Result<()> {
+        forget(&self.node, &self.target).await
     }
 }

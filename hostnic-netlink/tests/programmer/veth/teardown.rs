@@ -54,6 +54,12 @@ async fn silenced() {
     assert_ne!(vpc.programmer.check_pod(&pod.plan).await.unwrap(), []);
     silenced.give_back().await.unwrap();
     silenced.give_back().await.unwrap();
+    // Whoever finds the NIC knows whose flows are still to be forgotten.
+    assert_eq!(links(&vpc.node), ["eth0", "hostnic_311"]);
+    let left = &vpc.programmer.observe().await.unwrap().veths[0];
+    assert_eq!((left.silenced, &left.addresses), (true, &vec![pod.plan.address.addr()]));
+    silenced.forget().await.unwrap();
+    silenced.forget().await.unwrap();
     assert_eq!(links(&vpc.node), ["eth0", "eth1"]);
     assert_eq!(vpc.programmer.observe().await.unwrap().veths, []);
     assert!(vpc.programmer.silence_pod(&pod.plan).await.unwrap().is_none());
@@ -106,6 +112,7 @@ async fn spared() {
     let mut first = vpc.programmer.silence_pod(&pods[0].plan).await.unwrap().unwrap();
     drop(vpc.programmer.silence_pod(&pods[1].plan).await.unwrap().unwrap());
     first.give_back().await.unwrap();
+    first.forget().await.unwrap();
     // Both veths went together; the other NIC waits for its own turn.
     assert_eq!(links(&vpc.node), ["br0", "eth0", "eth1", "foreign", "hostnic_312"]);
     assert_eq!(ip(&vpc.node, &["link", "show", "foreign"])[0]["group"], "default");

@@ -237,6 +237,9 @@ async fn released() {
         silenced.give_back().await.unwrap();
         mouth.send_to(b"late", to).await.unwrap();
         assert_eq!(counted(&vpc.node), (3, 0));
+        silenced.forget().await.unwrap();
+        mouth.send_to(b"late", to).await.unwrap();
+        assert_eq!(counted(&vpc.node), (3, 0));
         vpc.nothing_policed().await;
     }
 }
