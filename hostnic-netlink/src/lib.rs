@@ -13,13 +13,16 @@ pub mod fabric;
 #[cfg(feature = "fabric")]
 pub mod isolation;
 pub mod link;
+mod listener;
 pub mod neighbour;
 mod netfilter;
 pub mod netns;
 pub mod nft;
 pub mod programmer;
+mod request;
 pub mod route;
 pub mod rule;
+mod visitor;
 pub mod watch;
 
 pub use connection::Connection;

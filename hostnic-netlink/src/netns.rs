@@ -129,8 +129,8 @@ impl Netns {
         Ok(Self { file, sandbox: self.sandbox })
     }
 
-    /// Moves the calling thread into the namespace for the rest of its life. Only for threads of our own.
-    pub(crate) fn enter(self) -> Result<()> {
+    /// Moves the calling thread into the namespace. Only for threads of our own that nobody else runs on.
+    pub(crate) fn enter(&self) -> Result<()> {
         setns(&self.file, CloneFlags::CLONE_NEWNET).map_err(|errno| match errno {
             Errno::EINVAL => not_a_network_namespace(self.sandbox),
             errno => error::system(errno, "enter network namespace", self.sandbox),

@@ -7,9 +7,10 @@ use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::MulticastGroup;
 
-use crate::connection::{Driver, Events};
 use crate::link::{Link, LinkIndex};
+use crate::listener::{Events, Listener};
 use crate::netns::Netns;
+use crate::visitor::Visitor;
 
 /// What became of a link.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,7 +30,7 @@ pub enum LinkEvent {
 #[derive(Debug)]
 pub struct LinkEvents {
     events: Events,
-    _driver: Driver,
+    _listener: Listener,
 }
 
 impl LinkEvents {
@@ -38,8 +39,14 @@ impl LinkEvents {
     /// # Errors
     /// As [`crate::Connection::open`].
     pub async fn subscribe(netns: &Netns) -> Result<Self> {
-        let (driver, _, events) = Driver::start(netns, Some(MulticastGroup::Link)).await?;
-        Ok(Self { events, _driver: driver })
+        let (listener, events) = Listener::start(netns, MulticastGroup::Link).await?;
+        Ok(Self { events, _listener: listener })
+    }
+
+    /// The same, by a thread that many share.
+    pub(crate) async fn subscribe_by(visitor: &Visitor, netns: &Netns) -> Result<Self> {
+        let (listener, events) = Listener::share(visitor, netns, MulticastGroup::Link).await?;
+        Ok(Self { events, _listener: listener })
     }
 
     /// The next event. A dropped future loses none.
@@ -70,7 +77,7 @@ impl LinkEvents {
 #[derive(Debug)]
 pub struct AddressEvents {
     events: Events,
-    _driver: Driver,
+    _listener: Listener,
 }
 
 /// What became of an address.
@@ -88,8 +95,14 @@ impl AddressEvents {
     /// # Errors
     /// As [`crate::Connection::open`].
     pub async fn subscribe(netns: &Netns) -> Result<Self> {
-        let (driver, _, events) = Driver::start(netns, Some(MulticastGroup::Ipv4Ifaddr)).await?;
-        Ok(Self { events, _driver: driver })
+        let (listener, events) = Listener::start(netns, MulticastGroup::Ipv4Ifaddr).await?;
+        Ok(Self { events, _listener: listener })
+    }
+
+    /// The same, by a thread that many share.
+    pub(crate) async fn subscribe_by(visitor: &Visitor, netns: &Netns) -> Result<Self> {
+        let (listener, events) = Listener::share(visitor, netns, MulticastGroup::Ipv4Ifaddr).await?;
+        Ok(Self { events, _listener: listener })
     }
 
     /// The next event. A dropped future loses none.
@@ -142,7 +155,7 @@ mod tests {
         }
         drop(sender);
 
-        let mut events = LinkEvents { events, _driver: Driver::of_nothing() };
+        let mut events = LinkEvents { events, _listener: Listener::of_nothing() };
         assert_eq!(events.next().await.unwrap(), LinkEvent::Missed);
         assert_eq!(events.next().await.unwrap(), LinkEvent::Gone(LinkIndex(7)));
         assert_eq!(events.next().await.unwrap_err().kind(), ErrorKind::Transient);

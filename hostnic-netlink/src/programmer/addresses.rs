@@ -26,7 +26,7 @@ pub(super) struct Addresses {
 impl Addresses {
     /// Begins to follow. The task ends when this is dropped.
     pub(super) async fn follow(node: Arc<Node>) -> Result<Self> {
-        let events = AddressEvents::subscribe(node.netns()).await?;
+        let events = subscribe(&node).await?;
         let news = Arc::new(Notify::new());
         let mut task = JoinSet::new();
         task.spawn(follow(node, events, news.clone()));
@@ -45,7 +45,7 @@ async fn follow(node: Arc<Node>, mut events: AddressEvents, news: Arc<Notify>) {
         tracing::warn!(error = %error.chain(), "address events stopped; listening again");
         events = loop {
             tokio::time::sleep(RETRY).await;
-            match AddressEvents::subscribe(node.netns()).await {
+            match subscribe(&node).await {
                 Ok(events) => break events,
                 Err(error) => {
                     tracing::warn!(error = %error.chain(), "cannot listen to address events; trying again");
@@ -55,6 +55,10 @@ async fn follow(node: Arc<Node>, mut events: AddressEvents, news: Arc<Notify>) {
         // Nobody knows what came in between.
         news.notify_one();
     }
+}
+
+async fn subscribe(node: &Node) -> Result<AddressEvents> {
+    AddressEvents::subscribe_by(&*node.visitor()?, node.netns()).await
 }
 
 async fn until_it_fails(events: &mut AddressEvents, news: &Notify) -> Result<Infallible> {

@@ -29,6 +29,7 @@ use hostnic_core::route::{
 };
 use hostnic_core::{Error, ErrorKind, Result, RouteProgrammer};
 
+use crate::link::LinkIndex;
 use crate::netns::Netns;
 use addresses::Addresses;
 use moved::Moved;
@@ -48,7 +49,7 @@ pub const POD_FOLDERS: [&str; 2] = ["/run/netns", "/var/run/docker/netns"];
 /// [`RouteProgrammer`] over netlink.
 ///
 /// It keeps a socket in the node's namespace open and follows the links there; in a pod's namespace it opens one for
-/// the length of each operation, or of a [`SilencedPod`]. It needs the capabilities NET_ADMIN and SYS_ADMIN, and a runtime with its time and
+/// the length of each operation, or of a [`SilencedPod`]. One thread of its own does it all. It needs the capabilities NET_ADMIN and SYS_ADMIN, and a runtime with its time and
 /// IO drivers. Operations on different pods run side by side; those on one pod are for the caller to put in order.
 #[derive(Debug)]
 pub struct NetlinkProgrammer {
@@ -85,33 +86,33 @@ impl NetlinkProgrammer {
         self.places.mounted = true;
         self
     }
+}
 
-    /// Opens a pod's namespace, as planned and not the node's own.
-    async fn pod(&self, plan: &PodPlan) -> Result<Netns> {
-        let netns = pod::open_planned(&plan.netns, plan.sandbox).await?;
-        self.refuse_own(&netns, &plan.netns)?;
-        Ok(netns)
+/// Opens a pod's namespace, as planned and not the node's own.
+async fn open_pod(node: &Node, plan: &PodPlan) -> Result<Netns> {
+    let netns = pod::open_planned(&*node.visitor()?, &plan.netns, plan.sandbox).await?;
+    refuse_own(node, &netns, &plan.netns)?;
+    Ok(netns)
+}
+
+fn refuse_own(node: &Node, netns: &Netns, path: &NetnsPath) -> Result<()> {
+    if netns.sandbox() == node.netns().sandbox() {
+        return Err(Error::new(ErrorKind::Invalid, "open network namespace", path)
+            .detail("this is the node's own; a pod on the host's network needs no interface"));
     }
+    Ok(())
+}
 
-    fn refuse_own(&self, netns: &Netns, path: &NetnsPath) -> Result<()> {
-        if netns.sandbox() == self.node.netns().sandbox() {
-            return Err(Error::new(ErrorKind::Invalid, "open network namespace", path)
-                .detail("this is the node's own; a pod on the host's network needs no interface"));
+/// What a plan is for; checked as far as the kernel's side can.
+fn offered<'a>(node: &'a Arc<Node>, plan: &'a PodPlan) -> Result<Offered<'a>> {
+    let moved = |services| Ok(Offered::Moved(Moved { node, plan, services }));
+    match &plan.datapath {
+        PodDatapath::Passthrough => moved(None),
+        PodDatapath::PassthroughWithServices(services) => {
+            moved(Some(services::Planned::new(plan, services)?))
         }
-        Ok(())
-    }
-
-    /// What a plan is for; checked as far as the kernel's side can.
-    fn offered<'a>(&'a self, plan: &'a PodPlan) -> Result<Offered<'a>> {
-        let moved = |services| Ok(Offered::Moved(Moved { node: &self.node, plan, services }));
-        match &plan.datapath {
-            PodDatapath::Passthrough => moved(None),
-            PodDatapath::PassthroughWithServices(services) => {
-                moved(Some(services::Planned::new(plan, services)?))
-            }
-            PodDatapath::Veth(veth) => veth::Planned::new(plan, veth).map(Offered::Veth),
-            other => Err(Error::new(ErrorKind::Unsupported, "program datapath", format_args!("{other:?}"))),
-        }
+        PodDatapath::Veth(veth) => veth::Planned::new(plan, veth).map(Offered::Veth),
+        other => Err(Error::new(ErrorKind::Unsupported, "program datapath", format_args!("{other:?}"))),
     }
 }
 
@@ -123,24 +124,121 @@ enum Offered<'a> {
     Veth(veth::Planned<'a>),
 }
 
+async fn sandbox(node: Arc<Node>, netns: NetnsPath) -> Result<Sandbox> {
+    let visitor = node.visitor()?;
+    let open = pod::open(&visitor, &netns).await?;
+    refuse_own(&node, &open, &netns)?;
+    visitor.visit(&open, || Ok(())).await.map_err(|error| {
+        Error::new(error.kind(), "enter", &netns).detail("it cannot be entered").source(error)
+    })?;
+    Ok(open.sandbox())
+}
+
+async fn set_up(node: Arc<Node>, plan: PodPlan, hint: Option<LinkIndex>) -> Result<PodLink> {
+    let offered = offered(&node, &plan)?;
+    let pod = Pod::enter(open_pod(&node, &plan).await?, &node).await?;
+    let link = match &offered {
+        Offered::Moved(moved) => moved.set_up(&pod, hint).await,
+        Offered::Veth(planned) => veth::set_up(&node, planned, &pod, hint).await,
+    };
+    pod.leave().await;
+    link
+}
+
+async fn check(node: Arc<Node>, plan: PodPlan) -> Result<Vec<Drift>> {
+    let offered = offered(&node, &plan)?;
+    let netns = match (open_pod(&node, &plan).await, &offered) {
+        (Err(error), Offered::Veth(planned)) if error.kind() == ErrorKind::NotFound => {
+            return veth::check(&node, planned, None).await;
+        }
+        (Err(error), Offered::Moved(_)) if error.kind() == ErrorKind::NotFound => {
+            return Ok(vec![missing(format!("network namespace {}", plan.netns))]);
+        }
+        (netns, _) => netns?,
+    };
+    let pod = Pod::enter(netns, &node).await?;
+    let drifts = match &offered {
+        Offered::Moved(moved) => moved.check(&pod).await,
+        Offered::Veth(planned) => veth::check(&node, planned, Some(&pod)).await,
+    };
+    pod.leave().await;
+    drifts
+}
+
+async fn silence(node: Arc<Node>, plan: PodPlan) -> Result<Option<Box<dyn SilencedPod>>> {
+    match offered(&node, &plan)? {
+        Offered::Moved(moved) => {
+            match if_there(pod::open_planned(&*node.visitor()?, &plan.netns, plan.sandbox).await)? {
+                Some(netns) => moved.silence(netns).await,
+                None => Ok(None),
+            }
+        }
+        Offered::Veth(planned) => {
+            let target = veth::Target::planned(&planned);
+            let silenced = veth::silence(&node, &target).await?;
+            let rest = |left| Box::new(veth::Silenced::new(node.clone(), target, left));
+            Ok(silenced.map(|left| rest(left) as Box<dyn SilencedPod>))
+        }
+    }
+}
+
+async fn tear_down(node: Arc<Node>, plan: PodPlan) -> Result<()> {
+    match offered(&node, &plan)? {
+        Offered::Moved(moved) => moved.tear_down().await,
+        Offered::Veth(planned) => veth::tear_down(&node, &veth::Target::planned(&planned)).await.map(drop),
+    }
+}
+
+async fn tear_down_marked(
+    node: Arc<Node>,
+    mark: AttachmentMark,
+    netns: NetnsPath,
+) -> Result<Option<MacAddr>> {
+    // Of a veth, all is in the node, or goes with what is there.
+    if let Some(nic) = veth::tear_down(&node, &veth::Target::marked(&mark)).await? {
+        return Ok(Some(nic));
+    }
+    match if_there(pod::open(&*node.visitor()?, &netns).await)? {
+        Some(netns) => moved::tear_down(&node, &mark, netns).await,
+        None => Ok(None),
+    }
+}
+
+async fn observe(node: Arc<Node>, places: Places) -> Result<KernelView> {
+    let pods = survey::marked_links(&node, places);
+    let (host, found) = futures::try_join!(node.host_links(), pods)?;
+    let (mut pods, mut ends, mut beside) = (Vec::new(), Vec::new(), BTreeMap::new());
+    for link in found {
+        match link {
+            Found::Nic(nic) => pods.push(nic),
+            Found::Veth(end) => ends.push(end),
+            Found::Services(mark, services) => drop(beside.insert(mark, services)),
+        }
+    }
+    services::tell(&node, &mut pods, beside).await?;
+    Ok(KernelView { host, pods, veths: veth::survey::veths(&node, ends).await? })
+}
+
+/// Each operation is done by the thread that drives the connections.
 #[async_trait]
 impl RouteProgrammer for NetlinkProgrammer {
     async fn setup_node(&self, plan: &NodePlan) -> Result<()> {
-        self.node.check().await?;
-        veth::node::set_up(&self.node, plan).await
+        let plan = plan.clone();
+        let set_up = async move |node: Arc<Node>| {
+            node.check().await?;
+            veth::node::set_up(&node, &plan).await
+        };
+        self.node.ask(set_up).await
     }
 
     async fn check_node(&self, plan: &NodePlan) -> Result<Vec<Drift>> {
-        veth::node::check(&self.node, plan).await
+        let plan = plan.clone();
+        self.node.ask(async move |node: Arc<Node>| veth::node::check(&node, &plan).await).await
     }
 
     async fn sandbox(&self, netns: &NetnsPath) -> Result<Sandbox> {
-        let open = pod::open(netns).await?;
-        self.refuse_own(&open, netns)?;
-        open.verify().await.map_err(|error| {
-            Error::new(error.kind(), "enter", netns).detail("it cannot be entered").source(error)
-        })?;
-        Ok(open.sandbox())
+        let netns = netns.clone();
+        self.node.ask(|node| sandbox(node, netns)).await
     }
 
     async fn wait_for_nic(&self, mac: MacAddr) -> Result<HostLink> {
@@ -148,77 +246,35 @@ impl RouteProgrammer for NetlinkProgrammer {
     }
 
     async fn setup_pod(&self, plan: &PodPlan) -> Result<PodLink> {
-        let offered = self.offered(plan)?;
-        let pod = Pod::enter(self.pod(plan).await?, self.node.points()).await?;
-        let hint = self.arrivals.hint(plan.mac);
-        let link = match &offered {
-            Offered::Moved(moved) => moved.set_up(&pod, hint).await,
-            Offered::Veth(planned) => veth::set_up(&self.node, planned, &pod, hint).await,
-        };
-        pod.leave().await;
-        link
+        let (plan, hint) = (plan.clone(), self.arrivals.hint(plan.mac));
+        self.node.ask(move |node| set_up(node, plan, hint)).await
     }
 
     async fn announce_pod(&self, plan: &PodPlan) -> Result<()> {
-        match self.offered(plan)? {
+        match offered(&self.node, plan)? {
             Offered::Moved(_) => Ok(()),
             Offered::Veth(_) => veth::announce(&self.node, plan.mac, self.arrivals.hint(plan.mac)).await,
         }
     }
 
     async fn check_pod(&self, plan: &PodPlan) -> Result<Vec<Drift>> {
-        let offered = self.offered(plan)?;
-        let netns = match (self.pod(plan).await, &offered) {
-            (Err(error), Offered::Veth(planned)) if error.kind() == ErrorKind::NotFound => {
-                return veth::check(&self.node, planned, None).await;
-            }
-            (Err(error), Offered::Moved(_)) if error.kind() == ErrorKind::NotFound => {
-                return Ok(vec![missing(format!("network namespace {}", plan.netns))]);
-            }
-            (netns, _) => netns?,
-        };
-        let pod = Pod::enter(netns, self.node.points()).await?;
-        let drifts = match &offered {
-            Offered::Moved(moved) => moved.check(&pod).await,
-            Offered::Veth(planned) => veth::check(&self.node, planned, Some(&pod)).await,
-        };
-        pod.leave().await;
-        drifts
+        let plan = plan.clone();
+        self.node.ask(|node| check(node, plan)).await
     }
 
     async fn silence_pod(&self, plan: &PodPlan) -> Result<Option<Box<dyn SilencedPod>>> {
-        match self.offered(plan)? {
-            Offered::Moved(moved) => match if_there(pod::open_planned(&plan.netns, plan.sandbox).await)? {
-                Some(netns) => moved.silence(netns).await,
-                None => Ok(None),
-            },
-            Offered::Veth(planned) => {
-                let target = veth::Target::planned(&planned);
-                let silenced = veth::silence(&self.node, &target).await?;
-                let rest = |left| Box::new(veth::Silenced::new(self.node.clone(), target, left));
-                Ok(silenced.map(|left| rest(left) as Box<dyn SilencedPod>))
-            }
-        }
+        let plan = plan.clone();
+        self.node.ask(|node| silence(node, plan)).await
     }
 
     async fn teardown_pod(&self, plan: &PodPlan) -> Result<()> {
-        match self.offered(plan)? {
-            Offered::Moved(moved) => moved.tear_down().await,
-            Offered::Veth(planned) => {
-                veth::tear_down(&self.node, &veth::Target::planned(&planned)).await.map(drop)
-            }
-        }
+        let plan = plan.clone();
+        self.node.ask(|node| tear_down(node, plan)).await
     }
 
     async fn teardown_marked(&self, mark: &AttachmentMark, netns: &NetnsPath) -> Result<Option<MacAddr>> {
-        // Of a veth, all is in the node, or goes with what is there.
-        if let Some(nic) = veth::tear_down(&self.node, &veth::Target::marked(mark)).await? {
-            return Ok(Some(nic));
-        }
-        match if_there(pod::open(netns).await)? {
-            Some(netns) => moved::tear_down(&self.node, mark, netns).await,
-            None => Ok(None),
-        }
+        let (mark, netns) = (mark.clone(), netns.clone());
+        self.node.ask(|node| tear_down_marked(node, mark, netns)).await
     }
 
     async fn setup_gateways(&self, plans: &[GatewayPlan]) -> Result<()> {
@@ -230,18 +286,8 @@ impl RouteProgrammer for NetlinkProgrammer {
     }
 
     async fn observe(&self) -> Result<KernelView> {
-        let pods = survey::marked_links(self.places.clone(), self.node.netns().sandbox());
-        let (host, found) = futures::try_join!(self.node.host_links(), pods)?;
-        let (mut pods, mut ends, mut beside) = (Vec::new(), Vec::new(), BTreeMap::new());
-        for link in found {
-            match link {
-                Found::Nic(nic) => pods.push(nic),
-                Found::Veth(end) => ends.push(end),
-                Found::Services(mark, services) => drop(beside.insert(mark, services)),
-            }
-        }
-        services::tell(&self.node, &mut pods, beside).await?;
-        Ok(KernelView { host, pods, veths: veth::survey::veths(&self.node, ends).await? })
+        let places = self.places.clone();
+        self.node.ask(|node| observe(node, places)).await
     }
 
     async fn addresses_changed(&self) {

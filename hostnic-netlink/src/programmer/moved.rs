@@ -115,7 +115,7 @@ impl Moved<'_> {
         if netns.sandbox() == self.node.netns().sandbox() {
             return Ok(None);
         }
-        let pod = Pod::enter(netns, self.node.points()).await?;
+        let pod = Pod::enter(netns, self.node).await?;
         let target = self.veth();
         let beside = async {
             match &target {
@@ -148,7 +148,8 @@ impl Moved<'_> {
         if let Some(target) = self.veth() {
             veth::take_away(self.node, &target).await?;
         }
-        let netns = pod::open_planned(&self.plan.netns, self.plan.sandbox).await;
+        let visitor = self.node.visitor()?;
+        let netns = pod::open_planned(&visitor, &self.plan.netns, self.plan.sandbox).await;
         let freed = match if_there(netns)? {
             Some(netns) => take_out(self.node, &self.plan.mark, Some(self.plan.mac), netns).await?,
             None => None,
@@ -189,7 +190,7 @@ async fn take_out(
     if netns.sandbox() == node.netns().sandbox() {
         return Ok(None);
     }
-    let pod = Pod::enter(netns, node.points()).await?;
+    let pod = Pod::enter(netns, node).await?;
     let released = release(node, mark, mac, &pod).await;
     pod.leave().await;
     released

@@ -24,6 +24,7 @@ use crate::link::{Link, LinkChange, LinkIndex};
 use crate::netns::Netns;
 use crate::nft::{Batch, Nft};
 use crate::route::{KernelRoute, MAIN_TABLE};
+use crate::visitor::Visitor;
 use crate::watch::{LinkEvent, LinkEvents};
 
 /// How long to wait before listening again after the socket failed.
@@ -36,8 +37,9 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 type Macs = BTreeMap<LinkIndex, MacAddr>;
 
 /// A connection for what the programmer does.
-pub(super) async fn connect(netns: &Netns, points: &Points) -> Result<Connection> {
-    Ok(Connection::open(netns).await?.with_deadline(PATIENCE).with_points(points.clone()))
+pub(super) async fn connect(visitor: &Visitor, netns: &Netns, points: &Points) -> Result<Connection> {
+    let connection = Connection::open_by(visitor, netns).await?;
+    Ok(connection.with_deadline(PATIENCE).with_points(points.clone()))
 }
 
 /// The node's namespace, with a connection that is made anew should it ever break.
@@ -46,14 +48,35 @@ pub(super) struct Node {
     netns: Netns,
     points: Points,
     connection: Mutex<Arc<Connection>>,
+    /// What drives all connections, and goes to the pods.
+    visitor: Mutex<Arc<Visitor>>,
     flows: Flows,
 }
 
 impl Node {
     pub(super) async fn open(netns: Netns, points: Points) -> Result<Self> {
-        let connection = Arc::new(connect(&netns, &points).await?);
+        let visitor = Arc::new(Visitor::start()?);
+        let connection = Arc::new(connect(&visitor, &netns, &points).await?);
         let flows = Flows::follow(netns.try_clone()?, points.clone());
-        Ok(Self { netns, points, connection: Mutex::new(connection), flows })
+        Ok(Self { netns, points, connection: Mutex::new(connection), visitor: Mutex::new(visitor), flows })
+    }
+
+    /// Has the thread that drives all connections do something, which asks by them.
+    pub(super) async fn ask<T: Send + 'static, F: Future<Output = Result<T>> + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(Arc<Self>) -> F + Send + 'static,
+    ) -> Result<T> {
+        let node = self.clone();
+        self.visitor()?.drive(move || work(node)).await
+    }
+
+    /// What drives all connections, and goes to the pods.
+    pub(super) fn visitor(&self) -> Result<Arc<Visitor>> {
+        let mut visitor = self.visitor.lock().unwrap_or_else(PoisonError::into_inner);
+        if visitor.is_gone() {
+            *visitor = Arc::new(Visitor::start()?);
+        }
+        Ok(visitor.clone())
     }
 
     /// Who hears of what is done to the node and its pods.
@@ -70,7 +93,7 @@ impl Node {
         if !present.is_closed() {
             return Ok(present);
         }
-        let fresh = Arc::new(connect(&self.netns, &self.points).await?);
+        let fresh = Arc::new(connect(&*self.visitor()?, &self.netns, &self.points).await?);
         *self.connection.lock().unwrap_or_else(PoisonError::into_inner) = fresh.clone();
         Ok(fresh)
     }
@@ -175,10 +198,10 @@ pub(super) struct Arrivals {
 impl Arrivals {
     /// Begins to follow. The task ends when this is dropped.
     pub(super) async fn follow(node: Arc<Node>) -> Result<Self> {
-        let events = LinkEvents::subscribe(node.netns()).await?;
+        let events = listen(&node).await?;
         let (sender, macs) = watch::channel(Macs::new());
         let mut task = JoinSet::new();
-        task.spawn(follow(node, events, sender));
+        task.spawn(follow(node, events, Arc::new(sender)));
         Ok(Self { macs, _task: task })
     }
 
@@ -205,12 +228,14 @@ impl Arrivals {
     }
 }
 
-async fn follow(node: Arc<Node>, mut events: LinkEvents, macs: watch::Sender<Macs>) {
+async fn follow(node: Arc<Node>, mut events: LinkEvents, macs: Arc<watch::Sender<Macs>>) {
     loop {
-        let Err(error) = until_it_fails(&node, &mut events, &macs).await;
+        let macs = macs.clone();
+        let failed = node.ask(async move |node: Arc<Node>| until_it_fails(&node, &mut events, &macs).await);
+        let Err(error) = failed.await;
         tracing::warn!(error = %error.chain(), "link events stopped; listening again");
         events = loop {
-            match LinkEvents::subscribe(node.netns()).await {
+            match listen(&node).await {
                 Ok(events) => break events,
                 Err(error) => {
                     tracing::warn!(error = %error.chain(), "cannot listen to link events; trying again")
@@ -219,6 +244,10 @@ async fn follow(node: Arc<Node>, mut events: LinkEvents, macs: watch::Sender<Mac
             tokio::time::sleep(RETRY).await;
         };
     }
+}
+
+async fn listen(node: &Node) -> Result<LinkEvents> {
+    LinkEvents::subscribe_by(&*node.visitor()?, node.netns()).await
 }
 
 async fn until_it_fails(

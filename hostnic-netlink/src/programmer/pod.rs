@@ -3,17 +3,17 @@
 use futures::future::join_all;
 use hostnic_core::attachment::{AttachmentMark, NetnsPath, Sandbox};
 use hostnic_core::id::MacAddr;
-use hostnic_core::point::Points;
 use hostnic_core::route::PodPlan;
 use hostnic_core::{Error, ErrorKind, Result};
 
 use super::alias::{Alias, own_mtu};
-use super::node::connect;
+use super::node::{Node, connect};
 use super::plan::{Difference, PodState};
 use crate::connection::Connection;
 use crate::link::{Link, LinkChange, LinkIndex};
 use crate::netns::Netns;
 use crate::route::MAIN_TABLE;
+use crate::visitor::Visitor;
 
 /// What a NIC is called when it is back in the node's namespace: the kernel puts the lowest free number in.
 pub(super) const FREED_NAME: &str = "eth%d";
@@ -25,17 +25,14 @@ const ASIDE: &str = "hnx";
 const TOGETHER: usize = 16;
 
 /// Opens the namespace that a path names, away from the runtime's threads.
-pub(super) async fn open(path: &NetnsPath) -> Result<Netns> {
+pub(super) async fn open(visitor: &Visitor, path: &NetnsPath) -> Result<Netns> {
     let path = path.as_path().to_owned();
-    let subject = path.display().to_string();
-    tokio::task::spawn_blocking(move || Netns::open(&path))
-        .await
-        .unwrap_or_else(|e| Err(Error::new(ErrorKind::Internal, "open network namespace", subject).source(e)))
+    visitor.run(move || Netns::open(&path)).await
 }
 
 /// Opens the namespace of a plan, which the path may have stopped to name.
-pub(super) async fn open_planned(path: &NetnsPath, sandbox: Sandbox) -> Result<Netns> {
-    let netns = open(path).await?;
+pub(super) async fn open_planned(visitor: &Visitor, path: &NetnsPath, sandbox: Sandbox) -> Result<Netns> {
+    let netns = open(visitor, path).await?;
     if netns.sandbox() == sandbox {
         return Ok(netns);
     }
@@ -51,8 +48,8 @@ pub(super) struct Pod {
 }
 
 impl Pod {
-    pub(super) async fn enter(netns: Netns, points: &Points) -> Result<Self> {
-        let connection = connect(&netns, points).await?;
+    pub(super) async fn enter(netns: Netns, node: &Node) -> Result<Self> {
+        let connection = connect(&*node.visitor()?, &netns, node.points()).await?;
         Ok(Self { netns, connection })
     }
 

@@ -37,7 +37,7 @@ impl SilencedPod for Silenced {
     async fn give_back(&mut self) -> Result<()> {
         let Some(pod) = &mut self.pod else { return Ok(()) };
         if !pod.is_open() {
-            *pod = Pod::enter(pod.netns.try_clone()?, self.node.points()).await?;
+            *pod = Pod::enter(pod.netns.try_clone()?, &self.node).await?;
         }
         // Looked for again: the number of a link is not its own for ever, and an earlier attempt may have moved it.
         let links = pod.links().await?;

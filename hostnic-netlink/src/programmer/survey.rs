@@ -11,12 +11,14 @@ use hostnic_core::{Error, ErrorKind, Result};
 use ipnet::IpNet;
 
 use super::alias::{Alias, Part, is_silenced};
+use super::node::Node;
+use super::pod::{Pod, open_planned};
 use crate::connection::Connection;
 use crate::link::Link;
 use crate::netns::Netns;
 use crate::route::{KernelRoute, MAIN_TABLE};
 
-/// How many namespaces are looked into at the same time: each takes a thread while it is.
+/// How many namespaces are looked into at the same time: each takes a socket while it is.
 const AT_ONCE: usize = 8;
 
 /// Where namespaces are looked for.
@@ -40,13 +42,14 @@ pub(super) enum Found {
 
 /// The marked links in all namespaces in these places, but for the node's own. What cannot be looked into is
 /// left out: it may be going away, or be none of ours.
-pub(super) async fn marked_links(places: Places, node: Sandbox) -> Result<Vec<Found>> {
-    let found = tokio::task::spawn_blocking(move || namespaces(&places, node))
+pub(super) async fn marked_links(node: &Node, places: Places) -> Result<Vec<Found>> {
+    let own = node.netns().sandbox();
+    let found = tokio::task::spawn_blocking(move || namespaces(&places, own))
         .await
         .map_err(|e| Error::new(ErrorKind::Internal, "look for", "network namespaces").source(e))?;
     // Paths, not descriptors: a namespace is held only while it is looked into.
     let looks = found.into_iter().map(|(sandbox, path)| async move {
-        look_into(&path, sandbox).await.unwrap_or_else(|error| {
+        look_into(node, &path, sandbox).await.unwrap_or_else(|error| {
             tracing::debug!(error = %error.chain(), "a namespace was not looked into");
             Vec::new()
         })
@@ -81,12 +84,12 @@ fn mounted_namespace(line: &str) -> Option<PathBuf> {
     (root.starts_with("net:[") && !point.contains('\\')).then(|| PathBuf::from(point))
 }
 
-async fn look_into(path: &Path, sandbox: Sandbox) -> Result<Vec<Found>> {
+async fn look_into(node: &Node, path: &Path, sandbox: Sandbox) -> Result<Vec<Found>> {
     let netns_path = NetnsPath::new(path)?;
-    let netns = super::pod::open_planned(&netns_path, sandbox).await?;
-    let connection = Connection::open(&netns).await?;
-    let found = look(&connection, &netns_path, sandbox).await;
-    connection.close().await;
+    let netns = open_planned(&*node.visitor()?, &netns_path, sandbox).await?;
+    let pod = Pod::enter(netns, node).await?;
+    let found = look(pod.connection(), &netns_path, sandbox).await;
+    pod.leave().await;
     found
 }
 

@@ -283,10 +283,13 @@ impl Silenced {
 #[async_trait]
 impl SilencedPod for Silenced {
     async fn give_back(&mut self) -> Result<()> {
-        give_back(&self.node, &self.target, self.left).await.map(drop)
+        let (target, left) = (self.target.clone(), self.left);
+        let back = async move |node: Arc<Node>| give_back(&node, &target, left).await.map(drop);
+        self.node.ask(back).await
     }
 
     async fn forget(&mut self) -> Result<()> {
-        forget(&self.node, &self.target).await
+        let target = self.target.clone();
+        self.node.ask(async move |node: Arc<Node>| forget(&node, &target).await).await
     }
 }
