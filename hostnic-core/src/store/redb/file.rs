@@ -19,8 +19,9 @@ use super::record::{self, Change, Kind, STORE};
 const HEADER: &str = "header";
 const COMMITS: &str = "commits";
 
-/// All of a node's records are smaller than this; redb's own default is 1 GiB.
-const CACHE_BYTES: usize = 8 << 20;
+/// What a node usually records fits in; redb's own default is 1 GiB. Records are read from memory, and from the file only
+/// when it is opened.
+const CACHE_BYTES: usize = 1 << 20;
 
 /// What a file holds.
 #[derive(Debug)]
@@ -99,8 +100,13 @@ impl StoreFile {
         guarded(|| {
             let transaction = self.begin()?;
             for kind in Kind::ALL {
+                let changes = changes.iter().filter(|change| change.kind == kind);
+                // A table that is opened is written, too.
+                if changes.clone().next().is_none() {
+                    continue;
+                }
                 let mut table = transaction.open_table(kind.table())?;
-                for Change { key, value, .. } in changes.iter().filter(|change| change.kind == kind) {
+                for Change { key, value, .. } in changes {
                     match value {
                         Some(value) => drop(table.insert(key.as_str(), value.as_slice())?),
                         None => drop(table.remove(key.as_str())?),
