@@ -246,7 +246,7 @@ impl Agent {
         }
     }
 
-    /// Gives back every NIC that no pod has, and makes no more; see [`Pool::drain`]. Answers how many NICs are left.
+    /// Gives back every NIC that no pod has, and makes no more; see [`Pool::drain`](crate::pool::Pool::drain). Answers how many NICs are left.
     ///
     /// A gateway goes with the last pod of its subnet; what was set up for it in the node goes, too.
     pub async fn drain(&self, patience: Duration) -> usize {
@@ -259,7 +259,7 @@ impl Agent {
         left
     }
 
-    /// Gives back every NIC that is in and that no pod has, and makes new ones; see [`Pool::clean`].
+    /// Gives back every NIC that is in and that no pod has, and makes new ones; see [`Pool::clean`](crate::pool::Pool::clean).
     pub async fn clean(&self, patience: Duration) -> Cleaned {
         self.inner.pool.clean(patience).await
     }
@@ -296,12 +296,12 @@ impl Agent {
         self.inner.pool.supply()
     }
 
-    /// The most NICs that pods can ever have on this node; see [`Pool::capacity`].
+    /// The most NICs that pods can ever have on this node; see [`Pool::capacity`](crate::pool::Pool::capacity).
     pub fn capacity(&self) -> u32 {
         self.inner.pool.capacity()
     }
 
-    /// Has the pool draw from these subnets from now on; see [`Pool::set_subnets`].
+    /// Has the pool draw from these subnets from now on; see [`Pool::set_subnets`](crate::pool::Pool::set_subnets).
     pub fn set_subnets(&self, subnets: Vec<SubnetId>) {
         self.inner.pool.set_subnets(subnets);
     }
@@ -350,7 +350,7 @@ impl Agent {
     }
 
     /// Waits until the agent can no longer work, which is when its records turn out to be damaged: the program should
-    /// then start again. See [`Ledger::broken`].
+    /// then start again. See [`Ledger::broken`](crate::ledger::Ledger::broken).
     pub async fn broken(&self) -> Error {
         self.inner.ledger.broken().await
     }
