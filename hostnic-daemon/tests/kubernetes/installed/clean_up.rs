@@ -8,7 +8,7 @@ use super::guide::lines;
 use crate::installation::{Installation, PATCH, SETTINGS};
 use crate::machine::Machine;
 use crate::pod::Wanted;
-use crate::process::until;
+use crate::process::{PATIENCE, until, within};
 use crate::stage::Stage;
 use crate::table::Table;
 use crate::talk::ping;
@@ -57,13 +57,15 @@ pub(super) fn starts_clean(stage: &Stage, installation: &Installation, table: &m
             (free >= 3 && nics.len() == free + resting).then_some(())
         });
     }
-    let listed: Vec<Value> = world
-        .nodes
-        .iter()
-        .flat_map(|node| installation.listed(node, "nics").as_array().unwrap().clone())
-        .collect();
-    let now = ids(&world.cloud.nics());
-    assert_eq!(ids(&listed), now, "the cloud has NICs that no node knows");
+    // One that was on its way out is found a while later, and deleted.
+    let now = within(PATIENCE * 4, "no NIC is in the cloud that no node knows", || {
+        let listed = world.nodes.iter().flat_map(|node| {
+            let nics = installation.listed(node, "nics");
+            nics.as_array().cloned().unwrap_or_default()
+        });
+        let listed = ids(&listed.collect::<Vec<Value>>());
+        (listed == ids(&world.cloud.nics())).then_some(listed)
+    });
     let (kept, gone) = (nics.intersection(&now).count(), nics.difference(&now).count());
     println!(
         "    of {} NICs of the cluster that was, {kept} are free again, {gone} are given back",
