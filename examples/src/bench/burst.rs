@@ -55,7 +55,7 @@ async fn all(
     let begun = Instant::now();
     let calls = contenders.iter().zip(sandboxes).map(|(contender, sandbox)| {
         let id = sandbox.id.clone();
-        async move { contender.call(command, &id, sandbox).await }
+        async move { contender.run(command, &id, sandbox).await }
     });
     try_join_all(calls).await?;
     Ok(begun.elapsed())

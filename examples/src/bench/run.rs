@@ -22,8 +22,10 @@ use crate::sandbox::Sandbox;
 
 /// NICs in the pool: all that a node can have, so that each has rested when its turn comes again.
 const POOL: usize = 63;
-/// A little more than the daemon's shortest rest of an address between two pods.
-const REST: Duration = Duration::from_millis(5500);
+/// A little more than the daemon's shortest rest of an address between two pods, and than it takes a lease to end before.
+const REST: Duration = Duration::from_millis(7000);
+/// A little more than the last lease may take to end.
+const LAST: Duration = Duration::from_millis(1500);
 const PODS: &str = "/run/netns";
 
 /// Why the benchmark stopped.
@@ -35,6 +37,14 @@ pub enum BenchError {
     /// The process that measures could not be run.
     #[error("a plugin could not be measured")]
     Gauge(#[source] std::io::Error),
+    /// A plugin could not be run.
+    #[error("{plugin} could not be run")]
+    Run {
+        /// Which one.
+        plugin: &'static str,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The process that measures said nothing sensible.
     #[error("a measurement cannot be read; is the plugin's path right?")]
     Answer(#[source] serde_json::Error),
@@ -111,6 +121,9 @@ impl Bench {
         daemon.released().await;
         let before = daemon.cpu()?;
         let mut series = rivals.race(self.iterations).await?;
+        // Asking again and again would be counted.
+        sleep_until(Instant::now() + LAST).await;
+        daemon.released().await;
         series.daemon_cpu = daemon.cpu()?.saturating_sub(before);
         sleep_until(Instant::now() + REST).await;
         let bursts = self.bursts(&world, &daemon).await?;
