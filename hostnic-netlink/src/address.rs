@@ -133,10 +133,9 @@ impl Connection {
     async fn list_addresses(&self, link: LinkIndex) -> Result<Vec<Address>> {
         let mut message = AddressMessage::default();
         message.header.index = link.0;
-        match self.dump(RouteNetlinkMessage::GetAddress(message)).await {
-            Ok(replies) => Ok(replies.iter().filter_map(address).collect()),
+        match self.dump(RouteNetlinkMessage::GetAddress(message), |reply| address(&reply)).await {
             Err(e) if e.is(Errno::ENODEV) => Ok(Vec::new()),
-            Err(e) => Err(e.during("list addresses", self.sandbox())),
+            listed => listed.map_err(|e| e.during("list addresses", self.sandbox())),
         }
     }
 

@@ -41,19 +41,8 @@ pub struct Connection {
     points: Points,
 }
 
-/// What is asked, and who waits for the answer.
-struct Request {
-    message: RouteNetlinkMessage,
-    flags: u16,
-    answer: oneshot::Sender<Answered>,
-}
-
-impl Request {
-    fn serve(self, socket: &mut RequestSocket) {
-        // Nobody listens any more when the caller was dropped.
-        let _ = self.answer.send(socket.exchange(self.message, self.flags));
-    }
-}
+/// Asks the kernel, and tells who waits for the answer.
+type Request = Box<dyn FnOnce(&mut RequestSocket) + Send>;
 
 impl Connection {
     /// Connects to the kernel in `netns`.
@@ -89,7 +78,7 @@ impl Connection {
             let (end, ended) = oneshot::channel();
             tokio::task::spawn_local(async move {
                 while let Some(request) = queue.recv().await {
-                    request.serve(&mut socket);
+                    request(&mut socket);
                 }
                 drop(socket);
                 drop(end);
@@ -136,23 +125,25 @@ impl Connection {
 
     /// Sends a request that changes something, and waits until the kernel has done it.
     pub(crate) async fn change(&self, message: RouteNetlinkMessage, flags: u16) -> Result<(), KernelError> {
-        let asked = || self.ask(message, NLM_F_ACK | flags, self.due());
+        let asked = || self.ask(message, NLM_F_ACK | flags, Some, self.due());
         self.points.pass(Point::ChangeKernel, asked).await.map(drop)
     }
 
     /// Asks for one object.
     pub(crate) async fn get(&self, message: RouteNetlinkMessage) -> Result<RouteNetlinkMessage, KernelError> {
-        self.ask(message, 0, self.due()).await?.pop().ok_or(KernelError::Unexpected)
+        self.ask(message, 0, Some, self.due()).await?.pop().ok_or(KernelError::Unexpected)
     }
 
-    /// Asks for a list, again where it changed while it was read: a list is whole and of one moment, or an error.
-    pub(crate) async fn dump(
+    /// Asks for a list, again where it changed while it was read: what is kept of a list is whole and of one moment, or an
+    /// error.
+    pub(crate) async fn dump<T: Send + 'static>(
         &self,
         message: RouteNetlinkMessage,
-    ) -> Result<Vec<RouteNetlinkMessage>, KernelError> {
+        keep: fn(RouteNetlinkMessage) -> Option<T>,
+    ) -> Answered<T> {
         let due = self.due();
         for _ in 0..DUMP_ATTEMPTS {
-            match self.ask(message.clone(), NLM_F_DUMP, due).await {
+            match self.ask(message.clone(), NLM_F_DUMP, keep, due).await {
                 Err(KernelError::Interrupted(_)) => {}
                 result => return result,
             }
@@ -164,9 +155,19 @@ impl Connection {
         Instant::now() + self.deadline
     }
 
-    async fn ask(&self, message: RouteNetlinkMessage, flags: u16, due: Instant) -> Answered {
+    async fn ask<T: Send + 'static>(
+        &self,
+        message: RouteNetlinkMessage,
+        flags: u16,
+        keep: fn(RouteNetlinkMessage) -> Option<T>,
+        due: Instant,
+    ) -> Answered<T> {
         let (answer, answered) = oneshot::channel();
-        self.requests.send(Request { message, flags, answer }).map_err(|_| KernelError::Closed)?;
+        let request = move |socket: &mut RequestSocket| {
+            // Nobody listens any more when the caller was dropped.
+            let _ = answer.send(socket.exchange(message, flags, keep));
+        };
+        self.requests.send(Box::new(request)).map_err(|_| KernelError::Closed)?;
         others_first().await;
         timeout_at(due, answered)
             .await
@@ -206,7 +207,7 @@ fn ask(netns: Netns, ready: oneshot::Sender<Result<()>>, mut queue: mpsc::Unboun
         Ok(mut socket) => {
             if ready.send(Ok(())).is_ok() {
                 while let Some(request) = queue.blocking_recv() {
-                    request.serve(&mut socket);
+                    request(&mut socket);
                 }
             }
         }

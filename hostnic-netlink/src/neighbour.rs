@@ -119,8 +119,8 @@ impl Connection {
         for flags in [NeighbourFlags::empty(), NeighbourFlags::Proxy] {
             let mut message = NeighbourMessage::default();
             message.header.flags = flags;
-            let replies = self.dump(RouteNetlinkMessage::GetNeighbour(message)).await.map_err(failed)?;
-            found.extend(replies.iter().filter_map(listed));
+            let replies = self.dump(RouteNetlinkMessage::GetNeighbour(message), |reply| listed(&reply)).await;
+            found.extend(replies.map_err(failed)?);
         }
         Ok(found)
     }
@@ -132,9 +132,9 @@ impl Connection {
     pub async fn proxy_delays(&self) -> Result<Vec<(LinkIndex, Duration)>> {
         let mut message = NeighbourTableMessage::default();
         message.header.family = AddressFamily::Inet;
-        let replies = self.dump(RouteNetlinkMessage::GetNeighbourTable(message)).await;
-        let replies = replies.map_err(|e| e.during("list neighbour tables", self.sandbox()))?;
-        Ok(replies.iter().filter_map(proxy_delay).collect())
+        let delays =
+            self.dump(RouteNetlinkMessage::GetNeighbourTable(message), |reply| proxy_delay(&reply)).await;
+        delays.map_err(|e| e.during("list neighbour tables", self.sandbox()))
     }
 
     /// Sets how long a link waits before it answers for others, by ARP: by default up to 0.8 seconds, by chance.

@@ -29,8 +29,8 @@ const ALIGNMENT: usize = 4;
 
 type Reply = NetlinkMessage<RouteNetlinkMessage>;
 
-/// What the kernel answers to one request.
-pub(crate) type Answered = Result<Vec<RouteNetlinkMessage>, KernelError>;
+/// What is kept of the kernel's answer to one request.
+pub(crate) type Answered<T = RouteNetlinkMessage> = Result<Vec<T>, KernelError>;
 
 /// A socket in the namespace of the thread that opened it.
 #[derive(Debug)]
@@ -53,8 +53,14 @@ impl RequestSocket {
         Ok(Self { socket, sequence: 0, sent: Vec::new(), received: Vec::new() })
     }
 
-    /// Sends a request and reads its answer. `flags` say whether an acknowledgement or a list is to come.
-    pub(crate) fn exchange(&mut self, message: RouteNetlinkMessage, flags: u16) -> Answered {
+    /// Sends a request and reads its answer. `flags` say whether an acknowledgement or a list is to come. What `keep` answers
+    /// is kept of each item: as the kernel tells them, the links of a full node are more than a megabyte.
+    pub(crate) fn exchange<T>(
+        &mut self,
+        message: RouteNetlinkMessage,
+        flags: u16,
+        keep: fn(RouteNetlinkMessage) -> Option<T>,
+    ) -> Answered<T> {
         self.sequence = self.sequence.wrapping_add(1);
         let mut request = NetlinkMessage::from(message);
         request.header.flags = NLM_F_REQUEST | flags;
@@ -65,7 +71,7 @@ impl RequestSocket {
         request.serialize(&mut self.sent);
         // A datagram is sent whole or not at all.
         self.socket.send(&self.sent, 0).map_err(system)?;
-        let mut answer = Answer::to(flags);
+        let mut answer = Answer::to(flags, keep);
         loop {
             if let ControlFlow::Break(done) = self.receive(&mut answer)? {
                 return done;
@@ -74,7 +80,7 @@ impl RequestSocket {
     }
 
     /// Reads the messages of the next datagram.
-    fn receive(&mut self, answer: &mut Answer) -> Result<ControlFlow<Answered>, KernelError> {
+    fn receive<T>(&mut self, answer: &mut Answer<T>) -> Result<ControlFlow<Answered<T>>, KernelError> {
         self.received.clear();
         self.received.reserve(LARGEST);
         self.socket.recv(&mut self.received, 0).map_err(|error| match error.kind() {
@@ -104,25 +110,27 @@ fn system(error: io::Error) -> KernelError {
 }
 
 /// The replies to one request so far.
-#[derive(Debug, Default)]
-struct Answer {
-    items: Vec<RouteNetlinkMessage>,
+#[derive(Debug)]
+struct Answer<T> {
+    keep: fn(RouteNetlinkMessage) -> Option<T>,
+    items: Vec<T>,
     interrupted: bool,
     /// An acknowledgement or the end of a list comes last; otherwise the first reply is all.
     ends_with_a_sign: bool,
 }
 
-impl Answer {
-    fn to(flags: u16) -> Self {
-        Self { ends_with_a_sign: flags & (NLM_F_ACK | NLM_F_DUMP) != 0, ..Self::default() }
+impl<T> Answer<T> {
+    fn to(flags: u16, keep: fn(RouteNetlinkMessage) -> Option<T>) -> Self {
+        let ends_with_a_sign = flags & (NLM_F_ACK | NLM_F_DUMP) != 0;
+        Self { keep, items: Vec::new(), interrupted: false, ends_with_a_sign }
     }
 
-    fn take(&mut self, reply: Reply) -> ControlFlow<Answered> {
+    fn take(&mut self, reply: Reply) -> ControlFlow<Answered<T>> {
         self.interrupted |= reply.header.flags & NLM_F_DUMP_INTR != 0;
         let more = self.ends_with_a_sign || reply.header.flags & NLM_F_MULTIPART != 0;
         ControlFlow::Break(match reply.payload {
             NetlinkPayload::InnerMessage(item) => {
-                self.items.push(item);
+                self.items.extend((self.keep)(item));
                 if more {
                     return ControlFlow::Continue(());
                 }
@@ -164,7 +172,7 @@ mod tests {
 
     /// How many items there are when it is complete; `None` when more is to come.
     fn answered(flags: u16, replies: Vec<Reply>) -> Option<Result<usize, KernelError>> {
-        let mut answer = Answer::to(flags);
+        let mut answer = Answer::to(flags, Some);
         replies.into_iter().find_map(|reply| match answer.take(reply) {
             ControlFlow::Break(done) => Some(done.map(|items| items.len())),
             ControlFlow::Continue(()) => None,

@@ -197,9 +197,9 @@ impl Connection {
     /// # Errors
     /// `Transient` when the kernel does not answer, or the list changes faster than it can be read.
     pub async fn routes(&self) -> Result<Vec<KernelRoute>> {
-        let replies = self.dump(RouteNetlinkMessage::GetRoute(RouteMessage::default())).await;
-        let replies = replies.map_err(|e| e.during("list routes", self.sandbox()))?;
-        Ok(replies.iter().filter_map(route).filter(|route| route.kind == RouteKind::Unicast).collect())
+        let all = RouteNetlinkMessage::GetRoute(RouteMessage::default());
+        let unicast = |reply| route(&reply).filter(|route| route.kind == RouteKind::Unicast);
+        self.dump(all, unicast).await.map_err(|e| e.during("list routes", self.sandbox()))
     }
 
     /// The routes by which packets come to the host itself, of IPv4, by one link; none when the link is not there.
@@ -211,13 +211,13 @@ impl Connection {
         message.header.address_family = AddressFamily::Inet;
         message.header.kind = RouteType::Local;
         message.attributes = vec![RouteAttribute::Table(LOCAL_TABLE), RouteAttribute::Oif(link.0)];
-        let replies = match self.dump(RouteNetlinkMessage::GetRoute(message)).await {
-            Err(e) if e.is(Errno::ENODEV) || e.is(Errno::ENOENT) => return Ok(Vec::new()),
-            replies => replies.map_err(|e| e.during("list local routes", self.sandbox()))?,
-        };
-        // Kernels before 4.20 do not filter.
-        let wanted = |route: &KernelRoute| route.link == link && route.kind == RouteKind::Local;
-        Ok(replies.iter().filter_map(route).filter(wanted).collect())
+        let local = |reply| route(&reply).filter(|route| route.kind == RouteKind::Local);
+        match self.dump(RouteNetlinkMessage::GetRoute(message), local).await {
+            // Kernels before 4.20 do not filter.
+            Ok(routes) => Ok(routes.into_iter().filter(|route| route.link == link).collect()),
+            Err(e) if e.is(Errno::ENODEV) || e.is(Errno::ENOENT) => Ok(Vec::new()),
+            Err(e) => Err(e.during("list local routes", self.sandbox())),
+        }
     }
 
     /// Adds a route.

@@ -217,9 +217,9 @@ impl Connection {
     /// # Errors
     /// `Transient` when the kernel does not answer.
     pub async fn rules(&self) -> Result<Vec<ListedRule>> {
-        let replies = self.dump(RouteNetlinkMessage::GetRule(RuleMessage::default())).await;
-        let replies = replies.map_err(|e| e.during("list rules", self.sandbox()))?;
-        Ok(replies.iter().filter_map(listed).collect())
+        let rules =
+            self.dump(RouteNetlinkMessage::GetRule(RuleMessage::default()), |reply| listed(&reply)).await;
+        rules.map_err(|e| e.during("list rules", self.sandbox()))
     }
 
     /// Adds a rule. That it is there already is success.
