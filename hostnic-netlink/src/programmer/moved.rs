@@ -206,6 +206,6 @@ async fn release(
     let links = pod.links().await?;
     let Some(link) = plan::find(mark, mac, &links) else { return Ok(None) };
     let addresses = pod.connection().addresses_of(link.index).await?;
-    let mac = pod.give_back(link, node.netns()).await?;
+    let mac = pod.give_back(link, node).await?;
     Ok(Some(Freed { mac, addresses: addresses.iter().map(|address| address.address.addr()).collect() }))
 }

@@ -98,6 +98,13 @@ impl Node {
         Ok(fresh)
     }
 
+    /// A connection by a thread of its own, for what takes long and nobody waits for: whoever asks by the shared thread would
+    /// wait for it, though the kernel has time for them.
+    pub(super) async fn connect_apart(&self, netns: &Netns) -> Result<Connection> {
+        let connection = Connection::open(netns).await?;
+        Ok(connection.with_deadline(PATIENCE).with_points(self.points.clone()))
+    }
+
     /// Makes sure that the kernel answers. Requests are carried out in their order: after this, all earlier ones are
     /// done or refused, also those whose answer nobody waited for.
     pub(super) async fn check(&self) -> Result<()> {

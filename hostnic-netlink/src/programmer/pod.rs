@@ -149,10 +149,13 @@ impl Pod {
 
     /// Gives a NIC back to the node: down, without our mark, with its own MTU, and under a name that is free there. Its
     /// addresses and routes end with the move. Success when the link is gone. Gives back its MAC.
-    pub(super) async fn give_back(&self, link: &Link, node: &Netns) -> Result<Option<MacAddr>> {
+    pub(super) async fn give_back(&self, link: &Link, node: &Node) -> Result<Option<MacAddr>> {
         let mtu = own_mtu(link);
-        let change = LinkChange::new().down().move_to(node).rename(FREED_NAME).alias("").mtu(mtu);
-        match self.connection.change_link(link.index, change).await {
+        let change = LinkChange::new().down().move_to(node.netns()).rename(FREED_NAME).alias("").mtu(mtu);
+        let apart = node.connect_apart(&self.netns).await?;
+        let moved = apart.change_link(link.index, change).await;
+        apart.close().await;
+        match moved {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
             _ => Ok(link.mac),
         }

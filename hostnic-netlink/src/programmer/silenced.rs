@@ -42,7 +42,7 @@ impl SilencedPod for Silenced {
         // Looked for again: the number of a link is not its own for ever, and an earlier attempt may have moved it.
         let links = pod.links().await?;
         if let Some(link) = plan::find(&self.plan.mark, Some(self.plan.mac), &links) {
-            pod.give_back(link, self.node.netns()).await?;
+            pod.give_back(link, &self.node).await?;
         }
         if let Some((target, left)) = &self.veth {
             veth::give_back(&self.node, target, *left).await?;

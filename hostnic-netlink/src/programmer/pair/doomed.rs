@@ -47,7 +47,13 @@ pub(in crate::programmer) async fn delete_with_doomed(node: &Node, host_end: Lin
 
 /// Deletes the veths that are to be, all at once. Others' links are taken out of the group before.
 pub(in crate::programmer) async fn delete_doomed(node: &Node) -> Result<()> {
-    let connection = node.connection().await?;
+    let apart = node.connect_apart(node.netns()).await?;
+    let deleted = delete_all(&apart).await;
+    apart.close().await;
+    deleted
+}
+
+async fn delete_all(connection: &Connection) -> Result<()> {
     let links = connection.links().await?;
     let is_ours = |link: &&Link| {
         Alias::of(link)
