@@ -272,6 +272,9 @@ impl VethEnd<'_> {
         message.attributes.push(LinkAttribute::IfName(self.name.to_owned()));
         message.attributes.extend(self.mac.map(|mac| LinkAttribute::Address(mac.octets().to_vec())));
         message.attributes.extend(self.netns.map(|netns| LinkAttribute::NetNsFd(netns.as_fd().as_raw_fd())));
+        // The kernel uses one in any case; unless it is told, it makes one for each processor first, and waits for each
+        // that it puts away.
+        message.attributes.extend([LinkAttribute::NumTxQueues(1), LinkAttribute::NumRxQueues(1)]);
         message
     }
 }
@@ -283,8 +286,7 @@ impl Connection {
     /// `Transient` when the kernel does not answer, or the list changes faster than it can be read.
     pub async fn links(&self) -> Result<Vec<Link>> {
         let failed = |e: KernelError| e.during("list links", self.sandbox());
-        let replies = self.dump(RouteNetlinkMessage::GetLink(query())).await.map_err(failed)?;
-        Ok(replies.into_iter().filter_map(link).collect())
+        self.dump(RouteNetlinkMessage::GetLink(query()), link).await.map_err(failed)
     }
 
     /// The link with this number.

@@ -28,6 +28,7 @@ use hostnic_core::route::{
     Drift, GatewayPlan, HostLink, KernelView, NodePlan, PodDatapath, PodLink, PodPlan, SilencedPod,
 };
 use hostnic_core::{Error, ErrorKind, Result, RouteProgrammer};
+use tokio::sync::Semaphore;
 
 use crate::link::LinkIndex;
 use crate::netns::Netns;
@@ -43,6 +44,10 @@ use survey::{Found, Places};
 /// kube-proxy leaves alone.
 const SERVED: u32 = 0x2_0000;
 
+/// How many pods are set up at the same time. The kernel does it for one at a time, so that more of them would only hold their
+/// memory and be done later.
+const SET_UPS: usize = 4;
+
 /// Where runtimes keep the namespaces of pods: containerd, CRI-O and `ip netns` in the first, Docker in the second.
 pub const POD_FOLDERS: [&str; 2] = ["/run/netns", "/var/run/docker/netns"];
 
@@ -57,6 +62,7 @@ pub struct NetlinkProgrammer {
     arrivals: Arrivals,
     addresses: Addresses,
     places: Places,
+    set_ups: Semaphore,
 }
 
 impl NetlinkProgrammer {
@@ -77,7 +83,8 @@ impl NetlinkProgrammer {
         let node = Arc::new(Node::open(node, points).await?);
         let arrivals = Arrivals::follow(node.clone()).await?;
         let addresses = Addresses::follow(node.clone()).await?;
-        Ok(Self { node, arrivals, addresses, places: Places { folders, mounted: false } })
+        let places = Places { folders, mounted: false };
+        Ok(Self { node, arrivals, addresses, places, set_ups: Semaphore::new(SET_UPS) })
     }
 
     /// Looks for pods also in every namespace that is bind-mounted anywhere where this process sees it: not every runtime
@@ -246,6 +253,11 @@ impl RouteProgrammer for NetlinkProgrammer {
     }
 
     async fn setup_pod(&self, plan: &PodPlan) -> Result<PodLink> {
+        let _turn = self
+            .set_ups
+            .acquire()
+            .await
+            .map_err(|closed| Error::new(ErrorKind::Internal, "set up", &plan.netns).source(closed))?;
         let (plan, hint) = (plan.clone(), self.arrivals.hint(plan.mac));
         self.node.ask(move |node| set_up(node, plan, hint)).await
     }

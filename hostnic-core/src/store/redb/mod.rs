@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 use tokio::sync::Mutex;
 
 use crate::clock::BootTime;
@@ -68,7 +69,8 @@ pub enum Opened {
 /// It is the file's only user: a second one is refused. Beside `<path>` stand `<path>.lock`, with the daemon's pid,
 /// and the last few of `<path>.damaged-<n>` and `<path>.other-host-<n>`. All may be removed while no daemon runs.
 ///
-/// redb blocks, so its work runs on tokio's blocking threads; a paused clock does not advance meanwhile. A commit
+/// redb blocks, so its work runs on tokio's blocking threads; a paused clock does not advance meanwhile. On a tmpfs, where
+/// nothing waits for a disk, a commit takes no longer than to hand it to a thread and back, so it is made at once. A commit
 /// whose future is dropped before it began is not made, and one that has begun is; the next one waits for it.
 ///
 /// The program must be built with unwinding panics: redb can panic on a damaged file.
@@ -98,6 +100,8 @@ pub struct RedbStore {
 #[derive(Debug)]
 struct Inner {
     path: PathBuf,
+    /// Nothing waits for a disk.
+    in_memory: bool,
     /// `None` after a failure: redb has to read its file again then.
     file: Option<StoreFile>,
     // Dropped after the file: nobody else may open it before it is closed.
@@ -120,7 +124,10 @@ impl RedbStore {
     pub async fn open(path: impl Into<PathBuf>, identity: Identity, now: BootTime) -> Result<(Self, Opened)> {
         let path = path.into();
         let work = tokio::task::spawn_blocking(move || match open::open(&path, &identity, now) {
-            Ok((file, lock, opened)) => Ok((Inner { path, file: Some(file), lock }, opened)),
+            Ok((file, lock, opened)) => {
+                let in_memory = is_in_memory(&path);
+                Ok((Inner { path, in_memory, file: Some(file), lock }, opened))
+            }
             Err(failure) => Err(failure.report("open", &path)),
         });
         let (inner, opened) = work.await.map_err(interrupted)??;
@@ -159,21 +166,34 @@ impl RedbStore {
         work: impl FnOnce(&mut Inner) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T> {
         let mut inner = self.inner.clone().lock_owned().await;
-        let work = tokio::task::spawn_blocking(move || {
-            let result = work(&mut inner);
-            result.map_err(|failure| {
-                // A record that cannot be written never reached redb.
-                if !matches!(failure, Failure::Unwritable(_)) {
-                    inner.file = None;
-                }
-                failure.report(operation, &inner.path)
-            })
-        });
+        if inner.in_memory {
+            return inner.run(operation, work);
+        }
+        let work = tokio::task::spawn_blocking(move || inner.run(operation, work));
         work.await.map_err(interrupted)?
     }
 }
 
+/// Whether a file is kept in memory alone. To be sure, one of which that cannot be told is not.
+fn is_in_memory(path: &Path) -> bool {
+    statfs(path).is_ok_and(|found| found.filesystem_type() == TMPFS_MAGIC)
+}
+
 impl Inner {
+    fn run<T>(
+        &mut self,
+        operation: &'static str,
+        work: impl FnOnce(&mut Self) -> Result<T, Failure>,
+    ) -> Result<T> {
+        work(self).map_err(|failure| {
+            // A record that cannot be written never reached redb.
+            if !matches!(failure, Failure::Unwritable(_)) {
+                self.file = None;
+            }
+            failure.report(operation, &self.path)
+        })
+    }
+
     /// The file, opened and checked again where it failed before.
     fn file(&mut self) -> Result<&StoreFile, Failure> {
         let file = match self.file.take() {

@@ -43,9 +43,11 @@ impl Start {
         tell(&notices);
         // Whatever is wrong with flags and files is said before anything is begun.
         let plan = Plan::new(&settings, &self.sim).map_err(|error| Chain(&error).to_string())?;
+        // Whatever blocks has threads of its own. A second worker would be woken at each step of an ADD, to find that the
+        // first one is at it.
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
-            .worker_threads(2)
+            .worker_threads(1)
             .build()
             .map_err(|error| format!("no runtime could be started: {error}"))?;
         let reloading = Reloading::new(argv0.to_owned(), flags, &settings, logs);

@@ -61,6 +61,10 @@ impl Programming<'_> {
     ) -> Requests<'a> {
         let index = nic.index;
         let mut requests = Requests::new();
+        // By a thread of its own, so the sooner the better.
+        if differences.contains(&Difference::Itself) {
+            requests.push(Box::pin(hairpin::add(self.node, self.planned.address)));
+        }
         // A message of its own: one that renames a link may be refused, and what is marked can be taken back.
         if differences.contains(&Difference::NicUnmarked) {
             let alias = Alias::of_part(&self.planned.plan.mark, Part::Nic, Some(own_mtu(nic))).to_string();
@@ -87,7 +91,6 @@ impl Programming<'_> {
                 Difference::StrayRule(rule) => Box::pin(connection.delete_rule(rule)),
                 Difference::Rule(rule) => Box::pin(connection.add_rule(rule)),
                 Difference::Neighbour(neighbour) => Box::pin(connection.set_neighbour(neighbour)),
-                Difference::Itself => Box::pin(hairpin::add(self.node, self.planned.address)),
                 _ => continue,
             });
         }
