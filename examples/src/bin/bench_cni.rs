@@ -72,8 +72,8 @@ fn run(options: &Options) -> Result<bool, String> {
     let named = if options.veth { &options.ptp } else { &options.host_device };
     let programs = Programs {
         rival: named.clone().map_or_else(|| find(modes[0].rival()), Ok)?,
-        plugin: options.plugin.clone().map_or_else(|| PLUGIN.built(), Ok)?,
-        daemon: options.daemon.clone().map_or_else(|| DAEMON.built(), Ok)?,
+        plugin: options.plugin.clone().map_or_else(|| PLUGIN.deployed(), Ok)?,
+        daemon: options.daemon.clone().map_or_else(|| DAEMON.deployed(), Ok)?,
     };
     // Before any thread is started: see there.
     enter_private_world().map_err(|error| error.chain().to_string())?;
