@@ -20,13 +20,16 @@ pub(crate) struct Daemon {
     unusable: Option<String>,
 }
 
-/// How long a command may take, from the plugin's start to its answer.
+/// How long a command may take, from the plugin's start to its answer; `in_turn` is an ADD of a pod that an orchestrator has
+/// placed here.
 ///
-/// Kubernetes gives a sandbox four minutes in all, and containerd sets its plugins no limit. An ADD that has to wait for
-/// a NIC to be attached needs tens of seconds; after a minute a fresh try, with a fresh look, is better. A DEL is promised
-/// within seconds; STATUS is asked every five and must not pile up.
-fn limit(command: Command) -> Duration {
+/// Such a pod cannot go elsewhere and may have to wait until others are gone. Kubernetes gives a sandbox four minutes in all, and
+/// containerd sets its plugins no limit. Any other ADD may have to wait for a NIC to be attached, which takes tens of seconds;
+/// after a minute a fresh try, with a fresh look, is better. A DEL is promised within seconds; STATUS is asked every five and
+/// must not pile up.
+fn limit(command: Command, in_turn: bool) -> Duration {
     Duration::from_secs(match command {
+        Command::Add if in_turn => 210,
         Command::Add | Command::Gc => 60,
         Command::Del => 30,
         Command::Check => 10,
@@ -35,14 +38,14 @@ fn limit(command: Command) -> Duration {
 }
 
 impl Daemon {
-    /// The daemon that the configuration names.
-    pub(crate) fn new(command: Command, started_at: BootTime, config: &NetworkConfig) -> Self {
+    /// The daemon that the configuration names. `in_turn` is an ADD of a pod that an orchestrator has placed here.
+    pub(crate) fn new(command: Command, started_at: BootTime, config: &NetworkConfig, in_turn: bool) -> Self {
         // Patience that was configured for attaching must not make the node's health slow to tell.
         let configured = config.timeout().filter(|_| command != Command::Status);
         Self {
             command,
             started_at,
-            limit: configured.unwrap_or_else(|| limit(command)),
+            limit: configured.unwrap_or_else(|| limit(command, in_turn)),
             endpoints: config.endpoints().to_vec(),
             unusable: config.unusable_address().map(str::to_owned),
         }

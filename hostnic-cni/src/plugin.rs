@@ -104,7 +104,8 @@ fn answer(
     refuse_unknown_command(command, config::version(&object)?)?;
     let config = NetworkConfig::new(object)?;
     let job = Job::read(command, environment, &config)?;
-    act(job, &Daemon::new(command, invocation.started_at, &config))
+    let in_turn = job.is_of_placed_pod();
+    act(job, &Daemon::new(command, invocation.started_at, &config, in_turn))
 }
 
 /// A command that the configuration's version does not have yet.

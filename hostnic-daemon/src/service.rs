@@ -25,6 +25,9 @@ use crate::show;
 /// What is kept of a caller's patience for undoing and answering after a wait that was in vain.
 const RESERVE: Duration = Duration::from_secs(2);
 
+/// How long one attempt of a pod that waits for its turn may take. After that a fresh look is better.
+const ATTEMPT: Duration = Duration::from_secs(57);
+
 /// How long an ADD may go on waiting when the daemon is told to stop.
 const LAST_CALL: Duration = Duration::from_secs(5);
 
@@ -101,8 +104,8 @@ impl Service {
         until: Instant,
     ) -> Result<AddAnswer, Error> {
         let turn = Turn { pods, pod: pod.clone(), supply: self.facts.agent.supply(), until };
-        turn.wait(|patience| {
-            let asked = AddRequest { patience, ..asked.clone() };
+        turn.wait(|left| {
+            let asked = AddRequest { patience: left.min(ATTEMPT), ..asked.clone() };
             let agent = self.facts.agent.clone();
             // While it waits it is one of those that are to come.
             let underway = self.facts.underway.begin(&pod);

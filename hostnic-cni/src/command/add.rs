@@ -35,6 +35,10 @@ impl AddJob {
         })
     }
 
+    pub(super) fn is_of_placed_pod(&self) -> bool {
+        self.pod.is_some()
+    }
+
     pub(super) fn run(self, daemon: &Daemon) -> Result<String, CniError> {
         let Self { key, attached, pod, wishes, mut result, version } = self;
         super::refuse_no_sandbox(&attached)?;

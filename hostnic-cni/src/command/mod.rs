@@ -46,6 +46,11 @@ impl Job {
         })
     }
 
+    /// Whether it is an ADD of a pod that an orchestrator has placed here.
+    pub(crate) fn is_of_placed_pod(&self) -> bool {
+        matches!(self, Self::Add(job) if job.is_of_placed_pod())
+    }
+
     /// Does it, and gives what is to be printed.
     pub(crate) fn run(self, daemon: &Daemon) -> Result<String, CniError> {
         match self {
