@@ -10,7 +10,9 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use hostnic_core::cloud::{Instance, Job, JobState, Nic, NicAttachment, NicFilter, Submitted, Subnet};
+use hostnic_core::cloud::{
+    Carrier, Instance, Job, JobState, Nic, NicAttachment, NicFilter, Submitted, Subnet,
+};
 use hostnic_core::conformance::{Harness, World, run};
 use hostnic_core::id::{JobId, MacAddr, NicId, SubnetId};
 use hostnic_core::provider::{Capabilities, CreateNics, NicAddresses};
@@ -28,7 +30,8 @@ impl ToyCloud {
     fn new() -> Result<Self, Box<dyn std::error::Error>> {
         let instance = Instance { id: "toy-1".parse()?, router: None, nic_limit: 8 };
         let (id, prefix, gateway) = ("net-1".parse()?, "10.9.0.0/24".parse()?, "10.9.0.1".parse()?);
-        let subnet = Subnet { id, prefix, gateway, router: None, dhcp: true, room: None };
+        let dhcp = Some("10.9.0.2".parse()?..="10.9.0.254".parse()?);
+        let subnet = Subnet { id, prefix, gateway, router: None, dhcp, carrier: Carrier::Vxlan, room: None };
         Ok(Self { instance, subnet, nics: Arc::default() })
     }
 

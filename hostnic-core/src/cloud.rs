@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -30,10 +31,23 @@ pub struct Subnet {
     pub gateway: IpAddr,
     /// The VPC router that it is bound to; `None` when it is bound to none.
     pub router: Option<RouterId>,
-    /// Whether the cloud hands out addresses in it (DHCP).
-    pub dhcp: bool,
+    /// The addresses that the cloud hands out in it (DHCP); `None` where it hands out none.
+    pub dhcp: Option<RangeInclusive<IpAddr>>,
+    /// What it is made of.
+    pub carrier: Carrier,
     /// How many more NICs it can take, as the cloud counts; `None` where the cloud does not tell.
     pub room: Option<u32>,
+}
+
+/// What a subnet's frames travel in between the cloud's hosts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Carrier {
+    /// An overlay.
+    #[default]
+    Vxlan,
+    /// A VLAN of the physical network, which machines outside the cloud may be in.
+    Vlan,
 }
 
 /// A network interface, as the cloud describes it.

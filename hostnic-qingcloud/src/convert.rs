@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use hostnic_core::cloud::{Nic, NicAttachment, Subnet};
+use hostnic_core::cloud::{Carrier, Nic, NicAttachment, Subnet};
 use hostnic_core::id::{InstanceId, InvalidValue, MacAddr, NicId, RouterId, SubnetId};
 use ipnet::IpNet;
 
@@ -84,7 +84,9 @@ pub(crate) fn subnet(row: &VxnetRow) -> Option<Subnet> {
             prefix: prefix.trunc(),
             gateway,
             router: bound.map(RouterId::new).transpose().map_err(|error| error.to_string())?,
-            dhcp: !router.dyn_ip_start.is_empty() && !router.dyn_ip_end.is_empty(),
+            dhcp: router.dyn_ip_start.parse().ok().zip(router.dyn_ip_end.parse().ok()).map(|(a, z)| a..=z),
+            // The name of the other kind is not documented.
+            carrier: if row.tunnel_type == "vlan" { Carrier::Vlan } else { Carrier::Vxlan },
             room: row.available_ip_count.map(|count| u32::try_from(count.max(0)).unwrap_or(u32::MAX)),
         })
     };
@@ -159,12 +161,16 @@ mod tests {
         });
         let read = |json: &serde_json::Value| subnet(&serde_json::from_value(json.clone()).unwrap());
         let subnet = read(&vxnet).unwrap();
-        assert_eq!((subnet.room, subnet.dhcp), (Some(240), true));
+        let [first, last] = ["172.22.0.2", "172.22.0.254"].map(|text| text.parse().unwrap());
+        assert_eq!((subnet.room, subnet.dhcp), (Some(240), Some(first..=last)));
+        assert_eq!(subnet.carrier, Carrier::Vxlan);
         assert_eq!(subnet.router.unwrap().as_str(), "rtr-1");
 
         let mut without_dhcp = vxnet.clone();
         without_dhcp["router"]["dyn_ip_start"] = "".into();
-        assert!(!read(&without_dhcp).unwrap().dhcp);
+        without_dhcp["tunnel_type"] = "vlan".into();
+        let without_dhcp = read(&without_dhcp).unwrap();
+        assert_eq!((without_dhcp.dhcp, without_dhcp.carrier), (None, Carrier::Vlan));
         let mut unbound = vxnet.clone();
         unbound["router"] = serde_json::Value::Null;
         assert_eq!(read(&unbound), None);

@@ -21,7 +21,7 @@ use super::seed::{Names, Random};
 use super::service::Service;
 use super::state::State;
 use super::view::LaggingView;
-use crate::cloud::{Instance, Nic, NicAttachment};
+use crate::cloud::{Carrier, Instance, Nic, NicAttachment};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{InstanceId, NicId, RouterId, SubnetId};
 use crate::provider::Capabilities;
@@ -52,13 +52,16 @@ pub struct SubnetSpec {
     pub router: Option<RouterId>,
     /// Whether the cloud hands out addresses in it.
     pub dhcp: bool,
+    /// What it is made of.
+    #[serde(default)]
+    pub carrier: Carrier,
 }
 
 impl SubnetSpec {
     /// A subnet whose gateway is the first address of `prefix`, and which gives out all others, by DHCP.
     pub fn new(id: SubnetId, prefix: IpNet, router: Option<RouterId>) -> Self {
         let (gateway, range) = AddressRange::usual(prefix);
-        Self { id, prefix, gateway, range, router, dhcp: true }
+        Self { id, prefix, gateway, range, router, dhcp: true, carrier: Carrier::default() }
     }
 
     pub(super) fn check(&self) -> Result<()> {

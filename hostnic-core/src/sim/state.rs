@@ -112,7 +112,8 @@ impl State {
             prefix: spec.prefix,
             gateway: spec.gateway,
             router: spec.router.clone(),
-            dhcp: spec.dhcp,
+            dhcp: spec.dhcp.then(|| spec.range.clone()),
+            carrier: spec.carrier,
             room: self.tells_room.then_some(room),
         }
     }

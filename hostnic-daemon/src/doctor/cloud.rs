@@ -119,7 +119,7 @@ fn vxnet(subnet: &Subnet, instance: &Instance) -> Vec<Finding> {
     let object = format!("vxnet {}", subnet.id);
     let finding = |problem: String, remedy: &str| Finding::error(&object, problem, remedy);
     let mut findings = Vec::new();
-    if !subnet.dhcp {
+    if subnet.dhcp.is_none() {
         findings.push(finding(
             "has DHCP off: the cloud gives its NICs no address".to_owned(),
             "switch DHCP on for the vxnet in its VPC's settings",
@@ -144,6 +144,8 @@ fn vxnet(subnet: &Subnet, instance: &Instance) -> Vec<Finding> {
 
 #[cfg(test)]
 mod tests {
+    use hostnic_core::cloud::Carrier;
+
     use super::*;
 
     fn sound() -> CloudFacts {
@@ -153,7 +155,8 @@ mod tests {
             prefix: "10.0.0.0/24".parse().unwrap(),
             gateway: "10.0.0.1".parse().unwrap(),
             router: "rtr-1".parse().ok(),
-            dhcp: true,
+            dhcp: Some("10.0.0.2".parse().unwrap()..="10.0.0.254".parse().unwrap()),
+            carrier: Carrier::Vxlan,
             room: Some(7),
         };
         CloudFacts {
@@ -206,7 +209,7 @@ mod tests {
     #[test]
     fn each_defect_of_a_vxnet_names_it() {
         let findings = [
-            ("DHCP off", only_in_vxnet(|subnet| subnet.dhcp = false)),
+            ("DHCP off", only_in_vxnet(|subnet| subnet.dhcp = None)),
             ("no VPC router", only_in_vxnet(|subnet| subnet.router = None)),
             ("router rtr-2", only_in_vxnet(|subnet| subnet.router = "rtr-2".parse().ok())),
             ("is full", only_in_vxnet(|subnet| subnet.room = Some(0))),

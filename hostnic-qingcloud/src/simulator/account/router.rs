@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use hostnic_core::cloud::Carrier;
 use hostnic_core::sim::SubnetSpec;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -123,6 +124,7 @@ pub(in super::super) fn join(call: &mut Call<'_>) -> Answer {
         range: network.first..=network.last,
         router: router.parse().ok(),
         dhcp: network.dhcp(),
+        carrier: Carrier::Vxlan,
     };
     let resources = [router.to_owned(), vxnet.to_owned()];
     let directive = json!({ "router": router, "vxnet": vxnet, "zone": call.zone });
