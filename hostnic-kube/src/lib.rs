@@ -42,6 +42,7 @@ mod error;
 mod events;
 mod facts;
 mod follow;
+pub mod ipam;
 mod node;
 mod pods;
 mod services;
