@@ -13,9 +13,11 @@ mod choice;
 mod node;
 mod pods;
 mod proxy;
+mod repair;
 mod rules;
 mod server;
 mod told;
+mod vxnets;
 mod world;
 
 use std::future::Future;
@@ -47,7 +49,13 @@ fn main() -> ExitCode {
         }
     };
     // The last look is at what all the others did.
-    let trials = [pods::trials(&world), node::trials(&world), told::trials(&world), choice::trials(&world)];
+    let trials = [
+        pods::trials(&world),
+        node::trials(&world),
+        told::trials(&world),
+        choice::trials(&world),
+        vxnets::trials(&world),
+    ];
     let trials = trials.into_iter().flatten().chain(away::trials(&world)).chain(rules::trials(&world));
     let conclusion = libtest_mimic::run(&arguments, trials.collect());
     world.end();

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 
+use crate::repair;
+
 /// The token of a member of system:masters.
 pub(crate) const ADMIN: &str = "admin-of-the-tests";
 /// The token of the node daemon's service account.
@@ -15,7 +17,8 @@ pub(crate) const DAEMON: &str = "daemon-of-the-tests";
 pub(crate) const DAEMON_USER: &str = "system:serviceaccount:kube-system:hostnic-node";
 
 pub(crate) struct Server {
-    programs: PathBuf,
+    etcd_program: PathBuf,
+    api_program: PathBuf,
     folder: tempfile::TempDir,
     etcd: Mutex<Option<Child>>,
     api: Mutex<Option<Child>>,
@@ -57,10 +60,12 @@ impl Server {
         let programs = programs()?;
         let plain = |error: io::Error| error.to_string();
         let folder = tempfile::tempdir().map_err(plain)?;
+        let etcd_program = programs.join("etcd");
+        let api_program = repair::program(&programs.join("kube-apiserver"), folder.path()).map_err(plain)?;
         let etcd_ports = [free_port().map_err(plain)?, free_port().map_err(plain)?];
         let port = free_port().map_err(plain)?;
-        let server =
-            Self { programs, folder, etcd: Mutex::default(), api: Mutex::default(), etcd_ports, port };
+        let (etcd, api) = (Mutex::default(), Mutex::default());
+        let server = Self { etcd_program, api_program, folder, etcd, api, etcd_ports, port };
         server.write_files().map_err(plain)?;
         server.start_etcd().map_err(plain)?;
         server.start_api().map_err(plain)?;
@@ -83,9 +88,9 @@ impl Server {
         fs::write(self.path("audit.yaml"), format!("{policy}{DAEMON_USER}\"]\n- level: None\n"))
     }
 
-    fn run(&self, program: &str, arguments: &[String]) -> io::Result<Child> {
-        let log = File::options().create(true).append(true).open(self.path(&format!("{program}.log")))?;
-        Command::new(self.programs.join(program))
+    fn run(&self, program: &Path, log: &str, arguments: &[String]) -> io::Result<Child> {
+        let log = File::options().create(true).append(true).open(self.path(log))?;
+        Command::new(program)
             .args(arguments)
             .current_dir(self.folder.path())
             .stdin(Stdio::null())
@@ -97,7 +102,8 @@ impl Server {
     pub(crate) fn start_etcd(&self) -> io::Result<()> {
         let [client, peer] = self.etcd_ports.map(|port| format!("http://127.0.0.1:{port}"));
         let etcd = self.run(
-            "etcd",
+            &self.etcd_program,
+            "etcd.log",
             &[
                 "--data-dir=etcd".to_owned(),
                 "--unsafe-no-fsync".to_owned(),
@@ -115,7 +121,8 @@ impl Server {
     /// Starts the API server, at the port and with the state that it had.
     pub(crate) fn start_api(&self) -> io::Result<()> {
         let api = self.run(
-            "kube-apiserver",
+            &self.api_program,
+            "kube-apiserver.log",
             &[
                 format!("--etcd-servers=http://127.0.0.1:{}", self.etcd_ports[0]),
                 format!("--secure-port={}", self.port),

@@ -99,6 +99,13 @@ impl World {
         path
     }
 
+    /// How somebody who may do everything reaches the API server.
+    pub(crate) fn admin_access(&self) -> Access {
+        let path = self.server().path("kubeconfig.admin");
+        fs::write(&path, self.kubeconfig(ADMIN, self.server().port).to_string()).unwrap();
+        Access::Kubeconfig(path)
+    }
+
     /// What a daemon on this node would be started with, by this way to the API server.
     pub(crate) fn config(&self, node: &str, port: u16) -> ClusterConfig {
         ClusterConfig::new(NodeName::new(node).unwrap(), Access::Kubeconfig(self.kubeconfig_file(port)))
