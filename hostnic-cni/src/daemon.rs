@@ -29,7 +29,7 @@ pub(crate) struct Daemon {
 /// must not pile up.
 fn limit(command: Command, in_turn: bool) -> Duration {
     Duration::from_secs(match command {
-        Command::Add if in_turn => 210,
+        Command::Add if in_turn => 230,
         Command::Add | Command::Gc => 60,
         Command::Del => 30,
         Command::Check => 10,
