@@ -27,6 +27,8 @@ pub(crate) fn trials(world: &Arc<World>) -> Vec<Trial> {
         trial(world, "vxnets_of_v_pool_become_pools_and_blocks", |world| async move { made(&world).await }),
         trial(world, "namespaces_get_blocks_of_their_own", |world| async move { assigned(&world).await }),
         trial(world, "a_vxnet_goes_when_nobody_uses_it", |world| async move { taken_out(&world).await }),
+        trial(world, "a_controller_may_be_killed_at_any_moment", |world| async move { killed(&world).await }),
+        trial(world, "two_controllers_do_no_more_than_one", |world| async move { both(&world).await }),
         trial(world, "what_is_wrong_with_a_vxnet_is_told", |world| async move { refused(&world).await }),
     ]
 }
@@ -134,6 +136,12 @@ impl Controller {
         self.stop.cancel();
         self.task.await.unwrap();
     }
+
+    /// Ends it wherever it is.
+    async fn kill(self) {
+        self.task.abort();
+        let _ = self.task.await;
+    }
 }
 
 fn is_ready(status: &Value) -> bool {
@@ -199,6 +207,47 @@ async fn made(world: &World) {
     .await;
     assert_eq!(stage.reservations(), 2);
     controller.end().await;
+}
+
+/// That everything is there once: each address claimed, each block made and free.
+async fn is_whole(stage: &Stage) {
+    for vxnet in VXNETS {
+        let node = stage.cloud.node(&"i-controller".parse().unwrap());
+        let reserved = node.reserved(&vxnet.parse().unwrap(), &format!("hostnic_{vxnet}")).await.unwrap();
+        let addresses: BTreeSet<_> = reserved.iter().map(|reserved| reserved.address).collect();
+        assert_eq!((reserved.len(), addresses.len()), (241, 241), "{vxnet}");
+    }
+    let blocks = stage.all("IPAMBlock").await;
+    assert_eq!((blocks.len(), stage.names("IPPool").await.len()), (8, 2));
+    let free: usize =
+        blocks.iter().map(|block| block.data["spec"]["unallocated"].as_array().unwrap().len()).sum();
+    assert_eq!(free, 482);
+}
+
+async fn killed(world: &World) {
+    let stage = Stage::set(world).await;
+    stage.v_pool(&VXNETS, 26).await;
+    // Each goes on where the one before was ended, a little later each time.
+    for lives in (5..400).step_by(12) {
+        let controller = stage.controller(world).await;
+        tokio::time::sleep(Duration::from_millis(lives)).await;
+        controller.kill().await;
+    }
+    let controller = stage.controller(world).await;
+    stage.status("v-pool is ready", is_ready).await;
+    is_whole(&stage).await;
+    controller.end().await;
+}
+
+async fn both(world: &World) {
+    let stage = Stage::set(world).await;
+    stage.v_pool(&VXNETS, 26).await;
+    let controllers = [stage.controller(world).await, stage.controller(world).await];
+    stage.status("v-pool is ready", is_ready).await;
+    is_whole(&stage).await;
+    for controller in controllers {
+        controller.end().await;
+    }
 }
 
 async fn assigned(world: &World) {
