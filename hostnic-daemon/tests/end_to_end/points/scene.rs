@@ -209,7 +209,12 @@ impl Play {
             Scene::Made => stage.wish(A, &made(FIXED[0])),
             Scene::Lent => stage.wish(A, &stage.theirs()),
             Scene::Entrusted => [A, B].iter().for_each(|pod| stage.wish(*pod, &made(FIXED[1]))),
-            Scene::StoreLost | Scene::Forgotten => stage.add(&[A]).await.unwrap(),
+            Scene::Forgotten => stage.add(&[A]).await.unwrap(),
+            // One NIC is to be found with its pod, one away, and one at its place and free.
+            Scene::StoreLost => {
+                stage.add(&[A, B]).await.unwrap();
+                stage.del(&[B]).await.unwrap();
+            }
             _ => {}
         }
         stage.agree().await;
