@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use crate::attachment::PodRef;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::pods::PodDirectory;
 use crate::pool::Supply;
 use crate::refusal::Refusal;
@@ -35,8 +35,8 @@ impl Turn {
     /// Who waits longest has no right to be first. Dropping the future drops the attempt that runs.
     ///
     /// # Errors
-    /// Those of the last attempt, when the time is over and when the pod is not to run any more; at once what does not pass with
-    /// time.
+    /// Those of the last attempt, when the time is over and when the pod is not to run any more; `Cancelled` when an attempt ran
+    /// at that moment, which is dropped; at once what does not pass with time.
     pub async fn wait<T, F: Future<Output = Result<T>>>(
         mut self,
         attempt: impl Fn(Duration) -> F,
@@ -44,7 +44,11 @@ impl Turn {
         loop {
             self.supply.borrow_and_update();
             let left = self.until.saturating_duration_since(Instant::now());
-            let answer = attempt(left).await;
+            let answer = tokio::select! {
+                biased;
+                answer = attempt(left) => answer,
+                () = self.pods.over(&self.pod) => return Err(self.over()),
+            };
             match &answer {
                 Err(error) if passes_with_time(error) && Instant::now() < self.until => {
                     tracing::info!(pod = %self.pod, error = %error.chain(), "a pod waits for a NIC");
@@ -56,6 +60,11 @@ impl Turn {
                 return answer;
             }
         }
+    }
+
+    fn over(&self) -> Error {
+        Error::new(ErrorKind::Cancelled, "lease an address for pod", &self.pod)
+            .detail("it is deleted or has ended, so that it needs none any more")
     }
 
     /// Waits until something changed and there may be a NIC; false when there is no point in waiting any longer.
@@ -92,7 +101,6 @@ mod tests {
     use tokio::sync::Notify;
 
     use super::*;
-    use crate::error::ErrorKind;
     use crate::ipam::Lease;
     use crate::pods::PodWishes;
 
@@ -185,6 +193,20 @@ mod tests {
         scene.directory.over.notify_one();
         assert!(scene.wait(9, full).await.is_err());
         assert_eq!((scene.attempts(), begun.elapsed()), (1, Duration::ZERO));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_attempt_ends_with_its_pod() {
+        let scene = Scene::new();
+        scene.directory.over.notify_one();
+        let turn = Turn {
+            pods: scene.directory.clone(),
+            pod: PodRef { namespace: "n".to_owned(), name: "p".to_owned(), uid: None },
+            supply: scene.supply.subscribe(),
+            until: Instant::now() + PATIENCE,
+        };
+        let error = turn.wait(|_| std::future::pending::<Result<()>>()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Cancelled);
     }
 
     #[tokio::test(start_paused = true)]

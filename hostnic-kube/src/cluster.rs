@@ -29,6 +29,7 @@ pub struct Cluster {
     subnet: watch::Receiver<NodeSubnet>,
     reach: watch::Receiver<Reach>,
     wanted: watch::Sender<Wanted>,
+    view: watch::Receiver<NodeView>,
     reporter: Reporter,
     tasks: JoinSet<()>,
 }
@@ -65,10 +66,10 @@ impl Cluster {
         tasks.spawn(write(asker.clone(), node.clone(), told));
         tasks.spawn(keep(asker.clone(), node.clone(), view.clone(), to_be));
         let chooser = Chooser { asker: asker.clone(), node, rules: choice, reporter: reporter.clone() };
-        tasks.spawn(choose(chooser, view, subnet_told));
+        tasks.spawn(choose(chooser, view.clone(), subnet_told));
 
         let pods = Arc::new(Pods::new(cache, asker.clone(), rules, deadlines, reporter.clone()));
-        Ok(Self { asker, pods, subnet, reach, wanted, reporter, tasks })
+        Ok(Self { asker, pods, subnet, reach, wanted, view, reporter, tasks })
     }
 
     /// The pods of this node. The handle may outlive this; then it knows what it knew, and asks for the rest.
@@ -99,6 +100,16 @@ impl Cluster {
     /// Puts on, or takes off, the taint `hostnic.network.kubesphere.io/no-nic:NoSchedule`.
     pub fn set_scarce(&self, scarce: bool) {
         self.want(|wanted| wanted.scarce = Some(scarce));
+    }
+
+    /// Waits until the node's object says whether it is short of NICs as it was set last. Never returns while it is not written.
+    pub async fn until_scarce_is_told(&self) {
+        let wanted = self.wanted.borrow().scarce;
+        let mut view = self.view.clone();
+        let told = view.wait_for(|view| view.scarce().is_some_and(|scarce| Some(scarce) == wanted)).await;
+        if told.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 
     /// Sets the resource `hostnic.network.kubesphere.io/nic` of the node: all NICs that it may ever lease to pods.

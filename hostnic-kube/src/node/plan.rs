@@ -104,17 +104,23 @@ fn condition(is: Option<&NodeCondition>, to_be: &Readiness, now: Timestamp) -> O
     })
 }
 
+/// Whether these taints say that the node is short of NICs.
+pub(super) fn says_scarce(taints: &[Value]) -> bool {
+    taints.iter().any(|taint| is(taint, NO_NIC))
+}
+
+fn is(taint: &Value, key: &str) -> bool {
+    taint.get("key").and_then(Value::as_str) == Some(key)
+        && taint.get("effect").and_then(Value::as_str) == Some(NO_SCHEDULE)
+}
+
 fn taints(are: &[Value], wanted: &Wanted) -> Vec<Value> {
-    let is = |taint: &Value, key: &str| {
-        taint.get("key").and_then(Value::as_str) == Some(key)
-            && taint.get("effect").and_then(Value::as_str) == Some(NO_SCHEDULE)
-    };
     let mut taints = are.to_vec();
     if wanted.readiness == Some(Readiness::Ready) {
         taints.retain(|taint| !is(taint, NOT_READY));
     }
     match wanted.scarce {
-        Some(true) if !taints.iter().any(|taint| is(taint, NO_NIC)) => {
+        Some(true) if !says_scarce(&taints) => {
             taints.push(json!({ "key": NO_NIC, "effect": NO_SCHEDULE }));
         }
         Some(false) => taints.retain(|taint| !is(taint, NO_NIC)),

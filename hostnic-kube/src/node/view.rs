@@ -11,7 +11,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use tokio::sync::watch;
 
-use super::plan::{CONDITION, RESOURCE};
+use super::plan::{CONDITION, RESOURCE, says_scarce};
 use crate::annotation::VXNET;
 use crate::config::NodeName;
 use crate::follow::events_of;
@@ -24,6 +24,16 @@ pub(crate) enum NodeView {
     /// There is none.
     Missing,
     Seen(Box<Seen>),
+}
+
+impl NodeView {
+    /// Whether the object says that the node is short of NICs; `None` while it is not known.
+    pub(crate) fn scarce(&self) -> Option<bool> {
+        match self {
+            Self::Seen(seen) => Some(says_scarce(&seen.taints)),
+            Self::Unknown | Self::Missing => None,
+        }
+    }
 }
 
 /// What is read of it.

@@ -14,10 +14,18 @@ use crate::facts::Facts;
 /// How often the capacity is looked at while nothing else happens.
 const LOOK: Duration = Duration::from_secs(10);
 
+/// How long it is waited, after the node was open for a moment, whether somebody comes.
+const CALLERS: Duration = Duration::from_secs(1);
+/// How long the API server may take to open it.
+const OPENING: Duration = Duration::from_secs(5);
+
 /// Tells the cluster, for ever. What it was told before a restart counts until the pool knows better.
 ///
 /// A pod that is bound to the node counts as if it had its NIC: schedulers bind pods faster than runtimes start them, and those that
 /// came too many would fail on a node that they cannot leave any more.
+///
+/// Where many pods wait for any node, a scheduler binds all of them to the first that is open, within less than a second. So a node
+/// that was short of NICs is open for a moment first, and for good only when nobody came.
 pub(super) async fn tell(cluster: &Cluster, facts: &Facts) -> Infallible {
     let (agent, pods) = (&facts.agent, cluster.pods());
     let (mut supply, mut scarcity) = (agent.supply(), Scarcity::default());
@@ -26,8 +34,13 @@ pub(super) async fn tell(cluster: &Cluster, facts: &Facts) -> Infallible {
         let now = SystemClock.now();
         let left = *supply.borrow_and_update();
         bound.borrow_and_update();
+        let was_scarce = scarcity.is_scarce();
         let again = scarcity.step(left.after(to_come(&pods, facts)), now);
         if left != Supply::default() {
+            if was_scarce && !scarcity.is_scarce() && comes_at_once(cluster, &pods).await {
+                scarcity = Scarcity::resumed(true);
+                continue;
+            }
             cluster.set_scarce(scarcity.is_scarce());
         }
         match agent.capacity() {
@@ -45,6 +58,24 @@ pub(super) async fn tell(cluster: &Cluster, facts: &Facts) -> Infallible {
         };
         let _ = timeout(wait, news).await;
     }
+}
+
+/// Opens the node for a moment, and says whether that was enough for a pod to come. It is closed again then.
+async fn comes_at_once(cluster: &Cluster, pods: &Pods) -> bool {
+    let before = pods.owed();
+    let mut bound = pods.changes();
+    cluster.set_scarce(false);
+    if timeout(OPENING, cluster.until_scarce_is_told()).await.is_err() {
+        return false;
+    }
+    cluster.set_scarce(true);
+    let come = async {
+        while !pods.owed().iter().any(|pod| !before.contains(pod)) {
+            // The sender lives as long as the cluster.
+            let _ = bound.changed().await;
+        }
+    };
+    timeout(CALLERS, come).await.is_ok()
 }
 
 /// How many pods are to come that the supply knows nothing of.
