@@ -41,6 +41,7 @@ impl Turn {
         mut self,
         attempt: impl Fn(Duration) -> F,
     ) -> Result<T> {
+        let mut waits = false;
         loop {
             self.supply.borrow_and_update();
             let left = self.until.saturating_duration_since(Instant::now());
@@ -51,7 +52,10 @@ impl Turn {
             };
             match &answer {
                 Err(error) if passes_with_time(error) && Instant::now() < self.until => {
-                    tracing::info!(pod = %self.pod, error = %error.chain(), "a pod waits for a NIC");
+                    // Of many that wait, all but one try in vain each time.
+                    if !std::mem::replace(&mut waits, true) {
+                        tracing::info!(pod = %self.pod, error = %error.chain(), "a pod waits for a NIC");
+                    }
                     self.pods.failed(&self.pod, error);
                 }
                 _ => return answer,

@@ -9,8 +9,10 @@ use tokio::time::Instant;
 
 use super::Label;
 
-/// In seconds: a warm ADD takes some hundredths, one that waits for a NIC some ten, and the plugin at most sixty.
-const BUCKETS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 30.0, 60.0];
+/// In seconds: a warm ADD takes some hundredths, one that waits for a NIC some ten, and one that waits for its turn
+/// at most 230.
+const BUCKETS: [f64; 14] =
+    [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 240.0];
 
 /// What a runtime asks for, where its duration matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

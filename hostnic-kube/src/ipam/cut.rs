@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 
+use hostnic_core::cloud::Carrier;
 use ipnet::Ipv4Net;
 
 use super::block::Block;
@@ -12,16 +13,6 @@ use super::name::BlockName;
 const CLOUDS: u32 = 12;
 /// Which part of it, where a VLAN does.
 const PART_OF_VLAN: u32 = 7;
-
-/// What carries a vxnet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Carrier {
-    Vxlan,
-    /// Here the person who made the pool may leave the cloud some more addresses.
-    Vlan {
-        more: u32,
-    },
-}
 
 /// Why a vxnet cannot be cut.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -38,7 +29,8 @@ pub(crate) enum Uncuttable {
     TooLarge(u8),
 }
 
-/// The addresses that are claimed from the cloud for pods, of a vxnet's DHCP range.
+/// The addresses that are claimed from the cloud for pods, of a vxnet's DHCP range. So many `more` stay the cloud's in a VLAN, as
+/// who made the pool wants it.
 ///
 /// # Errors
 /// When none would be left, or what the pool reserves is out of its bounds.
@@ -46,11 +38,11 @@ pub(crate) fn claimed(
     first: Ipv4Addr,
     last: Ipv4Addr,
     carrier: Carrier,
+    more: u32,
 ) -> Result<RangeInclusive<Ipv4Addr>, Uncuttable> {
     let total = u32::from(last).saturating_sub(u32::from(first)).saturating_add(1);
     let clouds = match carrier {
-        Carrier::Vxlan => CLOUDS,
-        Carrier::Vlan { more } => {
+        Carrier::Vlan => {
             let part = total / PART_OF_VLAN;
             let most = total - part - 1;
             if more > most {
@@ -58,6 +50,7 @@ pub(crate) fn claimed(
             }
             part + more
         }
+        _ => CLOUDS,
     };
     if first > last || clouds >= total {
         return Err(Uncuttable::TooSmall { first, last, clouds });
@@ -92,18 +85,18 @@ mod tests {
 
     #[test]
     fn the_end_of_the_range_stays_the_clouds() {
-        assert_eq!(claimed(at(2), at(254), Carrier::Vxlan), Ok(at(2)..=at(242)));
+        assert_eq!(claimed(at(2), at(254), Carrier::Vxlan, 0), Ok(at(2)..=at(242)));
         // 253 addresses, of which 36 are a seventh.
-        assert_eq!(claimed(at(2), at(254), Carrier::Vlan { more: 0 }), Ok(at(2)..=at(218)));
-        assert_eq!(claimed(at(2), at(254), Carrier::Vlan { more: 216 }), Ok(at(2)..=at(2)));
+        assert_eq!(claimed(at(2), at(254), Carrier::Vlan, 0), Ok(at(2)..=at(218)));
+        assert_eq!(claimed(at(2), at(254), Carrier::Vlan, 216), Ok(at(2)..=at(2)));
         assert_eq!(
-            claimed(at(2), at(254), Carrier::Vlan { more: 217 }),
+            claimed(at(2), at(254), Carrier::Vlan, 217),
             Err(Uncuttable::TooManyReserved { more: 217, most: 216 })
         );
-        assert_eq!(claimed(at(1), at(13), Carrier::Vxlan), Ok(at(1)..=at(1)));
+        assert_eq!(claimed(at(1), at(13), Carrier::Vxlan, 0), Ok(at(1)..=at(1)));
         for (first, last) in [(at(1), at(12)), (at(9), at(2))] {
             assert_eq!(
-                claimed(first, last, Carrier::Vxlan),
+                claimed(first, last, Carrier::Vxlan, 0),
                 Err(Uncuttable::TooSmall { first, last, clouds: 12 })
             );
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
 
-use hostnic_core::cloud::{Carrier, Subnet};
+use hostnic_core::cloud::Subnet;
 use ipnet::{IpNet, Ipv4Net};
 
 use super::super::block::Block;
@@ -109,11 +109,7 @@ fn claimed(subnet: &Subnet, more: u32) -> Result<RangeInclusive<Ipv4Addr>, Probl
     let (IpAddr::V4(first), IpAddr::V4(last)) = (*dhcp.start(), *dhcp.end()) else {
         return Err(Problem::NotIpv4(subnet.prefix));
     };
-    let carrier = match subnet.carrier {
-        Carrier::Vlan => cut::Carrier::Vlan { more },
-        _ => cut::Carrier::Vxlan,
-    };
-    cut::claimed(first, last, carrier).map_err(Problem::Uncuttable)
+    cut::claimed(first, last, subnet.carrier, more).map_err(Problem::Uncuttable)
 }
 
 /// The addresses for pods, as a pool says them.
@@ -144,6 +140,8 @@ fn missing(
 
 #[cfg(test)]
 mod tests {
+    use hostnic_core::cloud::Carrier;
+
     use super::*;
 
     fn at(last: u8) -> Ipv4Addr {

@@ -223,8 +223,10 @@ impl Reconciler {
     /// Takes a vxnet out that is no longer wanted; `None` when nothing is left of it.
     async fn take_out(&mut self, id: &SubnetId, pool: &IpPool) -> Result<Option<Outcome>> {
         let blocks = self.store.blocks(id.as_str()).await?;
-        let read = blocks.iter().filter_map(|block| Block::read(&block.spec));
-        let used = read.map(|(block, _)| block.usage().allocated).sum();
+        // One that cannot be read may be anybody's.
+        let used_of =
+            |block: &IpamBlock| Block::read(&block.spec).map_or(1, |(read, _)| read.usage().allocated);
+        let used = blocks.iter().map(used_of).sum();
         if used > 0 {
             return Ok(Some(Outcome::Leaving { used }));
         }

@@ -3,10 +3,10 @@
 use std::fmt::Debug;
 
 use hostnic_core::Result;
-use kube::Resource;
 use kube::api::{
     Api, DeleteParams, ListParams, PartialObjectMeta, Patch, PatchParams, PostParams, Preconditions,
 };
+use kube::{Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -38,7 +38,11 @@ impl Store {
 
     /// The pools that were made of vxnets, by us or the Go version.
     pub(super) async fn pools(&self) -> Result<Vec<IpPool>> {
-        self.list(ListParams::default().labels(label::CONTROLLER), "IPPools").await
+        let mut pools: Vec<IpPool> =
+            self.list(ListParams::default().labels(label::CONTROLLER), "IPPools").await?;
+        // Others may use a label of this name as well.
+        pools.retain(|pool| pool.labels().get(label::CONTROLLER) == pool.metadata.name.as_ref());
+        Ok(pools)
     }
 
     /// The blocks of a pool.

@@ -13,6 +13,7 @@ use super::null_is_empty;
 #[kube(
     group = "network.qingcloud.com",
     version = "v1alpha1",
+    doc = "The addresses of one vxnet.",
     kind = "IPPool",
     root = "IpPool",
     plural = "ippools",

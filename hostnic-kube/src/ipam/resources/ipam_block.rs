@@ -13,6 +13,7 @@ use super::null_is_empty;
 #[kube(
     group = "network.qingcloud.com",
     version = "v1alpha1",
+    doc = "Some neighbouring addresses of a pool, and whose each is.",
     kind = "IPAMBlock",
     root = "IpamBlock",
     plural = "ipamblocks",

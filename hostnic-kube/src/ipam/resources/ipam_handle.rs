@@ -14,6 +14,7 @@ use super::null_is_empty;
 #[kube(
     group = "network.qingcloud.com",
     version = "v1alpha1",
+    doc = "In which blocks somebody has addresses.",
     kind = "IPAMHandle",
     root = "IpamHandle",
     plural = "ipamhandles",

@@ -11,6 +11,7 @@ use super::null_is_empty;
 #[kube(
     group = "network.qingcloud.com",
     version = "v1alpha1",
+    doc = "Which vxnets the pods of this cluster have addresses of.",
     kind = "VxNetPool",
     plural = "vxnetpools",
     shortname = "vnp",

@@ -6,11 +6,11 @@ use std::ops::RangeInclusive;
 
 use ipnet::Ipv4Net;
 
-use super::name::BlockName;
-use super::resources::{Attribute, IpamBlockSpec};
+use crate::ipam::name::BlockName;
+use crate::ipam::resources::{Attribute, IpamBlockSpec};
 
 /// The handle of addresses that are no pod's: outside the range of the pool.
-pub(super) const RESERVED: &str = "kubesphere-reserved-handle";
+pub(in crate::ipam) const RESERVED: &str = "kubesphere-reserved-handle";
 
 /// Blocks longer than this would be objects that the API server refuses.
 const LARGEST: u8 = 16;
@@ -128,7 +128,7 @@ impl Block {
 
     /// What an object says, and where it contradicts itself. An address that may be somebody's is never free. `None` when
     /// the object tells of no block at all.
-    pub(super) fn read(spec: &IpamBlockSpec) -> Option<(Self, Vec<Flaw>)> {
+    pub(in crate::ipam) fn read(spec: &IpamBlockSpec) -> Option<(Self, Vec<Flaw>)> {
         let cidr: Ipv4Net = spec.cidr.parse().ok()?;
         let name = BlockName::new(spec.id, cidr);
         let size = size(name.cidr())?;
@@ -151,7 +151,7 @@ impl Block {
     }
 
     /// The object that says the same.
-    pub(super) fn write(&self) -> IpamBlockSpec {
+    pub(in crate::ipam) fn write(&self) -> IpamBlockSpec {
         let mut attributes: Vec<Attribute> = Vec::new();
         let mut index = |holder: &Holder| {
             let attribute = Attribute { handle: holder.handle.clone(), secondary: holder.attributes.clone() };
@@ -327,5 +327,4 @@ fn free(name: BlockName, holders: &[Option<Holder>], told: &[u32], flaws: &mut V
 }
 
 #[cfg(test)]
-#[path = "block_tests.rs"]
 mod tests;
