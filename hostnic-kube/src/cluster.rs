@@ -11,7 +11,7 @@ use crate::choice::{Chooser, NodeSubnet, choose};
 use crate::client::{Asker, Reach, connect};
 use crate::config::ClusterConfig;
 use crate::error::ConnectError;
-use crate::events::{Notice, Reporter, write};
+use crate::events::{Notice, Reporter, Speaker, write};
 use crate::facts::{ClusterUid, ProxyMode, cluster_uid, proxy_mode};
 use crate::node::{NodeView, Readiness, Wanted, keep};
 use crate::pods::{Cache, Pods};
@@ -63,7 +63,7 @@ impl Cluster {
         let mut tasks = JoinSet::new();
         tasks.spawn(pods::follow(asker.client.clone(), node.clone(), cache.clone()));
         tasks.spawn(node::follow(asker.client.clone(), node.clone(), view_told));
-        tasks.spawn(write(asker.clone(), node.clone(), told));
+        tasks.spawn(write(asker.clone(), Speaker::Node(node.clone()), told));
         tasks.spawn(keep(asker.clone(), node.clone(), view.clone(), to_be));
         let chooser = Chooser { asker: asker.clone(), node, rules: choice, reporter: reporter.clone() };
         tasks.spawn(choose(chooser, view.clone(), subnet_told));

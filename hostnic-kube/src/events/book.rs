@@ -1,10 +1,12 @@
 //! Which events there are to write, and when: the same thing again raises a count, seldom enough.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::time::Duration;
 
 use hostnic_core::attachment::PodRef;
 use k8s_openapi::jiff::Timestamp;
+use kube::Resource;
 use tokio::time::Instant;
 
 use super::{Notice, Severity};
@@ -23,7 +25,8 @@ const MOST: usize = 1024;
 /// The object that an event is about.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct About {
-    pub(super) kind: &'static str,
+    pub(super) api: Cow<'static, str>,
+    pub(super) kind: Cow<'static, str>,
     pub(super) namespace: Option<String>,
     pub(super) name: String,
     pub(super) uid: String,
@@ -32,13 +35,31 @@ pub(crate) struct About {
 impl About {
     /// `kubectl describe node` of every version finds events that have the node's name as its uid, as the kubelet's have.
     pub(super) fn node(node: &NodeName) -> Self {
-        Self { kind: "Node", namespace: None, name: node.to_string(), uid: node.to_string() }
+        Self { namespace: None, name: node.to_string(), uid: node.to_string(), ..Self::core("Node") }
     }
 
     /// `None` where the pod's uid is not known: nobody would find the event.
     pub(super) fn pod(pod: &PodRef, seen: Option<&Seen>) -> Option<Self> {
         let uid = seen.map(|seen| seen.event_uid().to_owned()).or_else(|| pod.uid.clone())?;
-        Some(Self { kind: "Pod", namespace: Some(pod.namespace.clone()), name: pod.name.clone(), uid })
+        Some(Self {
+            namespace: Some(pod.namespace.clone()),
+            name: pod.name.clone(),
+            uid,
+            ..Self::core("Pod")
+        })
+    }
+
+    /// Any other object, as it was read. `None` where it has no uid: nobody would find the event.
+    pub(crate) fn object<K: Resource<DynamicType = ()>>(object: &K) -> Option<Self> {
+        let meta = object.meta();
+        let (name, uid) = (meta.name.clone()?, meta.uid.clone()?);
+        let namespace = meta.namespace.clone();
+        Some(Self { api: K::api_version(&()), kind: K::kind(&()), namespace, name, uid })
+    }
+
+    fn core(kind: &'static str) -> Self {
+        let (api, kind) = (Cow::Borrowed("v1"), Cow::Borrowed(kind));
+        Self { api, kind, namespace: None, name: String::new(), uid: String::new() }
     }
 }
 
@@ -214,7 +235,7 @@ mod tests {
 
     fn pod(name: &str) -> About {
         let (namespace, uid) = (Some("default".to_owned()), format!("uid of {name}"));
-        About { kind: "Pod", namespace, name: name.to_owned(), uid }
+        About { namespace, name: name.to_owned(), uid, ..About::core("Pod") }
     }
 
     fn warning(reason: &'static str, message: &str) -> Notice {

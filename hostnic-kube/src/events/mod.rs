@@ -13,9 +13,9 @@ use tracing::debug;
 
 use crate::config::{NodeName, Telling};
 use crate::pods::Seen;
-use book::About;
+pub(crate) use book::About;
 use note::PodNote;
-pub(crate) use task::{Told, write};
+pub(crate) use task::{Speaker, Told, write};
 
 /// How grave an event is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -39,10 +39,31 @@ pub struct Notice {
 
 /// Where everybody leaves what is to be told. Nothing waits: when too much is left, the rest is dropped.
 #[derive(Debug, Clone)]
+pub(crate) struct Teller(mpsc::Sender<Told>);
+
+impl Teller {
+    pub(crate) fn new() -> (Self, mpsc::Receiver<Told>) {
+        let (told, heard) = mpsc::channel(BACKLOG);
+        (Self(told), heard)
+    }
+
+    pub(crate) fn event(&self, about: About, notice: Notice) {
+        self.tell(Told::Event { about, notice });
+    }
+
+    fn tell(&self, told: Told) {
+        if let Err(error) = self.0.try_send(told) {
+            debug!("an event is not told: {error}");
+        }
+    }
+}
+
+/// What a node and its pods are told.
+#[derive(Debug, Clone)]
 pub(crate) struct Reporter {
     node: NodeName,
     telling: Telling,
-    told: mpsc::Sender<Told>,
+    teller: Teller,
 }
 
 /// How much may wait to be told.
@@ -50,33 +71,27 @@ const BACKLOG: usize = 512;
 
 impl Reporter {
     pub(crate) fn new(node: NodeName, telling: Telling) -> (Self, mpsc::Receiver<Told>) {
-        let (told, heard) = mpsc::channel(BACKLOG);
-        (Self { node, telling, told }, heard)
+        let (teller, heard) = Teller::new();
+        (Self { node, telling, teller }, heard)
     }
 
     pub(crate) fn node(&self, notice: Notice) {
-        self.tell(Told::Event { about: About::node(&self.node), notice });
+        self.teller.event(About::node(&self.node), notice);
     }
 
     pub(crate) fn failed(&self, pod: &PodRef, seen: Option<&Seen>, error: &Error) {
         if let (Some(about), Some(notice)) = (About::pod(pod, seen), reason::failed(error)) {
-            self.tell(Told::Event { about, notice });
+            self.teller.event(about, notice);
         }
     }
 
     pub(crate) fn attached(&self, pod: &PodRef, seen: Option<&Seen>, lease: &Lease) {
         if let Some(about) = About::pod(pod, seen) {
             let notice = reason::attached(lease);
-            self.tell(Told::Attached { about, notice, always: self.telling.attached_events });
+            self.teller.tell(Told::Attached { about, notice, always: self.telling.attached_events });
         }
         if let Some(note) = PodNote::of(pod, seen, lease, self.telling) {
-            self.tell(Told::Note(note));
-        }
-    }
-
-    fn tell(&self, told: Told) {
-        if let Err(error) = self.told.try_send(told) {
-            debug!("an event is not told: {error}");
+            self.teller.tell(Told::Note(note));
         }
     }
 }

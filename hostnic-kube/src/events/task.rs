@@ -20,7 +20,24 @@ use crate::config::NodeName;
 use crate::error::brief;
 
 /// Who speaks.
-const COMPONENT: &str = "hostnic";
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Speaker {
+    /// The daemon of a node.
+    Node(NodeName),
+    /// The controller of the cluster.
+    Controller,
+}
+
+impl Speaker {
+    fn source(&self) -> EventSource {
+        let (component, host) = match self {
+            Self::Node(node) => ("hostnic", Some(node.to_string())),
+            Self::Controller => ("hostnic-controller", None),
+        };
+        EventSource { component: Some(component.to_owned()), host }
+    }
+}
+
 /// The least time between two writes: at most ten in a second.
 const PACE: Duration = Duration::from_millis(100);
 /// The pause after a write that got no answer.
@@ -46,14 +63,14 @@ pub(crate) enum Told {
 
 struct Writer {
     asker: Asker,
-    node: NodeName,
+    speaker: Speaker,
     book: Book,
     notes: VecDeque<(PodNote, u32)>,
 }
 
 /// Writes what is left with the [`Reporter`](super::Reporter), until nobody can leave anything any more.
-pub(crate) async fn write(asker: Asker, node: NodeName, mut told: mpsc::Receiver<Told>) {
-    let mut writer = Writer { asker, node, book: Book::default(), notes: VecDeque::new() };
+pub(crate) async fn write(asker: Asker, speaker: Speaker, mut told: mpsc::Receiver<Told>) {
+    let mut writer = Writer { asker, speaker, book: Book::default(), notes: VecDeque::new() };
     let mut not_before = Instant::now();
     loop {
         let due = if writer.notes.is_empty() { writer.book.due() } else { Some(not_before) };
@@ -138,8 +155,8 @@ impl Writer {
                 ..ObjectMeta::default()
             },
             involved_object: ObjectReference {
-                api_version: Some("v1".to_owned()),
-                kind: Some(about.kind.to_owned()),
+                api_version: Some(about.api.to_string()),
+                kind: Some(about.kind.to_string()),
                 namespace: about.namespace.clone(),
                 name: Some(about.name.clone()),
                 uid: Some(about.uid.clone()),
@@ -154,10 +171,7 @@ impl Writer {
             count: i32::try_from(write.count).ok(),
             first_timestamp: Some(Time(write.first)),
             last_timestamp: Some(Time(write.last)),
-            source: Some(EventSource {
-                component: Some(COMPONENT.to_owned()),
-                host: Some(self.node.to_string()),
-            }),
+            source: Some(self.speaker.source()),
             ..Event::default()
         };
         match self.asker.ask(events.create(&PostParams::default(), &event)).await {

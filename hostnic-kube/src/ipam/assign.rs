@@ -12,6 +12,8 @@ pub(crate) struct Candidate {
     pub(crate) name: BlockName,
     pub(crate) vxnet: String,
     pub(crate) usage: Usage,
+    /// Whether it has been nobody's for long enough, if it is nobody's.
+    pub(crate) rested: bool,
 }
 
 /// Who is to have which block.
@@ -31,7 +33,7 @@ pub(crate) fn assign(mapping: &Mapping, namespaces: &BTreeSet<String>, blocks: &
     next.namespaces.retain(|namespace, _| namespaces.contains(namespace));
     let mut free = blocks
         .iter()
-        .filter(|block| block.usage.allocated == 0 && block.usage.free > 0)
+        .filter(|block| block.rested && block.usage.allocated == 0 && block.usage.free > 0)
         .filter(|block| !mapping.default.contains(&block.vxnet) && next.owner(block.name).is_none())
         .map(|block| block.name)
         .collect::<BTreeSet<_>>();
@@ -59,7 +61,8 @@ mod tests {
     fn block(number: u8, allocated: u32, free: u32) -> Candidate {
         let name = BlockName::new(4100, format!("10.0.0.{}/27", number * 32).parse().unwrap());
         let vxnet = if number < 7 { "vxnet-own" } else { "vxnet-all" };
-        Candidate { name, vxnet: vxnet.into(), usage: Usage { capacity: 32, reserved: 0, allocated, free } }
+        let usage = Usage { capacity: 32, reserved: 0, allocated, free };
+        Candidate { name, vxnet: vxnet.into(), usage, rested: true }
     }
 
     fn mapping(lists: &[(&str, &[u8])]) -> Mapping {

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use super::name::{BlockName, NoBlockName};
 
+/// The ConfigMap, which is in `kube-system`.
+pub(crate) const CONFIG: &str = "hostnic-ipam-config";
 /// The keys of the ConfigMap.
 const AUTO: &str = "subnet-auto-assign";
 pub(crate) const IPAM_KEY: &str = "ipam";

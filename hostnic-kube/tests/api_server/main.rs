@@ -10,12 +10,15 @@
 
 mod away;
 mod choice;
+mod leader;
 mod node;
 mod pods;
 mod proxy;
 mod repair;
 mod rules;
 mod server;
+mod shares;
+mod stage;
 mod told;
 mod vxnets;
 mod world;
@@ -55,6 +58,8 @@ fn main() -> ExitCode {
         told::trials(&world),
         choice::trials(&world),
         vxnets::trials(&world),
+        shares::trials(&world),
+        leader::trials(&world),
     ];
     let trials = trials.into_iter().flatten().chain(away::trials(&world)).chain(rules::trials(&world));
     let conclusion = libtest_mimic::run(&arguments, trials.collect());

@@ -1,11 +1,15 @@
 //! Keeps a pool, with its blocks, for each vxnet of `v-pool`, and what the cloud must do for that.
 
+mod blocks;
+mod cloud;
 mod namespaces;
 mod objects;
 mod plan;
 mod reconcile;
 mod report;
 mod store;
+mod take_out;
+mod telling;
 
 use std::fmt;
 use std::pin::pin;
@@ -15,21 +19,29 @@ use std::time::Duration;
 use futures::StreamExt;
 use hostnic_core::NicProvider;
 use hostnic_core::capability::{AddressReservation, SecurityRules};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::Resource;
 use kube::api::Api;
 use kube::runtime::watcher;
 use serde::de::DeserializeOwned;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::mapping::CONFIG;
 use super::resources::{IpPool, VxNetPool};
 use crate::client::connect;
 use crate::config::Access;
 use crate::error::ConnectError;
+use crate::events::{Notice, Speaker, Teller, Told, write};
+use crate::facts::KUBE_SYSTEM;
 use crate::follow::events_of;
+use blocks::{Blocks, follow};
+use cloud::CloudView;
+use namespaces::Shares;
 use reconcile::Reconciler;
 use store::Store;
+use telling::Telling;
 
 /// How long the answer to one request may take.
 const REQUEST: Duration = Duration::from_secs(10);
@@ -46,13 +58,16 @@ pub struct PoolCloud {
 }
 
 /// Makes of each vxnet of the VxNetPool `v-pool` an IPPool and IPAMBlocks, after it has claimed the vxnet's addresses, and takes them
-/// away when a vxnet is no longer there and nobody uses it.
+/// away when a vxnet is no longer there and nobody uses it. Where `subnet-auto-assign` is on, it also says which namespace has
+/// which blocks.
 ///
-/// Everything is found again in the cloud and the cluster, so it can be ended at any moment. There may be only one at work in a
-/// cluster.
+/// Everything is found again in the cloud and the cluster, so it can be ended at any moment. There should be only one at work in a
+/// cluster; two get in each other's way and do no harm.
 pub struct PoolController {
     store: Store,
+    blocks: Arc<Blocks>,
     reconciler: Reconciler,
+    told: mpsc::Receiver<Told>,
 }
 
 impl fmt::Debug for PoolController {
@@ -62,22 +77,38 @@ impl fmt::Debug for PoolController {
 }
 
 impl PoolController {
-    /// Reads how to reach the API server. Waits for no answer of it.
+    /// Reads how to reach the API server. Waits for no answer of it. `first` is told by events on `v-pool` as soon as that is there.
     ///
     /// # Errors
     /// [`ConnectError`] where there is nothing to connect with.
-    pub async fn new(access: &Access, cloud: PoolCloud) -> Result<Self, ConnectError> {
+    pub async fn new(access: &Access, cloud: PoolCloud, first: Vec<Notice>) -> Result<Self, ConnectError> {
         let (asker, _) = connect(access, REQUEST).await?;
-        let store = Store { asker };
-        Ok(Self { reconciler: Reconciler::new(store.clone(), cloud), store })
+        let (store, blocks) = (Store { asker }, Arc::new(Blocks::default()));
+        let (teller, told) = Teller::new();
+        let reconciler = Reconciler {
+            store: store.clone(),
+            blocks: blocks.clone(),
+            cloud: CloudView::new(cloud),
+            shares: Shares::default(),
+            telling: Telling::new(teller, first),
+        };
+        Ok(Self { store, blocks, reconciler, told })
     }
 
-    /// Works until `stop`. What fails is logged, told in the status of `v-pool`, and tried again.
+    /// Works until `stop`. What fails is logged, told in the status of `v-pool`, and tried again. Dropping the future ends it at
+    /// once, and all that it does.
     pub async fn run(mut self, stop: CancellationToken) {
         let changed = Arc::new(Notify::new());
-        let mut watches = JoinSet::new();
-        watches.spawn(tell(self.store.all::<VxNetPool>(), "VxNetPools", changed.clone()));
-        watches.spawn(tell(self.store.all::<IpPool>(), "IPPools", changed.clone()));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(write(self.store.asker.clone(), Speaker::Controller, self.told));
+        tasks.spawn(follow(self.store.clone(), self.blocks, changed.clone()));
+        let every = watcher::Config::default;
+        tasks.spawn(tell(self.store.all::<VxNetPool>(), every(), "VxNetPools", changed.clone()));
+        tasks.spawn(tell(self.store.all::<IpPool>(), every(), "IPPools", changed.clone()));
+        tasks.spawn(tell(self.store.all::<Namespace>(), every(), "namespaces", changed.clone()));
+        let configs = Api::<ConfigMap>::namespaced(self.store.asker.client.clone(), KUBE_SYSTEM);
+        let config = every().fields(&format!("metadata.name={CONFIG}"));
+        tasks.spawn(tell(configs, config, "ConfigMap hostnic-ipam-config", changed.clone()));
         loop {
             let pause = tokio::select! {
                 pause = self.reconciler.reconcile() => pause,
@@ -93,11 +124,11 @@ impl PoolController {
 }
 
 /// Tells of each change of these objects.
-async fn tell<K>(objects: Api<K>, what: &'static str, changed: Arc<Notify>)
+async fn tell<K>(objects: Api<K>, which: watcher::Config, what: &'static str, changed: Arc<Notify>)
 where
     K: Resource + Clone + DeserializeOwned + fmt::Debug + Send + 'static,
 {
-    let mut events = pin!(events_of(objects, watcher::Config::default(), what));
+    let mut events = pin!(events_of(objects, which, what));
     while events.next().await.is_some() {
         changed.notify_one();
     }

@@ -1,6 +1,8 @@
 //! What `v-pool` says of itself.
 
 use super::super::resources::{Condition, Pool, VxNetPoolStatus};
+use super::namespaces::Shared;
+use super::telling::no_block_left;
 
 /// What became of one vxnet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,26 +15,33 @@ pub(super) enum Outcome {
     Refused { reason: &'static str, message: String },
     /// It is tried again.
     Failed(String),
-    /// It is no longer wanted, and pods still use it.
-    Leaving { used: u32 },
+    /// It is no longer wanted, or its pool is being removed though it is, and pods still use it.
+    Leaving { used: u32, wanted: bool },
 }
 
 impl Outcome {
+    /// A pool that somebody removed is gone.
+    pub(super) const GONE: Self = Self::Underway("its pool was removed and is made again");
+
     fn message(&self, vxnet: &str) -> Option<String> {
         match self {
             Self::Ready(_) => None,
             Self::Underway(what) => Some(format!("{vxnet}: {what}")),
             Self::Refused { message, .. } => Some(format!("{vxnet}: {message}")),
             Self::Failed(message) => Some(format!("{vxnet}: {message}; it is tried again")),
-            Self::Leaving { used } => {
+            Self::Leaving { used, wanted: false } => {
                 Some(format!("{vxnet} is no longer in v-pool and goes when its last {used} pods have gone"))
             }
+            Self::Leaving { used, wanted: true } => Some(format!(
+                "{vxnet}: its pool is being removed and goes when its last {used} pods have gone"
+            )),
         }
     }
 
     fn reason(&self) -> &'static str {
         match self {
-            Self::Ready(_) | Self::Leaving { .. } => "Ready",
+            Self::Ready(_) | Self::Leaving { wanted: false, .. } => "Ready",
+            Self::Leaving { wanted: true, .. } => "Removing",
             Self::Underway(_) => "Preparing",
             Self::Refused { reason, .. } => reason,
             Self::Failed(_) => "Failed",
@@ -44,6 +53,7 @@ impl Outcome {
 pub(super) fn status(
     before: Option<&VxNetPoolStatus>,
     outcomes: &[(String, Outcome)],
+    shared: &Shared,
     now: &str,
 ) -> VxNetPoolStatus {
     let not_ready = outcomes.iter().map(|(_, outcome)| outcome.reason()).find(|reason| *reason != "Ready");
@@ -60,31 +70,67 @@ pub(super) fn status(
         _ => None,
     });
     let message = messages.join("; ");
-    let condition = condition(before, not_ready, &message, now);
+    let ready = Aspect {
+        name: "Ready",
+        good: not_ready.is_none(),
+        reason: not_ready.unwrap_or("Ready"),
+        message: if message.is_empty() { "each vxnet has its blocks" } else { &message },
+    };
+    let no_block = match shared {
+        Shared::Given { wanting, .. } if !wanting.is_empty() => Some(no_block_left(wanting)),
+        _ => None,
+    };
+    let mapping = mapping(shared, no_block.as_deref());
+    let kept = before.and_then(|before| known(before, MAPPING)).filter(|_| mapping.is_none());
+    let conditions = std::iter::once(ready).chain(mapping).map(|aspect| aspect.condition(before, now));
+    let conditions = conditions.chain(kept.cloned()).collect();
     VxNetPoolStatus {
         ready: not_ready.is_none(),
         message: (!message.is_empty()).then_some(message),
         process,
         pools: pools.collect(),
-        conditions: vec![condition],
+        conditions,
     }
 }
 
-fn condition(
-    before: Option<&VxNetPoolStatus>,
-    not_ready: Option<&'static str>,
-    message: &str,
-    now: &str,
-) -> Condition {
-    let status = if not_ready.is_none() { "True" } else { "False" };
-    let before = before.and_then(|before| before.conditions.iter().find(|known| known.aspect == "Ready"));
-    let since = before.filter(|before| before.status == status).map(|before| &*before.last_transition_time);
-    Condition {
-        aspect: "Ready".to_owned(),
-        status: status.to_owned(),
-        reason: not_ready.unwrap_or("Ready").to_owned(),
-        message: if message.is_empty() { "each vxnet has its blocks".to_owned() } else { message.to_owned() },
-        last_transition_time: since.unwrap_or(now).to_owned(),
+/// The condition that tells of ConfigMap `hostnic-ipam-config`.
+const MAPPING: &str = "IpamConfig";
+
+/// What is to be said of one aspect.
+struct Aspect<'a> {
+    name: &'static str,
+    good: bool,
+    reason: &'a str,
+    message: &'a str,
+}
+
+/// What is to be said of the mapping; `None` where what was said of it stays.
+fn mapping<'a>(shared: &'a Shared, no_block: Option<&'a str>) -> Option<Aspect<'a>> {
+    let (good, reason, message) = match (shared, no_block) {
+        (Shared::Untold, _) => return None,
+        (Shared::Wrong(mistake), _) => (false, "Invalid", mistake.as_str()),
+        (Shared::Given { .. }, Some(no_block)) => (false, "NoBlockLeft", no_block),
+        (Shared::Given { .. }, None) => (true, "Valid", "hostnic-ipam-config is in force"),
+    };
+    Some(Aspect { name: MAPPING, good, reason, message })
+}
+
+fn known<'a>(status: &'a VxNetPoolStatus, aspect: &str) -> Option<&'a Condition> {
+    status.conditions.iter().find(|known| known.aspect == aspect)
+}
+
+impl Aspect<'_> {
+    fn condition(&self, before: Option<&VxNetPoolStatus>, now: &str) -> Condition {
+        let status = if self.good { "True" } else { "False" };
+        let before = before.and_then(|before| known(before, self.name));
+        let since = before.filter(|before| before.status == status);
+        Condition {
+            aspect: self.name.to_owned(),
+            status: status.to_owned(),
+            reason: self.reason.to_owned(),
+            message: self.message.to_owned(),
+            last_transition_time: since.map_or(now, |before| &before.last_transition_time).to_owned(),
+        }
     }
 }
 
@@ -99,7 +145,9 @@ mod tests {
     #[test]
     fn it_is_ready_when_each_vxnet_is_and_says_what_to_do_when_not() {
         let ready = Outcome::Ready(vec!["4100-10-0-0-0-27".into()]);
-        let leaving = Outcome::Leaving { used: 3 };
+        let leaving = Outcome::Leaving { used: 3, wanted: false };
+        let status =
+            |before, outcomes: &[(String, Outcome)], now| status(before, outcomes, &Shared::Untold, now);
         let good = status(None, &outcome(&[("vxnet-a", ready.clone()), ("vxnet-b", leaving)]), "t1");
         assert!(good.ready && good.message.as_deref().is_some_and(|told| told.contains("vxnet-b")));
         assert_eq!(good.pools[0].subnets, ["4100-10-0-0-0-27"]);
@@ -112,5 +160,31 @@ mod tests {
         let busy = status(Some(&bad), &busy, "t3");
         assert_eq!(busy.process.as_deref(), Some("vxnet-a: its addresses are being claimed"));
         assert_eq!(&*busy.conditions[0].last_transition_time, "t2");
+    }
+
+    #[test]
+    fn a_mapping_that_counts_no_more_is_told_until_it_is_known_to_be_right() {
+        let of =
+            |before: Option<&VxNetPoolStatus>, shared: &Shared, now: &str| status(before, &[], shared, now);
+        let told = |status: &VxNetPoolStatus| {
+            let told = known(status, MAPPING)
+                .map(|told| (&*told.status, &*told.reason, &*told.last_transition_time));
+            told.map(|(status, reason, since)| format!("{status} {reason} {since}"))
+        };
+        let given = |wanting: &[&str]| {
+            let wanting = wanting.iter().map(|&namespace| namespace.to_owned()).collect();
+            Shared::Given { wanting, resting: false }
+        };
+        let none = of(None, &Shared::Untold, "t0");
+        assert_eq!(told(&none), None);
+        let right = of(Some(&none), &given(&[]), "t1");
+        assert_eq!(told(&right).as_deref(), Some("True Valid t1"));
+        let wrong = of(Some(&right), &Shared::Wrong("it is no JSON".into()), "t2");
+        assert_eq!(told(&wrong).as_deref(), Some("False Invalid t2"));
+        let unread = of(Some(&wrong), &Shared::Untold, "t3");
+        assert_eq!(told(&unread).as_deref(), Some("False Invalid t2"));
+        let short = of(Some(&unread), &given(&["test"]), "t4");
+        assert_eq!(told(&short).as_deref(), Some("False NoBlockLeft t2"));
+        assert!(short.conditions[1].message.contains("for test"));
     }
 }

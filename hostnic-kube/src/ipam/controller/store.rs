@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
+use super::super::name::BlockName;
 use super::super::resources::{IpPool, IpPoolStatus, IpamBlock, VxNetPool, VxNetPoolStatus, label};
 use crate::client::Asker;
 use crate::error::api_error;
@@ -18,7 +19,7 @@ use crate::error::api_error;
 /// The one that counts.
 pub(super) const V_POOL: &str = "v-pool";
 /// How many objects are asked for at a time.
-const PAGE: u32 = 500;
+pub(super) const PAGE: u32 = 500;
 
 /// Reads and writes them. Each request has a deadline; dropping a future may leave its request done or not.
 #[derive(Clone)]
@@ -118,6 +119,19 @@ impl Store {
                 .map(drop)
                 .map_err(|error| api_error("remove", format_args!("{} {name}", K::kind(&())), error)),
         }
+    }
+
+    /// Has a block give addresses, or give none any more; `None` when it is gone. `Conflict` when somebody else changed it.
+    pub(super) async fn close(&self, name: BlockName, closed: bool) -> Result<Option<IpamBlock>> {
+        let text = name.to_string();
+        let found = self.asker.ask(self.all::<IpamBlock>().get_opt(&text)).await;
+        let found = found.map_err(|error| api_error("read", format_args!("IPAMBlock {text}"), error))?;
+        let Some(mut block) = found else { return Ok(None) };
+        if block.spec.deleted == closed {
+            return Ok(Some(block));
+        }
+        block.spec.deleted = closed;
+        self.replace(&block).await.map(Some)
     }
 
     pub(super) async fn tell_pool(&self, pool: &str, status: &IpPoolStatus) -> Result<()> {
