@@ -3,8 +3,11 @@
 //! A node gives its NICs back itself. One whose instance was terminated cannot, and the cloud keeps its NICs, each with an
 //! address of its subnet. They are recognised by their name ([`NicName`]), and only ones attached nowhere are touched.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::capability::InstanceDirectory;
 use crate::cloud::{Nic, NicAttachment, NicFilter, NicName};
@@ -17,6 +20,9 @@ pub const BATCH: usize = 20;
 
 /// How long to wait between two batches.
 pub const PAUSE: Duration = Duration::from_secs(60);
+
+/// How long a NIC must have been seen as an orphan before [`keep`] deletes it.
+pub const SUSPECTED: Duration = Duration::from_secs(60 * 60);
 
 /// A NIC with a name of ours, attached nowhere, whose instance does not exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,6 +68,45 @@ pub async fn delete(
         deleted(&still);
     }
     Ok(())
+}
+
+/// Looks for orphans again and again, and deletes those that still are one when they have been seen [`SUSPECTED`] ago for the first
+/// time. `deleted` is told of each batch.
+///
+/// A question that fails is logged, and asked again at the next look; what was suspected stays so. Dropping the future ends it, and
+/// whoever begins anew suspects nobody yet.
+pub async fn keep(
+    provider: &dyn NicProvider,
+    directory: &dyn InstanceDirectory,
+    mut deleted: impl FnMut(&[NicId]) + Send,
+) -> Infallible {
+    let mut suspicions = Suspicions::default();
+    loop {
+        let swept = async {
+            let due = suspicions.due(orphans(provider, directory).await?, Instant::now());
+            delete(provider, directory, &due, &mut deleted).await
+        };
+        if let Err(error) = swept.await {
+            tracing::warn!(error = %error.chain(), "NICs of terminated instances cannot be looked for; trying again in an hour");
+        }
+        tokio::time::sleep(SUSPECTED).await;
+    }
+}
+
+/// Since when NICs have looked like orphans.
+#[derive(Debug, Default)]
+struct Suspicions(BTreeMap<NicId, Instant>);
+
+impl Suspicions {
+    /// Those that have looked so for long enough. One that does not any more is begun with anew.
+    fn due(&mut self, orphans: Vec<Orphan>, now: Instant) -> Vec<Orphan> {
+        let since = |id: &NicId| self.0.get(id).copied().unwrap_or(now);
+        let known = orphans.iter().map(|orphan| (orphan.nic.id.clone(), since(&orphan.nic.id))).collect();
+        self.0 = known;
+        let is_due =
+            |orphan: &Orphan| self.0.get(&orphan.nic.id).is_some_and(|since| now >= *since + SUSPECTED);
+        orphans.into_iter().filter(is_due).collect()
+    }
 }
 
 async fn judge(nics: Vec<Nic>, directory: &dyn InstanceDirectory) -> Result<Vec<Orphan>> {

@@ -11,7 +11,7 @@ use hostnic_core::cloud::{NicFilter, NicName};
 use hostnic_core::id::{CreateToken, InstanceId, NicId};
 use hostnic_core::provider::{CreateNics, NicAddresses};
 use hostnic_core::sim::{Cloud, Durations, SimProvider};
-use hostnic_core::sweep::{self, BATCH, PAUSE};
+use hostnic_core::sweep::{self, BATCH, PAUSE, SUSPECTED};
 use hostnic_core::{Error, ErrorKind, NicProvider, Result};
 use tokio::time::Instant;
 
@@ -107,4 +107,29 @@ async fn a_question_that_fails_makes_no_orphan() {
     let failing = Blind(Err(Error::new(ErrorKind::Unauthorised, "look", "i")));
     let node = cloud.node(&instance("i-new"));
     assert_eq!(sweep::orphans(&node, &failing).await.unwrap_err().kind(), ErrorKind::Unauthorised);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_nic_goes_when_its_instance_was_seen_gone_twice_an_hour_apart() {
+    let cloud = cloud();
+    let left = nics(&cloud, "i-old", 1, 2).await;
+    let living = nics(&cloud, "i-new", 2, 2).await;
+    let node = cloud.node(&instance("i-new"));
+    let told = std::sync::Mutex::new(Vec::new());
+    let began = Instant::now();
+    let keep = sweep::keep(&node, &node, |ids| told.lock().unwrap().push((began.elapsed(), ids.to_vec())));
+    tokio::pin!(keep);
+    // It is alive at the first look, and gone at the second.
+    let _ = tokio::time::timeout(SUSPECTED / 2, &mut keep).await;
+    cloud.terminate(&instance("i-old"));
+    let _ = tokio::time::timeout(SUSPECTED * 5 / 4, &mut keep).await;
+    assert!(told.lock().unwrap().is_empty());
+    assert_eq!(all(&node).await.len(), 4);
+    let _ = tokio::time::timeout(SUSPECTED, &mut keep).await;
+    assert_eq!(all(&node).await, living.iter().cloned().collect());
+    let _ = tokio::time::timeout(SUSPECTED * 30, &mut keep).await;
+    assert_eq!(all(&node).await, living.into_iter().collect());
+    let told = told.lock().unwrap();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!((told[0].0 >= SUSPECTED * 2, &told[0].1), (true, &left));
 }

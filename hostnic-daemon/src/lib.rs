@@ -6,6 +6,7 @@ mod answers;
 pub mod cli;
 mod cni_file;
 mod command;
+pub mod controller;
 pub mod doctor;
 mod facts;
 mod identity;
@@ -16,6 +17,7 @@ mod observe;
 mod service;
 pub mod settings;
 mod show;
+mod signals;
 #[cfg(feature = "simulator")]
 pub mod sim_server;
 mod simulated;

@@ -9,7 +9,8 @@ use serde_json::Value;
 
 const NODE: &str = include_str!("../../deploy/hostnic-node.yaml");
 const ALL: &str = include_str!("../../deploy/hostnic.yaml");
-const RIGHTS: &str = include_str!("../../hostnic-kube/src/lib.rs");
+const OF_NODES: &str = include_str!("../../hostnic-kube/src/lib.rs");
+const OF_THE_CONTROLLER: &str = include_str!("../../hostnic-kube/src/ipam/mod.rs");
 
 fn documents(manifest: &str) -> Vec<Value> {
     serde_saphyr::from_multiple(manifest).unwrap()
@@ -66,10 +67,10 @@ const SYSTEM: &str = "in kube-system";
 const WITH_ANNOTATIONS: &str = "in the cluster, where pods are annotated";
 
 /// The rights that hostnic-kube says it needs, by the tables of its documentation.
-fn documented() -> BTreeSet<Right> {
+fn documented(documentation: &str) -> BTreeSet<Right> {
     let mut rights = BTreeSet::new();
     let mut place = EVERYWHERE;
-    for line in RIGHTS.lines().filter_map(|line| line.strip_prefix("//! ")) {
+    for line in documentation.lines().filter_map(|line| line.strip_prefix("//! ")) {
         if line.starts_with("In the namespace `kube-system`") {
             place = SYSTEM;
         }
@@ -119,14 +120,32 @@ fn the_rights_are_those_that_are_documented_and_no_others() {
     let manifest = documents(ALL);
     let mut rights = given(EVERYWHERE, the(&manifest, "ClusterRole", "hostnic-node"));
     rights.extend(given(SYSTEM, the(&manifest, "Role", "hostnic-node")));
-    let all: BTreeSet<_> = documented();
+    let all: BTreeSet<_> = documented(OF_NODES);
     assert!(all.len() > 10, "the tables are not found: {all:?}");
     let usual: BTreeSet<_> = all.iter().filter(|right| right.0 != WITH_ANNOTATIONS).cloned().collect();
     assert_eq!(rights, usual);
     rights.extend(given(WITH_ANNOTATIONS, the(&manifest, "ClusterRole", "hostnic-node-pod-annotations")));
     assert_eq!(rights, all);
     let roles = |manifest: &[Value]| manifest.iter().filter(|document| document["rules"].is_array()).count();
-    assert_eq!((roles(&manifest), roles(&documents(NODE))), (3, 2));
+    assert_eq!((roles(&manifest), roles(&documents(NODE))), (5, 2));
+    let mut rights = given(EVERYWHERE, the(&manifest, "ClusterRole", "hostnic-controller"));
+    rights.extend(given(SYSTEM, the(&manifest, "Role", "hostnic-controller")));
+    assert_eq!(rights, documented(OF_THE_CONTROLLER));
+}
+
+#[test]
+fn the_controllers_flags_are_taken() {
+    let documents = documents(ALL);
+    let container =
+        &the(&documents, "Deployment", "hostnic-controller")["spec"]["template"]["spec"]["containers"][0];
+    assert_eq!(container["command"], serde_json::json!(["/usr/local/bin/hostnic-controller"]));
+    let flags = container["args"].as_array().unwrap().iter().map(|word| word.as_str().unwrap());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hostnic-controller"));
+    command.env_clear().args(flags.map(|flag| flag.replace("$(POD_IP)", "192.0.2.7")));
+    // Whatever is wrong with flags is said before any file is read.
+    let output = command.args(["--access-file", "/nowhere/config.yaml"]).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("/nowhere/config.yaml"), "{said}");
 }
 
 /// Document 002's user has made these before, and must not lose them.

@@ -11,26 +11,26 @@ use hostnic_qingcloud::{
     Warning,
 };
 
-use crate::settings::{Setting, Settings};
+use crate::settings::{Setting, Settings, ZoneChoice};
 
 /// Where deploy/kubernetes shows the ConfigMap that later Go versions had the access key in, beside the Secret's file.
 const OF_CONFIG_MAP: &str = ".qingcloud/hostnic-qingcloud.yaml";
 
 /// An access file that was read and checked, and who this machine is said to be.
 #[derive(Debug)]
-pub(super) struct Access {
-    pub(super) config: Config,
-    pub(super) file: PathBuf,
+pub(crate) struct Access {
+    pub(crate) config: Config,
+    pub(crate) file: PathBuf,
     /// What is odd about it.
-    pub(super) warnings: Vec<AccessWarning>,
+    pub(crate) warnings: Vec<AccessWarning>,
     instance: Option<InstanceId>,
-    store: PathBuf,
+    store: Option<PathBuf>,
     recorder: Option<Arc<dyn RequestRecorder>>,
 }
 
 /// What is odd about an access file.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum AccessWarning {
+pub(crate) enum AccessWarning {
     #[error(transparent)]
     Text(#[from] Warning),
     #[error(
@@ -42,7 +42,7 @@ pub(super) enum AccessWarning {
 
 /// An access file that is of no use.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum AccessError {
+pub(crate) enum AccessError {
     #[error("{line}: the file cannot be used; name one with an access key, in the form of QingCloud's SDKs")]
     Given { line: String, source: ConfigError },
     #[error("the access file cannot be used; correct it, or name another with --access-file")]
@@ -52,21 +52,35 @@ pub(super) enum AccessError {
 }
 
 impl Access {
-    /// Reads the access file; asks nobody.
+    /// Reads the access file that the settings name; asks nobody.
     pub(super) fn read(settings: &Settings) -> std::result::Result<Self, AccessError> {
-        let (Loaded { mut config, file, warnings, .. }, place) = load(&settings.access_file)?;
+        let read = Self::of(&settings.access_file, &settings.zone.value)?;
+        let (instance, store) = (settings.instance.value.clone(), Some(settings.store.value.clone()));
+        Ok(Self { instance, store, ..read })
+    }
+
+    /// Reads the access file; asks nobody.
+    pub(crate) fn of(
+        access_file: &Setting<Option<PathBuf>>,
+        zone: &ZoneChoice,
+    ) -> std::result::Result<Self, AccessError> {
+        let (Loaded { mut config, file, warnings, .. }, place) = load(access_file)?;
         let warnings = warnings.into_iter().map(AccessWarning::from).chain(place).collect();
         let file = file.unwrap_or_default();
-        let Some(zone) = settings.zone.value.choose(Some(&config.zone)).map(str::to_owned) else {
+        let Some(zone) = zone.choose(Some(&config.zone)).map(str::to_owned) else {
             return Err(AccessError::NoZone { file });
         };
         config.zone = zone;
-        let (instance, store) = (settings.instance.value.clone(), settings.store.value.clone());
-        Ok(Self { config, file, warnings, instance, store, recorder: None })
+        Ok(Self { config, file, warnings, instance: None, store: None, recorder: None })
+    }
+
+    /// Acts for an instance of this name, which need not exist: for what is about no instance.
+    pub(crate) fn for_instance(self, instance: InstanceId) -> Self {
+        Self { instance: Some(instance), ..self }
     }
 
     /// Tells `recorder` of each request to the API.
-    pub(super) fn recorded(self, recorder: Arc<dyn RequestRecorder>) -> Self {
+    pub(crate) fn recorded(self, recorder: Arc<dyn RequestRecorder>) -> Self {
         Self { recorder: Some(recorder), ..self }
     }
 
@@ -74,7 +88,7 @@ impl Access {
     ///
     /// # Errors
     /// `Invalid` where nobody tells, and where the API cannot be reached as configured.
-    pub(super) async fn connect(self) -> Result<QingCloudProvider> {
+    pub(crate) async fn connect(self) -> Result<QingCloudProvider> {
         let mut cloud = QingCloud::from_config(self.config).instance(instance_source(self.instance));
         if let Some(recorder) = self.recorder {
             cloud = cloud.recorder(recorder);
@@ -83,8 +97,8 @@ impl Access {
             Ok(provider) => return Ok(provider),
             Err(error) => error,
         };
-        let known = match &error {
-            ConnectError::Instance(_) => recorded(&self.store).await?,
+        let known = match (&error, &self.store) {
+            (ConnectError::Instance(_), Some(store)) => recorded(store).await?,
             _ => None,
         };
         let failed = |error| {

@@ -1,6 +1,6 @@
 //! The command line of `hostnic-daemon`.
 
-mod access;
+pub(crate) mod access;
 mod ask;
 mod config;
 mod control;

@@ -9,13 +9,18 @@ use hyper::body::{Bytes, Incoming};
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response};
+use hyper::{Method, Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
-use super::pages::{Pages, Reply};
+use super::pages::Reply;
+
+/// What answers requests, by method and path. Looks at memory only.
+pub(crate) trait Answers: Send + Sync + 'static {
+    fn reply(&self, method: &Method, path: &str) -> Reply;
+}
 
 /// Connections at a time; more wait to be accepted. Those who scrape and probe a node are few.
 const CONNECTIONS: usize = 64;
@@ -33,7 +38,7 @@ const LONGEST_HEAD: usize = 16 << 10;
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves until it is dropped, and its connections with it.
-pub(super) async fn serve(listener: TcpListener, pages: Arc<Pages>) {
+pub(crate) async fn serve(listener: TcpListener, pages: Arc<impl Answers>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     let mut connections = JoinSet::new();
     loop {
@@ -64,7 +69,7 @@ async fn accept(
     }
 }
 
-async fn connection(stream: TcpStream, place: Option<OwnedSemaphorePermit>, pages: Arc<Pages>) {
+async fn connection(stream: TcpStream, place: Option<OwnedSemaphorePermit>, pages: Arc<impl Answers>) {
     let service = service_fn(|request: Request<Incoming>| {
         // The body is never read: no page takes one.
         let reply = pages.reply(request.method(), request.uri().path());

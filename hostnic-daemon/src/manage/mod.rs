@@ -8,6 +8,7 @@ mod metrics;
 mod pages;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use hostnic_core::{Error, ErrorKind, Result};
 use tokio::net::TcpListener;
@@ -15,7 +16,9 @@ use tokio::task::JoinHandle;
 
 use crate::facts::Facts;
 use crate::waiting::Reason;
+pub(crate) use http::Answers;
 use pages::Pages;
+pub(crate) use pages::{Reply, healthy, readiness};
 
 /// A listener on the manage address that nobody answers on yet.
 #[derive(Debug)]
@@ -60,8 +63,9 @@ impl Bound {
         self.answer(Pages::waiting(reason))
     }
 
-    fn answer(self, pages: Pages) -> Manage {
-        let task = tokio::spawn(http::serve(self.listener, pages.into()));
+    /// Answers what `pages` says.
+    pub(crate) fn answer(self, pages: impl Answers) -> Manage {
+        let task = tokio::spawn(http::serve(self.listener, Arc::new(pages)));
         Manage { address: self.address, task }
     }
 }

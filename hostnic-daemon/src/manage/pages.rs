@@ -3,6 +3,7 @@
 use hyper::{Method, StatusCode};
 use serde::Serialize;
 
+use super::http::Answers;
 use super::metrics::Exposition;
 use crate::facts::Facts;
 use crate::show;
@@ -18,15 +19,23 @@ const PAGES: &str = "/metrics\n/healthz\n/readyz\n/v1/nics\n/v1/pods\n/v1/pool\n
 
 /// What goes out.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Reply {
+pub(crate) struct Reply {
     pub(super) status: StatusCode,
     pub(super) content_type: &'static str,
     pub(super) body: String,
 }
 
 impl Reply {
-    fn text(status: StatusCode, body: impl Into<String>) -> Self {
+    pub(crate) fn text(status: StatusCode, body: impl Into<String>) -> Self {
         Self { status, content_type: TEXT, body: body.into() }
+    }
+
+    /// Metrics, as OpenMetrics has them in text.
+    pub(crate) fn metrics(text: Result<String, std::fmt::Error>) -> Self {
+        match text {
+            Ok(body) => Self { status: StatusCode::OK, content_type: OPEN_METRICS, body },
+            Err(error) => Self::text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+        }
     }
 
     fn json(status: StatusCode, value: &impl Serialize) -> Self {
@@ -126,9 +135,10 @@ impl Pages {
     pub(super) fn waiting(reason: Reason) -> Self {
         Self::Waiting(reason)
     }
+}
 
-    /// What is answered. Looks at memory only.
-    pub(super) fn reply(&self, method: &Method, path: &str) -> Reply {
+impl Answers for Pages {
+    fn reply(&self, method: &Method, path: &str) -> Reply {
         match (wanted(method, path), self) {
             (Wanted::Refused(reply), _) => reply,
             (Wanted::Page(page), Self::Node(node)) => node.page(page),
@@ -146,11 +156,11 @@ fn waiting(page: Page, reason: String) -> Reply {
     }
 }
 
-fn healthy() -> Reply {
+pub(crate) fn healthy() -> Reply {
     Reply::text(StatusCode::OK, "ok\n")
 }
 
-fn readiness(reasons: Vec<String>) -> Reply {
+pub(crate) fn readiness(reasons: Vec<String>) -> Reply {
     let ready = reasons.is_empty();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     Reply::json(status, &Ready { ready, reasons })
@@ -159,10 +169,7 @@ fn readiness(reasons: Vec<String>) -> Reply {
 impl NodePages {
     fn page(&self, page: Page) -> Reply {
         match page {
-            Page::Metrics => match self.exposition.text() {
-                Ok(body) => Reply { status: StatusCode::OK, content_type: OPEN_METRICS, body },
-                Err(error) => Reply::text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
-            },
+            Page::Metrics => Reply::metrics(self.exposition.text()),
             Page::Healthz => healthy(),
             Page::Readyz => readiness(self.facts.unready()),
             Page::Nics => {

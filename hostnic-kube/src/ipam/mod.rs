@@ -5,13 +5,25 @@
 //!
 //! # What the controller may do in the cluster
 //!
+//! Cluster-wide, for its own service account:
+//!
 //! | group | resource | verbs | for |
 //! |---|---|---|---|
-//! | `network.qingcloud.com` | `vxnetpools` | list, watch, get | what is wanted |
-//! | `network.qingcloud.com` | `vxnetpools/status`, `ippools/status` | patch | what became of it |
-//! | `network.qingcloud.com` | `ippools`, `ipamblocks` | list, watch, get, create, update, delete | a pool, with its blocks, of each vxnet |
-//! | (core) | `namespaces` | list | which namespaces are to have blocks |
-//! | (core), in `kube-system` | `configmaps`, only `hostnic-ipam-config` | get, update | which have which |
+//! | `network.qingcloud.com` | `vxnetpools` | get, list, watch | what is wanted |
+//! | `network.qingcloud.com` | `vxnetpools/status` | patch | what became of it |
+//! | `network.qingcloud.com` | `ippools/status` | patch | how much of a pool is whose |
+//! | `network.qingcloud.com` | `ippools` | get, list, watch, create, update, delete | a pool of each vxnet |
+//! | `network.qingcloud.com` | `ipamblocks` | get, list, watch, create, update, delete | the blocks of each pool |
+//! | (core) | `namespaces` | list, watch | which namespaces are to have blocks |
+//! | (core) | `events` | create, patch | what a person must act on |
+//!
+//! In the namespace `kube-system`:
+//!
+//! | group | resource | verbs | for |
+//! |---|---|---|---|
+//! | (core) | `configmaps`, only `hostnic-ipam-config` | get, list, watch, update | which have which |
+//! | `coordination.k8s.io` | `leases` | create | that one controller works, the first time |
+//! | `coordination.k8s.io` | `leases`, only `hostnic-controller` | get, update | that one controller works ([`Leader`](crate::Leader)) |
 
 mod assign;
 mod block;

@@ -45,6 +45,19 @@ impl SecurityRules for QingCloudProvider {
     }
 }
 
+impl QingCloudProvider {
+    /// The security group of a cluster of the AppCenter; `None` for a cluster that the account does not have, or that has none.
+    ///
+    /// # Errors
+    /// Those of the API.
+    pub async fn group_of_cluster(&self, cluster: &str) -> Result<Option<String>> {
+        let found = self.client.operation().describe_clusters(&[cluster]).await;
+        let rows = found.map_err(|error| error.into_error("look for the security group of", cluster))?;
+        let group = rows.into_iter().find(|row| row.cluster_id == cluster).map(|row| row.security_group_id);
+        Ok(group.filter(|group| !group.is_empty()))
+    }
+}
+
 /// Whether a rule lets in everything from `source`, before any other rule can say no.
 fn lets_in(rule: &RuleRow, source: IpNet) -> bool {
     let range = rule.val3.parse::<IpNet>().ok();

@@ -22,13 +22,13 @@ use hostnic_core::{Chain, Result};
 
 use super::in_force::in_force;
 use crate::settings::{Notice, Settings};
+use crate::signals::Signals;
 use crate::{Observer, host_name, telemetry};
 
 pub(super) use flags::Start;
 
 use cloud::{Cloud, Plan};
 use company::Company;
-use node::Signals;
 use reload::Reloading;
 
 impl Start {

@@ -12,10 +12,9 @@ use hostnic_core::id::{InstanceId, SubnetId};
 use hostnic_core::ledger::LeaseRecord;
 use hostnic_core::pool::PoolConfig;
 use hostnic_core::store::{BootId, HostId, Identity, Opened, RedbStore, StateStore};
-use hostnic_core::{Error, ErrorKind, Result};
+use hostnic_core::{Error, Result};
 use hostnic_netlink::programmer::POD_FOLDERS;
 use hostnic_netlink::{NetlinkProgrammer, Netns};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::capabilities;
 use super::cloud::Cloud;
@@ -30,6 +29,7 @@ use super::sysctls;
 use crate::cni_file::CniFile;
 use crate::facts::Facts;
 use crate::settings::{Settings, datapath_name};
+use crate::signals::Signals;
 use crate::{Node, Observer, Surroundings, Waiting, seed};
 
 /// How long requests that are under way, and then the giving back of NICs, may take together when the daemon is told to
@@ -38,29 +38,6 @@ const DRAIN: Duration = Duration::from_secs(120);
 
 /// What a daemon on Kubernetes waits for first.
 const ASKED: &str = "the API server is asked which cluster this is";
-
-/// The signals that ask the daemon to stop.
-#[derive(Debug)]
-pub(super) struct Signals {
-    term: Signal,
-    int: Signal,
-}
-
-impl Signals {
-    /// From here on they no longer end the process by themselves.
-    pub(super) fn catch() -> Result<Self> {
-        let catch =
-            |kind| signal(kind).map_err(|e| Error::new(ErrorKind::Internal, "catch", "signals").source(e));
-        Ok(Self { term: catch(SignalKind::terminate())?, int: catch(SignalKind::interrupt())? })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.term.recv() => {}
-            _ = self.int.recv() => {}
-        }
-    }
-}
 
 /// Serves until a signal.
 pub(super) async fn serve(

@@ -1,0 +1,149 @@
+//! The account that the cluster's machines are in.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hostnic_core::capability::InstanceDirectory;
+use hostnic_core::id::{InstanceId, InvalidValue};
+use hostnic_core::layer::{Deadline, Rate, RateLimit, RetryConfig, Stack};
+use hostnic_core::{NicProvider, Result};
+use hostnic_kube::ipam::PoolCloud;
+use hostnic_kube::{Notice, Severity};
+use hostnic_qingcloud::QingCloudProvider;
+
+use super::cluster_config::ClusterConfig;
+use super::flags::Controller;
+use crate::cli::access::{Access, AccessError};
+use crate::seed;
+use crate::settings::{Personality, Setting, Source, ZoneChoice};
+
+/// How many calls a second are made at most, and how many at once after a quiet time. The account's calls are for all nodes.
+const CALLS_PER_SECOND: NonZeroU32 = NonZeroU32::MIN.saturating_add(1);
+const BURST: NonZeroU32 = NonZeroU32::MIN.saturating_add(9);
+/// How long a call is tried again before it has failed.
+const TRIED_AGAIN: Duration = Duration::from_secs(20);
+/// Whom it acts for: none of the calls that it makes is about an instance.
+const NO_INSTANCE: &str = "i-none";
+
+/// An account that is known and was asked nothing.
+#[derive(Debug)]
+pub(super) struct CloudPlan {
+    access: Access,
+    config: ClusterConfig,
+}
+
+/// What is wrong with the access file.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum PlanError {
+    #[error(transparent)]
+    Access(#[from] AccessError),
+    #[error(transparent)]
+    Value(#[from] InvalidValue),
+}
+
+/// The account.
+#[derive(Debug, Clone)]
+pub(super) struct Account {
+    /// With retries and a rate limit around it.
+    pub(super) provider: Arc<dyn NicProvider>,
+    directory: QingCloudProvider,
+    config: ClusterConfig,
+    /// What somebody should hear of how it is configured.
+    pub(super) notices: Vec<Notice>,
+}
+
+impl CloudPlan {
+    /// Reads the access file; asks nobody.
+    pub(super) fn new(
+        controller: &Controller,
+        config: ClusterConfig,
+    ) -> std::result::Result<Self, PlanError> {
+        let source = match &controller.access_file {
+            Some(_) => Source::Flag { flag: "access-file" },
+            None => Source::Default { of: Personality::Own },
+        };
+        let file = Setting { value: controller.access_file.clone(), source };
+        let zone = match &controller.zone {
+            Some(zone) => ZoneChoice::Given(zone.clone()),
+            None => ZoneChoice::OfAccessFile { otherwise: None },
+        };
+        let access = Access::of(&file, &zone)?.for_instance(InstanceId::new(NO_INSTANCE)?);
+        for warning in &access.warnings {
+            tracing::warn!(file = %access.file.display(), "{warning}");
+        }
+        Ok(Self { access, config })
+    }
+
+    /// Makes ready to call; calls nothing yet.
+    pub(super) async fn connect(self) -> Result<Account> {
+        let (zone, file) = (self.access.config.zone.clone(), self.access.file.clone());
+        let notices = other_zone(&self.config, &zone, &file.display().to_string()).into_iter().collect();
+        let directory = self.access.connect().await?;
+        tracing::info!(%zone, access_file = %file.display(), "the cloud is QingCloud");
+        let rate = Rate::new(CALLS_PER_SECOND, Duration::from_secs(1), BURST)?;
+        let provider = Stack::new()
+            .retry(RetryConfig::default().within(TRIED_AGAIN).with_seed(seed()?))
+            .rate_limit(RateLimit::new(rate))
+            .deadline(Deadline::default())
+            .around(Arc::new(directory.clone()));
+        Ok(Account { provider, directory, config: self.config, notices })
+    }
+}
+
+/// The other one counts for the cloud's other components, and may be right.
+fn other_zone(config: &ClusterConfig, zone: &str, file: &str) -> Option<Notice> {
+    let other = config.zone.as_deref().filter(|other| *other != zone)?;
+    let message = format!(
+        "the zone is {zone} by {file}, and {other} by the ConfigMap clusterconfig; vxnets are looked for in {zone}: correct one of them"
+    );
+    tracing::warn!("{message}");
+    Some(Notice { severity: Severity::Warning, reason: "ZonesDiffer", message })
+}
+
+impl Account {
+    /// Which instances there are.
+    pub(super) fn directory(&self) -> &dyn InstanceDirectory {
+        &self.directory
+    }
+
+    /// What makes pools of vxnets, with the security group as the cluster has it now.
+    ///
+    /// # Errors
+    /// Those of the cloud, where it has to be asked for the group.
+    pub(super) async fn pools(&self) -> Result<PoolCloud> {
+        let asked = match &self.config.cluster {
+            Some(cluster) => self.directory.group_of_cluster(cluster).await?,
+            None => None,
+        };
+        if let (Some(cluster), None) = (&self.config.cluster, &asked) {
+            tracing::warn!(%cluster, "the cloud knows no such cluster, or it has no security group");
+        }
+        let directory = Arc::new(self.directory.clone());
+        let group = asked.or_else(|| self.config.security_group.clone());
+        Ok(PoolCloud {
+            provider: self.provider.clone(),
+            addresses: directory.clone(),
+            security: group.map(|group| (directory as _, group)),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_zone_that_differs_is_told() {
+        let config =
+            |zone: Option<&str>| ClusterConfig { zone: zone.map(str::to_owned), ..ClusterConfig::default() };
+        assert_eq!(other_zone(&config(None), "pek3a", "f"), None);
+        assert_eq!(other_zone(&config(Some("pek3a")), "pek3a", "f"), None);
+        let notice = other_zone(&config(Some("gd1")), "pek3a", "config.yaml").unwrap();
+        assert!(
+            notice.message.contains("pek3a by config.yaml") && notice.message.contains("gd1"),
+            "{}",
+            notice.message
+        );
+    }
+}

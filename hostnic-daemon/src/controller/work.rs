@@ -1,0 +1,57 @@
+//! What the one controller does that works.
+
+use std::time::Duration;
+
+use hostnic_core::sweep;
+use hostnic_kube::Access;
+use hostnic_kube::ipam::PoolController;
+use tokio_util::sync::CancellationToken;
+
+use super::cloud::Account;
+use super::pages::State;
+
+/// How long to wait before something is tried again that failed.
+const AGAIN: Duration = Duration::from_secs(10);
+
+/// All that it needs.
+#[derive(Debug)]
+pub(super) struct Work {
+    pub(super) access: Access,
+    pub(super) cloud: Account,
+    pub(super) state: State,
+}
+
+impl Work {
+    /// Works until `ending`.
+    pub(super) async fn run(&self, ending: CancellationToken) {
+        let _leading = self.state.leading();
+        let swept = sweep::keep(&*self.cloud.provider, self.cloud.directory(), |nics| {
+            if !nics.is_empty() {
+                let nics: Vec<_> = nics.iter().map(ToString::to_string).collect();
+                tracing::info!(nics = nics.join(","), "NICs of instances that are gone are deleted");
+            }
+        });
+        tokio::select! {
+            () = self.pools(ending.clone()) => {}
+            never = swept => match never {},
+            () = ending.cancelled() => {}
+        }
+    }
+
+    async fn pools(&self, ending: CancellationToken) {
+        let controller = loop {
+            match self.try_pools().await {
+                Ok(controller) => break controller,
+                Err(why) => tracing::warn!("pools cannot be made yet: {why}; trying again"),
+            }
+            tokio::time::sleep(AGAIN).await;
+        };
+        controller.run(ending).await;
+    }
+
+    async fn try_pools(&self) -> Result<PoolController, String> {
+        let cloud = self.cloud.pools().await.map_err(|error| error.chain().to_string())?;
+        let made = PoolController::new(&self.access, cloud, self.cloud.notices.clone()).await;
+        made.map_err(|error| hostnic_core::Chain(&error).to_string())
+    }
+}
