@@ -67,3 +67,50 @@ pub trait Ipam: Send + Sync + Debug {
     /// before it is given to another attachment.
     async fn release(&self, mark: &AttachmentMark, used: bool) -> Result<()>;
 }
+
+/// Who wants an address that no NIC has of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AddressRequest {
+    /// The attachment that it is for.
+    pub key: AttachmentKey,
+    /// The pod.
+    pub pod: PodRef,
+    /// The addresses that it may be, the preferred one first; any where there are none.
+    pub candidates: Vec<IpAddr>,
+    /// How long to wait for one to become free.
+    pub patience: Duration,
+}
+
+/// An address that was reserved in its subnet, and that any NIC of the subnet may carry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClaimedAddress {
+    /// The address with the prefix length of its subnet.
+    pub address: IpNet,
+    /// The subnet.
+    pub subnet: SubnetId,
+    /// The VPC router's address in that subnet.
+    pub gateway: IpAddr,
+}
+
+/// Gives addresses to attachments whose NIC is shared: the cloud knows of these addresses nothing but that they are ours.
+///
+/// # Contract
+/// As for [`Ipam`]: one holder, claiming again for the same key gives the same address, releasing what is not held succeeds.
+#[async_trait]
+pub trait AddressSource: Send + Sync + Debug {
+    /// Takes over addresses that attachments of this node hold: those of the records at a start, and later whichever are found.
+    async fn restore(&self, held: &[(AttachmentMark, Option<PodRef>, ClaimedAddress)]) -> Result<()>;
+
+    /// An address for the attachment; waits for one to become free, no longer than the request's patience.
+    ///
+    /// # Errors
+    /// `Exhausted` or `Invalid` with a [`Refusal`](crate::Refusal) where there is none, `Transient` where whoever knows cannot
+    /// be asked. Dropping the future either leaves nothing claimed, or leaves the address claimed for the key.
+    async fn claim(&self, request: &AddressRequest) -> Result<ClaimedAddress>;
+
+    /// Gives the address of an attachment back. When this has returned, it is durable that it was given back.
+    ///
+    /// # Errors
+    /// `Transient` where that cannot be told to whoever must know; it may be called again then.
+    async fn release(&self, mark: &AttachmentMark) -> Result<()>;
+}

@@ -56,6 +56,35 @@ pub enum Refusal {
     },
     /// The NIC carries neither our name nor a tag that lets pods have it.
     NicNotOffered(NicId),
+    /// All addresses that pods of the namespace may have are in use.
+    NoAddressLeft {
+        /// The namespace.
+        namespace: String,
+    },
+    /// Nobody said which addresses pods of the namespace may have.
+    NoBlock {
+        /// The namespace.
+        namespace: String,
+    },
+    /// The address blocks that the namespace is said to have do not exist.
+    MissingBlocks {
+        /// The namespace.
+        namespace: String,
+        /// Their names.
+        blocks: Vec<String>,
+    },
+    /// Each of the addresses that the pod may have is in use.
+    CandidatesTaken {
+        /// The addresses.
+        candidates: Vec<IpAddr>,
+    },
+    /// None of the addresses that the pod asks for is one that pods of its namespace may have.
+    CandidatesForeign {
+        /// The addresses.
+        candidates: Vec<IpAddr>,
+        /// The namespace.
+        namespace: String,
+    },
     /// The account may own no more NICs.
     AccountFull,
     /// The cloud wants fewer calls.
@@ -80,6 +109,10 @@ impl Refusal {
             | Self::NoSubnet
             | Self::SubnetsFull
             | Self::AddressTaken { .. }
+            | Self::NoAddressLeft { .. }
+            | Self::NoBlock { .. }
+            | Self::MissingBlocks { .. }
+            | Self::CandidatesTaken { .. }
             | Self::NicInUse { .. } => ErrorKind::Exhausted,
             Self::SubnetFull(_) => ErrorKind::Quota(QuotaScope::Subnet),
             Self::AccountFull => ErrorKind::Quota(QuotaScope::Account),
@@ -87,6 +120,7 @@ impl Refusal {
             Self::UnknownSubnet(_)
             | Self::ForeignSubnet(_)
             | Self::AddressOutside { .. }
+            | Self::CandidatesForeign { .. }
             | Self::UnknownNic(_)
             | Self::NicNotOffered(_) => ErrorKind::Invalid,
         }
@@ -105,6 +139,11 @@ impl Refusal {
             Self::UnknownNic(_) => "UnknownNic",
             Self::NicInUse { .. } => "NicInUse",
             Self::NicNotOffered(_) => "NicNotOffered",
+            Self::NoAddressLeft { .. } => "NoAddressLeft",
+            Self::NoBlock { .. } => "NoAddressBlock",
+            Self::MissingBlocks { .. } => "AddressBlockMissing",
+            Self::CandidatesTaken { .. } => "AddressTaken",
+            Self::CandidatesForeign { .. } => "AddressOutsideBlocks",
             Self::AccountFull => "AccountFull",
             Self::Throttled => "CloudThrottles",
         }
@@ -163,11 +202,44 @@ impl fmt::Display for Refusal {
                 "NIC {nic} is not for pods: it has neither our name nor one of the tags that are configured for that; \
                 tag it, or choose another"
             ),
+            Self::NoAddressLeft { namespace } => write!(
+                f,
+                "all addresses of namespace {namespace} are in use; delete a pod of it, or give it another address block"
+            ),
+            Self::NoBlock { namespace } => write!(
+                f,
+                "namespace {namespace} has no address block, and none is everybody's; give it one, or have that done by itself"
+            ),
+            Self::MissingBlocks { namespace, blocks } => write!(
+                f,
+                "namespace {namespace} is to have addresses of {}, which does not exist; correct the name, or make it",
+                blocks.join(", ")
+            ),
+            Self::CandidatesTaken { candidates } => {
+                write!(f, "none of the addresses {} is free; free one, or allow another", Listed(candidates))
+            }
+            Self::CandidatesForeign { candidates, namespace } => write!(
+                f,
+                "none of the addresses {} is in a block of namespace {namespace}; choose others, or give it that block",
+                Listed(candidates)
+            ),
             Self::AccountFull => {
                 f.write_str("the account may own no more NICs; delete some, or have its quota raised")
             }
             Self::Throttled => f.write_str("the cloud refuses calls because there were too many; it is tried again"),
         }
+    }
+}
+
+/// Displays addresses parted by commas.
+struct Listed<'a>(&'a [IpAddr]);
+
+impl fmt::Display for Listed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, address) in self.0.iter().enumerate() {
+            write!(f, "{}{address}", if n > 0 { ", " } else { "" })?;
+        }
+        Ok(())
     }
 }
 

@@ -1,5 +1,6 @@
 //! The way to the API server: one deadline for every answer, and whether there were answers at all.
 
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -32,6 +33,12 @@ pub(crate) struct Asker {
     /// What watches need: the head of every answer is in time, and the rest may take as long as it likes.
     pub(crate) client: Client,
     deadline: Duration,
+}
+
+impl fmt::Debug for Asker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Asker").field("deadline", &self.deadline).finish_non_exhaustive()
+    }
 }
 
 impl Asker {

@@ -1,7 +1,7 @@
 //! Cluster mode: addresses of vxnets, cut into blocks that namespaces have.
 //!
-//! [`PoolController`] makes the blocks; what it decides is decided in plain functions beside it, without a cluster. Nodes do not
-//! draw addresses from them yet.
+//! [`PoolController`] makes the blocks, and [`BlockAddresses`] draws addresses from them on a node; what they decide is decided in
+//! plain functions beside them, without a cluster.
 //!
 //! # What the controller may do in the cluster
 //!
@@ -25,6 +25,7 @@
 //! | `coordination.k8s.io` | `leases` | create | that one controller works, the first time |
 //! | `coordination.k8s.io` | `leases`, only `hostnic-controller` | get, update | that one controller works ([`Leader`](crate::Leader)) |
 
+mod addresses;
 mod assign;
 mod block;
 mod controller;
@@ -33,6 +34,7 @@ mod mapping;
 mod name;
 mod resources;
 
+pub use addresses::{AddressCounts, BlockAddresses};
 pub use block::{Block, Flaw, Holder, Refusal, Usage};
 pub use controller::{PoolCloud, PoolController};
 pub use name::{BlockName, LOCAL, NoBlockName};

@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails should panic")]
 #![allow(clippy::print_stdout, reason = "what was counted is to be read by people, too")]
 
+mod addresses;
 mod away;
 mod choice;
 mod leader;
@@ -60,6 +61,7 @@ fn main() -> ExitCode {
         vxnets::trials(&world),
         shares::trials(&world),
         leader::trials(&world),
+        addresses::trials(&world),
     ];
     let trials = trials.into_iter().flatten().chain(away::trials(&world)).chain(rules::trials(&world));
     let conclusion = libtest_mimic::run(&arguments, trials.collect());

@@ -43,7 +43,7 @@ impl Stage {
             stage.objects("IPAMHandle").list(&ListParams::default()).await.ok()
         })
         .await;
-        for kind in ["VxNetPool", "IPAMBlock", "IPPool"] {
+        for kind in ["VxNetPool", "IPAMBlock", "IPPool", "IPAMHandle"] {
             for object in stage.all(kind).await {
                 let free = Patch::Merge(json!({ "metadata": { "finalizers": null } }));
                 let name = object.name_any();

@@ -1,0 +1,75 @@
+//! What is done without anybody's asking: the stock is kept as small as it is to be, and what is known as fresh.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use kube::api::{Api, PartialObjectMeta};
+use kube::runtime::watcher::{self, Event};
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+use super::Inner;
+use super::view::{COUNTS, View};
+use super::write::WANTED;
+use crate::follow::events_of;
+use crate::ipam::mapping::Mapping;
+use crate::ipam::name::BlockName;
+use crate::ipam::resources::IpamBlock;
+
+/// How often the mapping is asked for while there is stock that depends on it.
+const FRESH: Duration = Duration::from_secs(4);
+
+const _: () = assert!(FRESH.as_secs() * 2 < COUNTS.as_secs());
+
+/// Returns stock of blocks that are another's by now. Never ends.
+pub(super) async fn mapping(inner: Arc<Inner>, mut heard: watch::Receiver<Arc<Mapping>>) {
+    loop {
+        View::changed(&mut heard).await;
+        let mapping = heard.borrow_and_update().clone();
+        tidy(&inner, &mapping);
+    }
+}
+
+/// Keeps what is known of the mapping fresh, as long as there is stock. Never ends.
+pub(super) async fn fresh(inner: Arc<Inner>) {
+    loop {
+        sleep(FRESH).await;
+        if !inner.writer.shelf.has_stock() {
+            continue;
+        }
+        match inner.view.ask().await {
+            Ok(mapping) => tidy(&inner, &mapping),
+            Err(error) => {
+                tracing::debug!(error = %error.chain(), "it is not known whose the blocks are; the stock is not used meanwhile");
+            }
+        }
+    }
+}
+
+fn tidy(inner: &Inner, mapping: &Mapping) {
+    for block in inner.writer.shelf.superfluous(mapping) {
+        inner.return_stock(block, mapping);
+    }
+}
+
+/// Returns stock of blocks that another node finds no address of. Never ends.
+pub(super) async fn wanted(inner: Arc<Inner>) {
+    let blocks: Api<PartialObjectMeta<IpamBlock>> = Api::all(inner.writer.asker.client.clone());
+    let config = watcher::Config::default().labels(WANTED);
+    let mut events = pin!(events_of(blocks, config, "IPAMBlocks that are wanted"));
+    while let Some(event) = events.next().await {
+        match event {
+            Event::InitApply(block) | Event::Apply(block) => hear(&inner, &block),
+            Event::Init | Event::InitDone | Event::Delete(_) => {}
+        }
+    }
+}
+
+fn hear(inner: &Inner, block: &PartialObjectMeta<IpamBlock>) {
+    let name = block.metadata.name.as_deref().and_then(|name| name.parse::<BlockName>().ok());
+    if let Some(name) = name {
+        inner.return_stock(name, &inner.view.last());
+    }
+}

@@ -1,0 +1,412 @@
+//! Addresses for the pods of one node, out of the cluster's blocks.
+//!
+//! Of each block a node has one write under way at a time, which does all that was wanted by then, and is tried again when another
+//! node was faster. A node with several pods of a namespace keeps some addresses in stock, in the block itself, so that its next pod
+//! need not wait for the API server; what a pod took of it is written afterwards.
+
+mod batch;
+mod choose;
+mod desk;
+mod handle;
+mod handles;
+mod keep;
+mod pools;
+mod scan;
+mod shelf;
+mod stock;
+mod view;
+mod write;
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use hostnic_core::attachment::{AttachmentMark, PodRef};
+use hostnic_core::ipam::{AddressRequest, AddressSource, ClaimedAddress};
+use hostnic_core::{Error, ErrorKind, Refusal, Result};
+use ipnet::{IpNet, Ipv4Net};
+use k8s_openapi::jiff::Timestamp;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::block::Holder;
+use super::mapping::Mapping;
+use super::name::BlockName;
+use crate::client::connect;
+use crate::config::{Access, NodeName};
+use crate::error::ConnectError;
+use batch::{Outcome, Wish};
+use choose::{Choice, Owner, Place, block_of, choose, made_block_of, place_of};
+use desk::{Order, Writer, order, work};
+use handles::Mark;
+use pools::Pools;
+use shelf::{Held, Shelf};
+use stock::NodeStock;
+use view::View;
+use write::Counts;
+
+/// How long the answer to one request may take.
+const REQUEST: Duration = Duration::from_secs(10);
+/// How long to wait at most before it is tried again where no address was free.
+const AGAIN: Duration = Duration::from_secs(1);
+const CLAIM: &str = "claim an address for";
+
+/// How many requests were made for addresses.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct AddressCounts {
+    /// Blocks that were read.
+    pub reads: u64,
+    /// Writes of blocks and handles, those included that somebody else was faster with.
+    pub writes: u64,
+    /// Writes that somebody else was faster with.
+    pub conflicts: u64,
+}
+
+/// Addresses for the pods of one node, out of the cluster's IPAMBlocks, as ConfigMap `hostnic-ipam-config` says.
+///
+/// What it does in the background ends when this is dropped; what was ordered by then is done or not, and found by the next one.
+#[derive(Debug)]
+pub struct BlockAddresses {
+    inner: Arc<Inner>,
+    _tasks: JoinSet<()>,
+}
+
+/// What all tasks share.
+struct Inner {
+    writer: Writer,
+    view: View,
+    pools: Pools,
+    orders: mpsc::UnboundedSender<Order>,
+    handles: mpsc::UnboundedSender<(String, Mark)>,
+    /// Where this node begins to look.
+    start: u64,
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BlockAddresses")
+            .field("node", &self.writer.node)
+            .field("view", &self.view)
+            .finish_non_exhaustive()
+    }
+}
+
+impl BlockAddresses {
+    /// Begins to follow the cluster for the node of this name and uid. Waits for no answer of the API server. Must be called within
+    /// a tokio runtime.
+    ///
+    /// # Errors
+    /// [`ConnectError`] where there is nothing to connect with.
+    pub async fn connect(
+        access: &Access,
+        node: &NodeName,
+        uid: &str,
+    ) -> std::result::Result<Self, ConnectError> {
+        let (asker, _) = connect(access, REQUEST).await?;
+        let start = start(uid);
+        let writer = Writer {
+            asker: asker.clone(),
+            node: node.as_str().into(),
+            uid: uid.into(),
+            counts: Arc::new(Counts::new(start)),
+            shelf: Arc::new(Shelf::default()),
+        };
+        let (orders, ordered) = mpsc::unbounded_channel();
+        let (handles, left) = mpsc::unbounded_channel();
+        let view = View::new(asker.clone());
+        let pools = Pools::new(asker.clone());
+        let inner =
+            Arc::new(Inner { writer: writer.clone(), view: view.clone(), pools, orders, handles, start });
+        let (counting, heard) = watch::channel(Arc::new(Mapping::default()));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(work(writer.clone(), ordered));
+        tasks.spawn(handles::write(asker, writer.counts, left));
+        tasks.spawn(view.follow(counting));
+        tasks.spawn(keep::mapping(inner.clone(), heard));
+        tasks.spawn(keep::fresh(inner.clone()));
+        tasks.spawn(keep::wanted(inner.clone()));
+        Ok(Self { inner, _tasks: tasks })
+    }
+
+    /// Takes over what this node has of an earlier run, and gives back what it should not have. To be called when all attachments of
+    /// the node are known, by [`restore`](AddressSource::restore); may be called again at any time.
+    ///
+    /// # Errors
+    /// `Transient` where the API server does not answer; then part of it may be done.
+    pub async fn settle(&self) -> Result<()> {
+        self.inner.scan().await
+    }
+
+    /// How many requests were made so far.
+    pub fn counts(&self) -> AddressCounts {
+        let counts = &self.inner.writer.counts;
+        let read = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        AddressCounts {
+            reads: read(&counts.reads),
+            writes: read(&counts.writes),
+            conflicts: read(&counts.conflicts),
+        }
+    }
+}
+
+/// Unlike that of most other nodes.
+fn start(uid: &str) -> u64 {
+    // FNV-1a.
+    uid.bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+#[async_trait]
+impl AddressSource for BlockAddresses {
+    async fn restore(&self, held: &[(AttachmentMark, Option<PodRef>, ClaimedAddress)]) -> Result<()> {
+        for (mark, pod, claimed) in held {
+            let IpAddr::V4(address) = claimed.address.addr() else { continue };
+            let pod = pod.as_ref();
+            let held = Held {
+                namespace: pod.map(|pod| pod.namespace.clone()).unwrap_or_default(),
+                pod: pod.map(|pod| pod.name.clone()).unwrap_or_default(),
+                handle: None,
+                block: None,
+                address: Some(address),
+                leaving: false,
+            };
+            if self.inner.writer.shelf.held(mark).is_none() {
+                self.inner.writer.shelf.hold(mark, held);
+            }
+        }
+        Ok(())
+    }
+
+    async fn claim(&self, request: &AddressRequest) -> Result<ClaimedAddress> {
+        let until = Instant::now() + request.patience;
+        let mut trouble = None;
+        match timeout_at(until, self.inner.claim(request, &mut trouble)).await {
+            Ok(claimed) => claimed,
+            Err(_) => Err(trouble.unwrap_or_else(|| {
+                Error::new(ErrorKind::Transient, CLAIM, &request.key)
+                    .detail("the API server did not answer in time")
+            })),
+        }
+    }
+
+    async fn release(&self, mark: &AttachmentMark) -> Result<()> {
+        let Some(held) = self.inner.writer.shelf.leave(mark) else { return Ok(()) };
+        self.inner.release(mark, held).await
+    }
+}
+
+impl Inner {
+    /// Claims an address, however long that takes. `trouble` says why there is none yet.
+    async fn claim(&self, request: &AddressRequest, trouble: &mut Option<Error>) -> Result<ClaimedAddress> {
+        let mark = request.key.mark();
+        let mut missing = false;
+        loop {
+            let claimed = self.try_to_claim(request, &mark, missing).await;
+            let error = match claimed {
+                Ok(claimed) => return Ok(claimed),
+                Err(error) => error,
+            };
+            match error.refusal() {
+                // What is wrong with the wish stays so.
+                Some(Refusal::CandidatesForeign { .. }) => return Err(error),
+                Some(Refusal::MissingBlocks { .. } | Refusal::NoBlock { .. }) => missing = true,
+                Some(_) => {}
+                None if error.kind() == ErrorKind::Transient => {}
+                None => return Err(error),
+            }
+            *trouble = Some(error);
+            sleep(AGAIN / 4 + self.writer.counts.part(AGAIN * 3 / 4)).await;
+        }
+    }
+
+    async fn try_to_claim(
+        &self,
+        request: &AddressRequest,
+        mark: &AttachmentMark,
+        missing: bool,
+    ) -> Result<ClaimedAddress> {
+        let places = self.pools.places(missing).await?;
+        if let Some(address) =
+            self.writer.shelf.held(mark).filter(|held| !held.leaving).and_then(|held| held.address)
+        {
+            return claimed(address, &places, request);
+        }
+        let mapping = if missing { self.view.ask().await? } else { self.view.fresh().await? };
+        let choice = choose(&request.pod.namespace, &mapping, &places, self.start)
+            .map_err(|refusal| refusal.into_error(CLAIM, &request.key))?;
+        let ask = Ask { request, mark, mapping: &mapping, choice: &choice };
+        let address = match request.candidates.as_slice() {
+            [] => match self.take_stock(&ask) {
+                Some(address) => address,
+                None => self.any(&ask).await?,
+            },
+            candidates => self.one_of(&ask, candidates).await?,
+        };
+        claimed(address, &places, request)
+    }
+
+    /// An address of the stock. That the pod has it is written afterwards.
+    fn take_stock(&self, ask: &Ask<'_>) -> Option<Ipv4Addr> {
+        let held = |block, address| ask.held(Some(block), Some(address));
+        let choice = ask.choice;
+        let (block, address) = self.writer.shelf.take(ask.mark, &choice.owner, &choice.blocks, held)?;
+        let holder = self.holder(ask.request);
+        self.handle_holds(&holder.handle, block);
+        self.order_later(block, Wish::HandOver { holder, address }, choice.owner.clone(), ask.mapping);
+        self.order_later(block, Wish::Restock, choice.owner.clone(), ask.mapping);
+        Some(address)
+    }
+
+    /// Any address of the blocks.
+    async fn any(&self, ask: &Ask<'_>) -> Result<Ipv4Addr> {
+        let holder = self.holder(ask.request);
+        for block in self.writer.shelf.in_order(&ask.choice.blocks) {
+            if let Some(Outcome::Claimed(address)) =
+                self.ordered(ask, block, Wish::Any { holder: holder.clone() }).await?
+            {
+                self.handle_holds(&holder.handle, block);
+                return Ok(address);
+            }
+        }
+        let namespace = ask.request.pod.namespace.clone();
+        let refusal = match ask.choice.missing.as_slice() {
+            [] => Refusal::NoAddressLeft { namespace },
+            missing => Refusal::MissingBlocks {
+                namespace,
+                blocks: missing.iter().map(ToString::to_string).collect(),
+            },
+        };
+        Err(refusal.into_error(CLAIM, &ask.request.key))
+    }
+
+    /// The first of the candidates that is free.
+    async fn one_of(&self, ask: &Ask<'_>, candidates: &[IpAddr]) -> Result<Ipv4Addr> {
+        let inside: Vec<(BlockName, Ipv4Addr)> =
+            candidates.iter().filter_map(|address| block_of(*address, &ask.choice.blocks)).collect();
+        let candidates = candidates.to_vec();
+        if inside.is_empty() {
+            let namespace = ask.request.pod.namespace.clone();
+            return Err(
+                Refusal::CandidatesForeign { candidates, namespace }.into_error(CLAIM, &ask.request.key)
+            );
+        }
+        let holder = self.holder(ask.request);
+        for (block, address) in inside {
+            let wish = Wish::This { holder: holder.clone(), address };
+            if let Some(Outcome::Claimed(address)) = self.ordered(ask, block, wish).await? {
+                self.handle_holds(&holder.handle, block);
+                return Ok(address);
+            }
+        }
+        Err(Refusal::CandidatesTaken { candidates }.into_error(CLAIM, &ask.request.key))
+    }
+
+    /// Gives an order for the attachment, and waits for what comes of it.
+    async fn ordered(&self, ask: &Ask<'_>, block: BlockName, wish: Wish) -> Result<Option<Outcome>> {
+        let owner = ask.choice.owner.clone();
+        let several = self.writer.shelf.has_pods(&owner, ask.mapping, Some(ask.mark));
+        // From here on a release finds the block in which there may be something to release.
+        self.writer.shelf.hold(ask.mark, ask.held(Some(block), None));
+        let mark = Some(ask.mark.clone());
+        order(&self.orders, |done| Order { block, wish, owner, several, mark, done }).await
+    }
+
+    /// Gives an order that nobody waits for.
+    fn order_later(&self, block: BlockName, wish: Wish, owner: Owner, mapping: &Mapping) {
+        let several = self.writer.shelf.has_pods(&owner, mapping, None);
+        let (done, _) = oneshot::channel();
+        // Where nobody takes orders any more, this ends as well.
+        let _ = self.orders.send(Order { block, wish, owner, several, mark: None, done });
+    }
+
+    async fn release(&self, mark: &AttachmentMark, held: Held) -> Result<()> {
+        let mapping = self.view.last();
+        let block = match (held.block, held.address) {
+            (Some(block), _) => Some(block),
+            (None, Some(address)) => made_block_of(address, &self.pools.places(false).await?),
+            (None, None) => None,
+        };
+        let Some(block) = block else {
+            self.writer.shelf.forget(mark);
+            return Ok(());
+        };
+        let wish = match (&held.handle, held.address) {
+            (Some(handle), _) => Wish::Release { handle: handle.clone() },
+            (None, Some(address)) => Wish::Give { address, node: self.writer.node.to_string() },
+            (None, None) => return Ok(()),
+        };
+        let owner = Owner::of_block(block, &mapping);
+        let several = self.writer.shelf.has_pods(&owner, &mapping, None);
+        let mark = Some(mark.clone());
+        order(&self.orders, |done| Order { block, wish, owner, several, mark, done }).await?;
+        if let Some(handle) = &held.handle {
+            self.handle_gone(handle);
+        }
+        Ok(())
+    }
+
+    fn holder(&self, request: &AddressRequest) -> Holder {
+        handle::holder(&request.pod, &request.key.container, &self.writer.node, Timestamp::now())
+    }
+
+    fn own_stock(&self) -> String {
+        NodeStock::new(&self.writer.node, &self.writer.uid, "", false).handle().to_owned()
+    }
+
+    fn handle_holds(&self, handle: &str, block: BlockName) {
+        let _ = self.handles.send((handle.to_owned(), Mark::Holds(block)));
+    }
+
+    fn handle_gone(&self, handle: &str) {
+        let _ = self.handles.send((handle.to_owned(), Mark::Gone));
+    }
+
+    /// Returns all of the stock in a block.
+    fn return_stock(&self, block: BlockName, mapping: &Mapping) {
+        let addresses = self.writer.shelf.clear(block);
+        if !addresses.is_empty() {
+            self.order_later(block, Wish::Return { addresses }, Owner::of_block(block, mapping), mapping);
+        }
+    }
+}
+
+/// Who asks, and what the answer may be.
+struct Ask<'a> {
+    request: &'a AddressRequest,
+    mark: &'a AttachmentMark,
+    mapping: &'a Mapping,
+    choice: &'a Choice,
+}
+
+impl Ask<'_> {
+    fn held(&self, block: Option<BlockName>, address: Option<Ipv4Addr>) -> Held {
+        let AddressRequest { pod, key, .. } = self.request;
+        Held {
+            namespace: pod.namespace.clone(),
+            pod: pod.name.clone(),
+            handle: Some(handle::handle(pod, &key.container)),
+            block,
+            address,
+            leaving: false,
+        }
+    }
+}
+
+/// An address, with what a pod must know of its subnet.
+fn claimed(address: Ipv4Addr, places: &[Place], request: &AddressRequest) -> Result<ClaimedAddress> {
+    let gone = || {
+        Error::new(ErrorKind::Transient, CLAIM, &request.key)
+            .detail(format_args!("there is no IPPool any more that {address} is of"))
+    };
+    let place = place_of(address, places).ok_or_else(gone)?;
+    let net = Ipv4Net::new(address, place.cidr.prefix_len()).map_err(|_| gone())?;
+    Ok(ClaimedAddress {
+        address: IpNet::V4(net),
+        subnet: place.subnet.clone(),
+        gateway: place.gateway.into(),
+    })
+}

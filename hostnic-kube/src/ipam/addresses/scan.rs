@@ -1,0 +1,84 @@
+//! Looks through all blocks for what this node has in them: its stock of an earlier run, and addresses of pods that are no more.
+
+use hostnic_core::Result;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, ListParams, PartialObjectMeta};
+
+use super::Inner;
+use super::batch::Wish;
+use super::choose::Owner;
+use super::stock::{NAMESPACE, NODE, is_stock};
+use crate::error::api_error;
+use crate::ipam::block::{Block, Holder};
+use crate::ipam::name::BlockName;
+use crate::ipam::resources::IpamBlock;
+
+/// How many blocks are read at a time.
+const PAGE: u32 = 500;
+
+/// What was found of this node in one block.
+struct Found {
+    block: BlockName,
+    stock: bool,
+    /// Who has addresses and is no attachment of ours.
+    strangers: Vec<Holder>,
+}
+
+impl Inner {
+    /// Takes the stock of an earlier run over, and gives back the addresses of pods that this node no longer has.
+    pub(super) async fn scan(&self) -> Result<()> {
+        let mapping = self.view.ask().await?;
+        let blocks: Api<IpamBlock> = Api::all(self.writer.asker.client.clone());
+        let mut page = ListParams::default().limit(PAGE);
+        loop {
+            let answer = self.writer.asker.ask(blocks.list(&page)).await;
+            let list = answer.map_err(|error| api_error("list", "IPAMBlocks", error))?;
+            for found in list.items.iter().filter_map(|object| self.found(object)) {
+                let owner = Owner::of_block(found.block, &mapping);
+                if found.stock {
+                    self.order_later(found.block, Wish::Restock, owner.clone(), &mapping);
+                }
+                for stranger in found.strangers {
+                    if self.is_gone(&stranger).await? {
+                        tracing::info!(handle = stranger.handle, block = %found.block, "an address of a pod that is no more is given back");
+                        let wish = Wish::Release { handle: stranger.handle.clone() };
+                        self.order_later(found.block, wish, owner.clone(), &mapping);
+                        self.handle_gone(&stranger.handle);
+                    }
+                }
+            }
+            match list.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => page = page.continue_token(&token),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    fn found(&self, object: &IpamBlock) -> Option<Found> {
+        let (block, _) = Block::read(&object.spec)?;
+        let node =
+            |holder: &Holder| holder.attributes.get(NODE).is_some_and(|node| **node == *self.writer.node);
+        let own = self.own_stock();
+        let stock = block.held_by(&own).next().is_some();
+        let is_strange = |(address, holder): &(std::net::Ipv4Addr, &Holder)| {
+            node(holder) && !is_stock(&holder.handle) && !self.writer.shelf.knows(&holder.handle, *address)
+        };
+        let strangers: Vec<Holder> =
+            block.held().filter(is_strange).map(|(_, holder)| holder.clone()).collect();
+        (stock || !strangers.is_empty()).then(|| Found { block: block.name(), stock, strangers })
+    }
+
+    /// Whether a pod that has an address is certainly no more, or has another one by now.
+    async fn is_gone(&self, holder: &Holder) -> Result<bool> {
+        let told = |name: &str| holder.attributes.get(name).map(String::as_str);
+        let (Some(namespace), Some(name)) = (told(NAMESPACE), told("pod")) else { return Ok(false) };
+        if self.writer.shelf.has_pod(namespace, name) {
+            return Ok(true);
+        }
+        let pods: Api<PartialObjectMeta<Pod>> = Api::namespaced(self.writer.asker.client.clone(), namespace);
+        let found = self.writer.asker.ask(pods.get_metadata_opt(name)).await;
+        let found =
+            found.map_err(|error| api_error("look for", format_args!("pod {namespace}/{name}"), error))?;
+        Ok(found.is_none())
+    }
+}

@@ -1,0 +1,251 @@
+//! What this node has: addresses of its pods, and its stock. In memory; the blocks and the node's records say the same.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::Ipv4Addr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use hostnic_core::attachment::AttachmentMark;
+
+use super::choose::Owner;
+use crate::ipam::mapping::Mapping;
+use crate::ipam::name::BlockName;
+
+/// An attachment that has an address, is about to, or is about to give it back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Held {
+    pub(super) namespace: String,
+    pub(super) pod: String,
+    /// `None` where it was found without records.
+    pub(super) handle: Option<String>,
+    /// The block, and in it the address once there is one.
+    pub(super) block: Option<BlockName>,
+    pub(super) address: Option<Ipv4Addr>,
+    pub(super) leaving: bool,
+}
+
+/// What it has of the stock in one block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Stock {
+    owner: Owner,
+    addresses: BTreeSet<Ipv4Addr>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    held: HashMap<AttachmentMark, Held>,
+    stock: BTreeMap<BlockName, Stock>,
+    /// Addresses of the stock that are on their way out of it, in the block's object.
+    going: BTreeSet<Ipv4Addr>,
+    /// How many addresses were free when a block was seen last.
+    free: HashMap<BlockName, u32>,
+}
+
+/// All of it.
+#[derive(Debug, Default)]
+pub(super) struct Shelf(Mutex<State>);
+
+impl Shelf {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // It is changed by single inserts and removals only.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What an attachment has.
+    pub(super) fn held(&self, mark: &AttachmentMark) -> Option<Held> {
+        self.state().held.get(mark).cloned()
+    }
+
+    /// Notes what an attachment has, or is about to have.
+    pub(super) fn hold(&self, mark: &AttachmentMark, held: Held) {
+        self.state().held.insert(mark.clone(), held);
+    }
+
+    /// The attachment, which was about to have an address, has this one; false where it is about to give back whatever it has.
+    pub(super) fn got(&self, mark: &AttachmentMark, address: Ipv4Addr) -> bool {
+        match self.state().held.get_mut(mark) {
+            Some(held) if !held.leaving => {
+                held.address = Some(address);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The attachment is about to give its address back.
+    pub(super) fn leave(&self, mark: &AttachmentMark) -> Option<Held> {
+        let mut state = self.state();
+        let held = state.held.get_mut(mark)?;
+        held.leaving = true;
+        Some(held.clone())
+    }
+
+    /// The attachment has nothing any more.
+    pub(super) fn forget(&self, mark: &AttachmentMark) {
+        let mut state = self.state();
+        if let Some(address) = state.held.remove(mark).and_then(|held| held.address) {
+            state.going.remove(&address);
+        }
+    }
+
+    /// Gives an attachment an address of the stock, if there is one in any of the blocks.
+    pub(super) fn take(
+        &self,
+        mark: &AttachmentMark,
+        owner: &Owner,
+        blocks: &[BlockName],
+        held: impl FnOnce(BlockName, Ipv4Addr) -> Held,
+    ) -> Option<(BlockName, Ipv4Addr)> {
+        let mut state = self.state();
+        let (block, address) = blocks.iter().find_map(|block| {
+            let stock = state.stock.get_mut(block).filter(|stock| stock.owner == *owner)?;
+            stock.addresses.pop_first().map(|address| (*block, address))
+        })?;
+        state.going.insert(address);
+        state.held.insert(mark.clone(), held(block, address));
+        Some((block, address))
+    }
+
+    /// An address that was taken out of the stock is out of it in the block's object, too.
+    pub(super) fn gone(&self, addresses: &[Ipv4Addr]) {
+        let mut state = self.state();
+        for address in addresses {
+            state.going.remove(address);
+        }
+    }
+
+    /// Learns what the stock in a block is, by the block's object, and how many of its addresses are free.
+    pub(super) fn learn(&self, block: BlockName, owner: Owner, stock: Vec<Ipv4Addr>, free: u32) {
+        let mut state = self.state();
+        state.free.insert(block, free);
+        let addresses: BTreeSet<Ipv4Addr> =
+            stock.into_iter().filter(|address| !state.going.contains(address)).collect();
+        if addresses.is_empty() {
+            state.stock.remove(&block);
+        } else {
+            state.stock.insert(block, Stock { owner, addresses });
+        }
+    }
+
+    /// Takes all of the stock in a block off, so that it can be returned.
+    pub(super) fn clear(&self, block: BlockName) -> Vec<Ipv4Addr> {
+        let mut state = self.state();
+        let cleared: Vec<Ipv4Addr> =
+            state.stock.remove(&block).into_iter().flat_map(|stock| stock.addresses).collect();
+        state.going.extend(&cleared);
+        cleared
+    }
+
+    /// The blocks of the stock that is not to be kept: whose block is another's now, or of whom the node has no pods.
+    pub(super) fn superfluous(&self, mapping: &Mapping) -> Vec<BlockName> {
+        let state = self.state();
+        let in_use: BTreeSet<Owner> =
+            state.held.values().map(|held| Owner::of_pods(&held.namespace, mapping)).collect();
+        let goes = |(block, stock): (&BlockName, &Stock)| {
+            let keeps = stock.owner == Owner::of_block(*block, mapping) && in_use.contains(&stock.owner);
+            (!keeps).then_some(*block)
+        };
+        state.stock.iter().filter_map(goes).collect()
+    }
+
+    /// Whether there is any stock.
+    pub(super) fn has_stock(&self) -> bool {
+        !self.state().stock.is_empty()
+    }
+
+    /// Whether the node has pods of this owner beside the attachment.
+    pub(super) fn has_pods(&self, owner: &Owner, mapping: &Mapping, beside: Option<&AttachmentMark>) -> bool {
+        let state = self.state();
+        let is_another = |mark: &AttachmentMark| beside != Some(mark);
+        state.held.iter().any(|(mark, held)| {
+            is_another(mark) && !held.leaving && Owner::of_pods(&held.namespace, mapping) == *owner
+        })
+    }
+
+    /// The blocks in the order in which they are to be tried: those that were full when they were seen last come last.
+    pub(super) fn in_order(&self, blocks: &[BlockName]) -> Vec<BlockName> {
+        let state = self.state();
+        let (full, promising): (Vec<_>, Vec<_>) =
+            blocks.iter().copied().partition(|block| state.free.get(block) == Some(&0));
+        promising.into_iter().chain(full).collect()
+    }
+
+    /// Whether anything of this node's has the address under that handle, as far as is known.
+    pub(super) fn knows(&self, handle: &str, address: Ipv4Addr) -> bool {
+        let state = self.state();
+        let has = |held: &Held| held.handle.as_deref() == Some(handle) || held.address == Some(address);
+        state.going.contains(&address) || state.held.values().any(has)
+    }
+
+    /// Whether a pod has an address under another handle.
+    pub(super) fn has_pod(&self, namespace: &str, pod: &str) -> bool {
+        self.state().held.values().any(|held| held.namespace == namespace && held.pod == pod && !held.leaving)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mark(text: &str) -> AttachmentMark {
+        format!("{text:a<20}").parse().unwrap()
+    }
+
+    fn held(namespace: &str, address: Option<Ipv4Addr>) -> Held {
+        let (namespace, pod) = (namespace.to_owned(), "p".to_owned());
+        Held { namespace, pod, handle: Some("h".to_owned()), block: None, address, leaving: false }
+    }
+
+    fn at(last: u8) -> Ipv4Addr {
+        Ipv4Addr::new(10, 0, 0, last)
+    }
+
+    #[test]
+    fn an_address_that_is_leaving_the_stock_is_not_learnt_back_into_it() {
+        let (shelf, block): (Shelf, BlockName) = (Shelf::default(), "4100-10-0-0-0-27".parse().unwrap());
+        let owner = Owner::Namespace("test".to_owned());
+        shelf.learn(block, owner.clone(), vec![at(1), at(2)], 5);
+        let take =
+            |name: &str| shelf.take(&mark(name), &owner, &[block], |_, address| held("test", Some(address)));
+        assert_eq!(take("b"), Some((block, at(1))));
+        // The object still says that it is stock.
+        shelf.learn(block, owner.clone(), vec![at(1), at(2)], 5);
+        assert_eq!(shelf.take(&mark("c"), &Owner::Everybody, &[block], |_, _| held("x", None)), None);
+        assert_eq!((take("c"), take("d")), (Some((block, at(2))), None));
+        // The pod goes before anybody wrote that it was there.
+        shelf.leave(&mark("b"));
+        shelf.learn(block, owner.clone(), vec![at(1), at(2)], 5);
+        assert_eq!(take("d"), None);
+        shelf.forget(&mark("b"));
+        shelf.learn(block, owner.clone(), vec![at(1)], 5);
+        assert_eq!(take("d"), Some((block, at(1))));
+        assert_eq!((shelf.clear(block), shelf.has_stock()), (vec![], false));
+    }
+
+    #[test]
+    fn stock_of_another_and_of_who_has_no_pods_is_superfluous() {
+        let (shelf, block): (Shelf, BlockName) = (Shelf::default(), "4100-10-0-0-0-27".parse().unwrap());
+        let mapping = |namespace: &str| Mapping {
+            namespaces: [(namespace.to_owned(), vec![block])].into(),
+            ..Mapping::default()
+        };
+        shelf.learn(block, Owner::Namespace("a".to_owned()), vec![at(1)], 5);
+        assert_eq!(shelf.superfluous(&mapping("a")), [block]);
+        shelf.hold(&mark("b"), held("a", Some(at(9))));
+        assert_eq!(shelf.superfluous(&mapping("a")), []);
+        assert_eq!(shelf.superfluous(&mapping("b")), [block]);
+        assert_eq!(shelf.clear(block), [at(1)]);
+        assert!(shelf.knows("other", at(1)) && !shelf.knows("other", at(2)) && shelf.knows("h", at(2)));
+        shelf.gone(&[at(1)]);
+        assert!(!shelf.knows("other", at(1)));
+    }
+
+    #[test]
+    fn what_comes_too_late_for_who_left_is_not_his() {
+        let shelf = Shelf::default();
+        shelf.hold(&mark("b"), held("a", None));
+        assert!(shelf.got(&mark("b"), at(1)));
+        shelf.leave(&mark("b"));
+        assert!(!shelf.got(&mark("b"), at(1)));
+        assert!(!shelf.got(&mark("c"), at(1)));
+    }
+}
