@@ -7,6 +7,7 @@ mod control;
 mod doctor;
 mod in_force;
 mod install;
+mod ipam;
 mod list;
 mod nic;
 mod start;
@@ -45,6 +46,9 @@ enum Command {
     /// Look for NICs in the whole account; takes the flags of start.
     #[command(subcommand)]
     Nic(nic::Nic),
+    /// Show, check and repair the addresses that a cluster's vxnets have for pods.
+    #[command(subcommand)]
+    Ipam(ipam::Ipam),
     /// Look into a store.
     #[command(subcommand)]
     Store(store::Store),
@@ -103,6 +107,7 @@ pub fn run() -> ExitCode {
         Command::Pods(ask) => list::pods(&ask),
         Command::Doctor(doctor) => doctor.run(&argv0),
         Command::Nic(nic) => nic.run(&argv0),
+        Command::Ipam(ipam) => ipam.run(),
         Command::Store(store) => store.run(),
         Command::Version(ask) => list::version(&ask),
     };

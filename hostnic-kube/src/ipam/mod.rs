@@ -33,9 +33,11 @@ mod cut;
 mod mapping;
 mod name;
 mod resources;
+mod tools;
 
 pub use addresses::{AddressCounts, BlockAddresses};
 pub use block::{Block, Flaw, Holder, Refusal, Usage};
 pub use controller::{PoolCloud, PoolController};
 pub use name::{BlockName, LOCAL, NoBlockName};
 pub use resources::definitions;
+pub use tools::{Finding, Inventory, IpamTools, Numbers, Part, Utilisation};

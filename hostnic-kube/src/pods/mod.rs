@@ -21,6 +21,7 @@ use crate::config::Deadlines;
 use crate::error::api_error;
 use crate::events::Reporter;
 pub(crate) use cache::{Cache, Seen};
+pub(crate) use object::{Placed, all_placed};
 pub(crate) use watch::follow;
 
 /// What pods may ask for.

@@ -21,6 +21,28 @@ pub(crate) struct Status {
     phase: String,
 }
 
+/// A pod as far as it says where it is.
+pub(crate) type Placed = Object<Place, Status>;
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Place {
+    #[serde(default)]
+    node_name: Option<String>,
+}
+
+impl Place {
+    /// The node that it was bound to.
+    pub(crate) fn node(self) -> Option<String> {
+        self.node_name.filter(|name| !name.is_empty())
+    }
+}
+
+/// Pods of all namespaces, and where they are.
+pub(crate) fn all_placed(client: Client) -> Api<Placed> {
+    Api::all_with(client, &ApiResource::erase::<Pod>(&()))
+}
+
 /// Pods of all namespaces.
 pub(crate) fn all(client: Client) -> Api<NodePod> {
     Api::all_with(client, &ApiResource::erase::<Pod>(&()))

@@ -12,7 +12,7 @@ const LONGEST: usize = 253;
 /// How much of the hash stands for what was cut off.
 const HASHED: usize = 12;
 
-const POD: &str = "pod";
+pub(in crate::ipam) const POD: &str = "pod";
 const SINCE: &str = "timestamp";
 pub(super) const ADDRESS: &str = "ip";
 

@@ -102,7 +102,7 @@ pub(super) async fn write(
 }
 
 /// The object of a handle that has one address.
-fn object(handle: &str, block: BlockName) -> IpamHandle {
+pub(in crate::ipam) fn object(handle: &str, block: BlockName) -> IpamHandle {
     // The Go version's own form: as the block's name, but the addresses as they are usually written.
     let key = format!("{}-{}", block.id(), block.cidr());
     let spec = IpamHandleSpec { handle: handle.to_owned(), block: [(key, 1)].into(), deleted: false };

@@ -42,10 +42,13 @@ use crate::error::ConnectError;
 use batch::{Outcome, Wish};
 use choose::{Choice, Owner, Place, block_of, choose, made_block_of, place_of};
 use desk::{Order, Writer, order, work};
+pub(in crate::ipam) use handle::POD;
 use handles::Mark;
+pub(in crate::ipam) use handles::object as handle_object;
 use pools::Pools;
 use shelf::{Held, Shelf};
 use stock::NodeStock;
+pub(in crate::ipam) use stock::{NAMESPACE, NODE, UID, is_stock};
 use view::View;
 use write::Counts;
 

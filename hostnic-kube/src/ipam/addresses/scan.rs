@@ -4,10 +4,10 @@ use hostnic_core::Result;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ListParams, PartialObjectMeta};
 
-use super::Inner;
 use super::batch::Wish;
 use super::choose::Owner;
 use super::stock::{NAMESPACE, NODE, is_stock};
+use super::{Inner, POD};
 use crate::error::api_error;
 use crate::ipam::block::{Block, Holder};
 use crate::ipam::name::BlockName;
@@ -71,7 +71,7 @@ impl Inner {
     /// Whether a pod that has an address is certainly no more, or has another one by now.
     async fn is_gone(&self, holder: &Holder) -> Result<bool> {
         let told = |name: &str| holder.attributes.get(name).map(String::as_str);
-        let (Some(namespace), Some(name)) = (told(NAMESPACE), told("pod")) else { return Ok(false) };
+        let (Some(namespace), Some(name)) = (told(NAMESPACE), told(POD)) else { return Ok(false) };
         if self.writer.shelf.has_pod(namespace, name) {
             return Ok(true);
         }

@@ -9,7 +9,7 @@ const PREFIX: &str = "hostnic-stock-";
 /// The attributes of whoever holds an address, as the Go version has them.
 pub(in crate::ipam) const NODE: &str = "node";
 pub(in crate::ipam) const NAMESPACE: &str = "namespace";
-const UID: &str = "uid";
+pub(in crate::ipam) const UID: &str = "uid";
 
 /// Whether a handle is that of a node's stock.
 pub(in crate::ipam) fn is_stock(handle: &str) -> bool {
