@@ -17,9 +17,9 @@ mod assign;
 mod block;
 mod controller;
 mod cut;
-mod mapping;
+pub(crate) mod mapping;
 mod name;
-mod resources;
+pub(crate) mod resources;
 
 pub use block::{Block, Flaw, Holder, Refusal, Usage};
 pub use controller::{PoolCloud, PoolController};

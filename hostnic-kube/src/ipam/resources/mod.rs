@@ -16,6 +16,7 @@ use serde::{Deserialize, Deserializer};
 pub use definitions::definitions;
 pub(crate) use ip_pool::{IpPool, IpPoolSpec, IpPoolStatus};
 pub(crate) use ipam_block::{Attribute, IpamBlock, IpamBlockSpec};
+pub(crate) use ipam_handle::IpamHandle;
 pub(crate) use vxnet_pool::{Condition, Pool, VxNetPool, VxNetPoolSpec, VxNetPoolStatus};
 
 /// The labels of pools and blocks.
