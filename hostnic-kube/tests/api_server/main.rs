@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails should panic")]
 #![allow(clippy::print_stdout, reason = "what was counted is to be read by people, too")]
 
+mod admission;
 mod away;
 mod choice;
 mod node;
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
         told::trials(&world),
         choice::trials(&world),
         vxnets::trials(&world),
+        admission::trials(&world),
     ];
     let trials = trials.into_iter().flatten().chain(away::trials(&world)).chain(rules::trials(&world));
     let conclusion = libtest_mimic::run(&arguments, trials.collect());
