@@ -11,6 +11,7 @@ const NODE: &str = include_str!("../../deploy/hostnic-node.yaml");
 const ALL: &str = include_str!("../../deploy/hostnic.yaml");
 const OF_NODES: &str = include_str!("../../hostnic-kube/src/lib.rs");
 const OF_THE_CONTROLLER: &str = include_str!("../../hostnic-kube/src/ipam/mod.rs");
+const OF_WEBHOOKS: &str = include_str!("../../hostnic-kube/src/admission/mod.rs");
 
 fn documents(manifest: &str) -> Vec<Value> {
     serde_saphyr::from_multiple(manifest).unwrap()
@@ -130,7 +131,8 @@ fn the_rights_are_those_that_are_documented_and_no_others() {
     assert_eq!((roles(&manifest), roles(&documents(NODE))), (5, 2));
     let mut rights = given(EVERYWHERE, the(&manifest, "ClusterRole", "hostnic-controller"));
     rights.extend(given(SYSTEM, the(&manifest, "Role", "hostnic-controller")));
-    assert_eq!(rights, documented(OF_THE_CONTROLLER));
+    let webhooks = documented(OF_WEBHOOKS);
+    assert_eq!(rights, documented(OF_THE_CONTROLLER).union(&webhooks).cloned().collect());
 }
 
 #[test]

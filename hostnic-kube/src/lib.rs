@@ -4,6 +4,8 @@
 //! to it, so that an ADD of a pod that is known asks the API server for nothing, and it tells: node conditions, taints,
 //! a resource, events. The API server may be away when it starts and at any time later; everything goes on when it is back.
 //!
+//! What a controller does for the whole cluster is in [`ipam`] and [`admission`], with the rights that it takes.
+//!
 //! No type of the crates that speak to the API server leaves this one.
 //!
 //! # What it may do in the cluster
@@ -33,6 +35,7 @@
 //! | `coordination.k8s.io` | `leases` | create | the choice of a vxnet ([`ChoiceRules`]), the first time |
 //! | `coordination.k8s.io` | `leases`, only `hostnic-vxnets` | get, update | the choice of a vxnet |
 
+pub mod admission;
 pub mod annotation;
 mod choice;
 mod client;

@@ -6,6 +6,7 @@ mod cloud;
 mod cluster_config;
 mod flags;
 mod pages;
+mod webhooks;
 mod work;
 
 use std::process::ExitCode;
@@ -23,6 +24,7 @@ use cloud::CloudPlan;
 use cluster_config::ClusterConfig;
 use flags::Controller;
 use pages::{Pages, State};
+use webhooks::Webhooks;
 use work::Work;
 
 /// The Lease of whoever works.
@@ -60,8 +62,8 @@ impl Controller {
 async fn serve(controller: Controller, cloud: CloudPlan) -> Result<()> {
     let mut signals = Signals::catch()?;
     let bound = Bound::bind(controller.manage_addr).await?;
-    let state = State::default();
-    let manage = bound.answer(Pages::new(state.clone()));
+    let (state, webhooks) = (State::default(), Webhooks::begin(&controller).await?);
+    let manage = bound.answer(Pages::new(state.clone(), webhooks.as_ref().map(Webhooks::state)));
     let access = controller.access();
     let candidate = Candidate {
         namespace: controller.namespace.clone(),
@@ -74,21 +76,28 @@ async fn serve(controller: Controller, cloud: CloudPlan) -> Result<()> {
         failed.detail("see --kubeconfig").source(source)
     };
     let leader = Leader::new(&access, candidate).await.map_err(connect)?;
-    let work = Work { access, cloud: cloud.connect().await?, state };
+    let work = Work { access, cloud: cloud.connect().await?, state, webhooks: webhooks.as_ref() };
+    lead(leader, &work, &mut signals).await;
+    if let Some(webhooks) = webhooks {
+        webhooks.end().await;
+    }
+    manage.end().await;
+    Ok(())
+}
+
+/// Works whenever this is the one to work, until a signal.
+async fn lead(leader: Leader, work: &Work<'_>, signals: &mut Signals) {
     let stop = CancellationToken::new();
     let led = leader.run(stop.clone(), |ending| work.run(ending));
     tokio::pin!(led);
     tokio::select! {
-        () = &mut led => {}
-        () = signals.next() => {
-            tracing::info!("told to stop");
-            stop.cancel();
-            tokio::select! {
-                () = &mut led => {}
-                () = signals.next() => tracing::warn!("told to stop again: the lease is left to run out"),
-            }
-        }
+        () = &mut led => return,
+        () = signals.next() => {}
     }
-    manage.end().await;
-    Ok(())
+    tracing::info!("told to stop");
+    stop.cancel();
+    tokio::select! {
+        () = &mut led => {}
+        () = signals.next() => tracing::warn!("told to stop again: the lease is left to run out"),
+    }
 }

@@ -2,11 +2,16 @@
 
 use std::fmt;
 
+use hostnic_kube::admission::AdmissionState;
 use hyper::{Method, StatusCode};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
+use tokio::sync::watch;
 
 use crate::manage::{Answers, Reply, healthy, readiness};
 
@@ -39,22 +44,49 @@ impl Drop for Leading {
 
 /// The pages.
 #[derive(Debug)]
-pub(super) struct Pages(Registry);
+pub(super) struct Pages {
+    registry: Registry,
+    /// How far the webhooks are, where any are answered.
+    webhooks: Option<watch::Receiver<AdmissionState>>,
+}
 
 impl Pages {
-    pub(super) fn new(state: State) -> Self {
+    pub(super) fn new(state: State, webhooks: Option<watch::Receiver<AdmissionState>>) -> Self {
         let mut registry = Registry::default();
         let leading = "Whether this controller works; of all of them one does";
         registry.register("hostnic_controller_leading", leading, state.leading);
         let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("hostnic_build", "The release that runs", version);
-        Self(registry)
+        if let Some(webhooks) = webhooks.clone() {
+            registry.register_collector(Box::new(Enforcing(webhooks)));
+        }
+        Self { registry, webhooks }
+    }
+
+    /// Why API servers and probes should not count on this controller. One that waits to take another's place is as it should be.
+    fn unready(&self) -> Vec<String> {
+        let serves = self.webhooks.as_ref().is_none_or(|webhooks| webhooks.borrow().serves);
+        let why = "there is no certificate yet to answer webhooks with";
+        (!serves).then(|| why.to_owned()).into_iter().collect()
     }
 
     fn metrics(&self) -> Result<String, fmt::Error> {
         let mut text = String::new();
-        encode(&mut text, &self.0)?;
+        encode(&mut text, &self.registry)?;
         Ok(text)
+    }
+}
+
+/// Whether the webhooks are enforced.
+#[derive(Debug)]
+struct Enforcing(watch::Receiver<AdmissionState>);
+
+impl Collector for Enforcing {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Whether changes are refused for which no webhook answers";
+        let name = "hostnic_controller_webhooks_enforced";
+        let enforced = i64::from(self.0.borrow().enforces);
+        encoder.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&enforced)
     }
 }
 
@@ -66,8 +98,7 @@ impl Answers for Pages {
         match path {
             "/metrics" => Reply::metrics(self.metrics()),
             "/healthz" => healthy(),
-            // One that waits to take another's place is as it should be.
-            "/readyz" => readiness(Vec::new()),
+            "/readyz" => readiness(self.unready()),
             _ => Reply::text(StatusCode::NOT_FOUND, format!("there is no {path} here, but these:\n{PAGES}")),
         }
     }
@@ -80,7 +111,12 @@ mod tests {
     #[test]
     fn whether_it_works_is_shown() {
         let state = State::default();
-        let pages = Pages::new(state.clone());
+        let (told, webhooks) = watch::channel(AdmissionState::default());
+        let pages = Pages::new(state.clone(), Some(webhooks));
+        assert_eq!(pages.unready().len(), 1);
+        told.send_replace(AdmissionState { serves: true, enforces: true });
+        assert_eq!(pages.unready().len(), 0);
+        assert!(pages.metrics().unwrap().contains("hostnic_controller_webhooks_enforced 1"));
         let shown = || pages.metrics().unwrap().contains("hostnic_controller_leading 1");
         assert!(!shown());
         let leading = state.leading();

@@ -9,19 +9,22 @@ use tokio_util::sync::CancellationToken;
 
 use super::cloud::Account;
 use super::pages::State;
+use super::webhooks::Webhooks;
 
 /// How long to wait before something is tried again that failed.
 const AGAIN: Duration = Duration::from_secs(10);
 
 /// All that it needs.
 #[derive(Debug)]
-pub(super) struct Work {
+pub(super) struct Work<'a> {
     pub(super) access: Access,
     pub(super) cloud: Account,
     pub(super) state: State,
+    /// `None` where none are answered.
+    pub(super) webhooks: Option<&'a Webhooks>,
 }
 
-impl Work {
+impl Work<'_> {
     /// Works until `ending`.
     pub(super) async fn run(&self, ending: CancellationToken) {
         let _leading = self.state.leading();
@@ -39,6 +42,10 @@ impl Work {
     }
 
     async fn pools(&self, ending: CancellationToken) {
+        let _known = match self.webhooks {
+            Some(webhooks) => Some(webhooks.lead().await),
+            None => None,
+        };
         let controller = loop {
             match self.try_pools().await {
                 Ok(controller) => break controller,

@@ -45,15 +45,28 @@ impl Mapping {
     /// # Errors
     /// The first mistake in it.
     pub(crate) fn read(data: &BTreeMap<String, String>) -> Result<Self, Mistake> {
+        let (mapping, mistakes) = Self::check(data);
+        mistakes.into_iter().next().map_or(Ok(mapping), Err)
+    }
+
+    /// What the data says as far as it can be read, and all mistakes in it.
+    pub(crate) fn check(data: &BTreeMap<String, String>) -> (Self, Vec<Mistake>) {
+        let mut mistakes = Vec::new();
         let auto = match data.get(AUTO).map(|text| text.trim()) {
             None | Some("" | "off") => false,
             Some("on") => true,
-            Some(other) => return Err(Mistake::Switch(other.to_owned())),
+            Some(other) => {
+                mistakes.push(Mistake::Switch(other.to_owned()));
+                false
+            }
         };
         let text = data.get(IPAM_KEY).map_or("", |text| text.trim());
         let text = if text.is_empty() { "{}" } else { text };
         let lists: BTreeMap<String, Option<Vec<String>>> =
-            serde_json::from_str(text).map_err(Mistake::NoJson)?;
+            serde_json::from_str(text).unwrap_or_else(|error| {
+                mistakes.push(Mistake::NoJson(error));
+                BTreeMap::new()
+            });
         let mut mapping = Self { auto, ..Self::default() };
         let mut owners: BTreeMap<BlockName, String> = BTreeMap::new();
         for (namespace, list) in lists {
@@ -62,20 +75,10 @@ impl Mapping {
                 mapping.default = list;
                 continue;
             }
-            let mut blocks = Vec::with_capacity(list.len());
-            for text in list {
-                let no_block = |source| Mistake::NoBlock { namespace: namespace.clone(), source };
-                let block: BlockName = text.parse().map_err(no_block)?;
-                match owners.insert(block, namespace.clone()) {
-                    // Named twice by the same one, which says no more than once.
-                    Some(first) if first == namespace => continue,
-                    Some(first) => return Err(Mistake::Shared { block, first, second: namespace }),
-                    None => blocks.push(block),
-                }
-            }
+            let blocks = blocks_of(&namespace, &list, &mut owners, &mut mistakes);
             mapping.namespaces.insert(namespace, blocks);
         }
-        Ok(mapping)
+        (mapping, mistakes)
     }
 
     /// The value of the key `ipam` that says the same.
@@ -97,6 +100,38 @@ impl Mapping {
         let mut owners = self.namespaces.iter().filter(|(_, blocks)| blocks.contains(&block));
         owners.next().map(|(namespace, _)| namespace.as_str())
     }
+}
+
+/// The blocks in a namespace's list, each once.
+fn blocks_of(
+    namespace: &str,
+    list: &[String],
+    owners: &mut BTreeMap<BlockName, String>,
+    mistakes: &mut Vec<Mistake>,
+) -> Vec<BlockName> {
+    let mut blocks = Vec::with_capacity(list.len());
+    for text in list {
+        let block: BlockName = match text.parse() {
+            Ok(block) => block,
+            Err(source) => {
+                mistakes.push(Mistake::NoBlock { namespace: namespace.to_owned(), source });
+                continue;
+            }
+        };
+        match owners.get(&block) {
+            // Named twice by the same one, which says no more than once.
+            Some(first) if first == namespace => {}
+            Some(first) => {
+                let (first, second) = (first.clone(), namespace.to_owned());
+                mistakes.push(Mistake::Shared { block, first, second });
+            }
+            None => {
+                owners.insert(block, namespace.to_owned());
+                blocks.push(block);
+            }
+        }
+    }
+    blocks
 }
 
 #[cfg(test)]
@@ -141,6 +176,10 @@ mod tests {
         assert!(matches!(read("off", "{\"a\": \"b\"}"), Err(Mistake::NoJson(_))));
         let shared = said(read("off", r#"{"a": ["4100-10-0-0-0-27"], "b": ["4100-10-0-0-0-27"]}"#));
         assert!(shared.contains("4100-10-0-0-0-27 to both a and b"), "{shared}");
+        let all =
+            [(AUTO, "yes"), (IPAM_KEY, r#"{"a": ["4100-10-0-0-0-27", "x"], "b": ["4100-10-0-0-0-27"]}"#)];
+        let all = BTreeMap::from(all.map(|(key, text)| (key.to_owned(), text.to_owned())));
+        assert_eq!(Mapping::check(&all).1.len(), 3);
         let twice = read("off", r#"{"a": ["4100-10-0-0-0-27", "4100-10-0-0-0-27"]}"#).unwrap();
         assert_eq!(twice.namespaces["a"].len(), 1);
         let wrong = read("off", r#"{"a": ["vxnet-abcdefg"]}"#).unwrap_err();

@@ -30,9 +30,9 @@ mod assign;
 mod block;
 mod controller;
 mod cut;
-mod mapping;
+pub(crate) mod mapping;
 mod name;
-mod resources;
+pub(crate) mod resources;
 mod tools;
 
 pub use addresses::{AddressCounts, BlockAddresses};

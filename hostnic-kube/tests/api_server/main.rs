@@ -9,6 +9,7 @@
 #![allow(clippy::print_stdout, reason = "what was counted is to be read by people, too")]
 
 mod addresses;
+mod admission;
 mod away;
 mod choice;
 mod leader;
@@ -62,6 +63,7 @@ fn main() -> ExitCode {
         shares::trials(&world),
         leader::trials(&world),
         addresses::trials(&world),
+        admission::trials(&world),
     ];
     let trials = trials.into_iter().flatten().chain(away::trials(&world)).chain(rules::trials(&world));
     let conclusion = libtest_mimic::run(&arguments, trials.collect());

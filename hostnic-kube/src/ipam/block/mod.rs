@@ -128,7 +128,7 @@ impl Block {
 
     /// What an object says, and where it contradicts itself. An address that may be somebody's is never free. `None` when
     /// the object tells of no block at all.
-    pub(in crate::ipam) fn read(spec: &IpamBlockSpec) -> Option<(Self, Vec<Flaw>)> {
+    pub(crate) fn read(spec: &IpamBlockSpec) -> Option<(Self, Vec<Flaw>)> {
         let cidr: Ipv4Net = spec.cidr.parse().ok()?;
         let name = BlockName::new(spec.id, cidr);
         let size = size(name.cidr())?;
@@ -151,7 +151,7 @@ impl Block {
     }
 
     /// The object that says the same.
-    pub(in crate::ipam) fn write(&self) -> IpamBlockSpec {
+    pub(crate) fn write(&self) -> IpamBlockSpec {
         let mut attributes: Vec<Attribute> = Vec::new();
         let mut index = |holder: &Holder| {
             let attribute = Attribute { handle: holder.handle.clone(), secondary: holder.attributes.clone() };

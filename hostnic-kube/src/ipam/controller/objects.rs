@@ -8,10 +8,7 @@ use kube::Resource;
 
 use super::super::block::{Block, Usage};
 use super::super::name::LOCAL;
-use super::super::resources::{IpPool, IpPoolSpec, IpPoolStatus, IpamBlock, label};
-
-/// What keeps a pool until nobody uses it.
-pub(super) const FINALIZER: &str = "finalizers.network.qingcloud.com/ippool";
+use super::super::resources::{FINALIZER, IpPool, IpPoolSpec, IpPoolStatus, IpamBlock, label};
 
 /// The pool of a vxnet.
 pub(super) fn pool(vxnet: &SubnetId, spec: IpPoolSpec) -> IpPool {

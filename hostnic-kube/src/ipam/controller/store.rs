@@ -12,12 +12,10 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::super::name::BlockName;
-use super::super::resources::{IpPool, IpPoolStatus, IpamBlock, VxNetPool, VxNetPoolStatus, label};
+use super::super::resources::{IpPool, IpPoolStatus, IpamBlock, V_POOL, VxNetPool, VxNetPoolStatus, label};
 use crate::client::Asker;
 use crate::error::api_error;
 
-/// The one that counts.
-pub(super) const V_POOL: &str = "v-pool";
 /// How many objects are asked for at a time.
 pub(super) const PAGE: u32 = 500;
 

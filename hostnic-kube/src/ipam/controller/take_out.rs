@@ -3,11 +3,10 @@
 use hostnic_core::Result;
 use hostnic_core::id::SubnetId;
 
-use super::objects::FINALIZER;
 use super::reconcile::Reconciler;
 use super::report::Outcome;
 use crate::ipam::block::Block;
-use crate::ipam::resources::{IpPool, IpamBlock};
+use crate::ipam::resources::{FINALIZER, IpPool, IpamBlock};
 
 const RETURNING: &str = "its addresses are given back";
 

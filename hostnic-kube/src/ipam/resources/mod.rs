@@ -19,6 +19,11 @@ pub(crate) use ipam_block::{Attribute, IpamBlock, IpamBlockSpec};
 pub(crate) use ipam_handle::{IpamHandle, IpamHandleSpec};
 pub(crate) use vxnet_pool::{Condition, Pool, VxNetPool, VxNetPoolSpec, VxNetPoolStatus};
 
+/// The VxNetPool that counts.
+pub(crate) const V_POOL: &str = "v-pool";
+/// What keeps a pool until nobody uses it.
+pub(crate) const FINALIZER: &str = "finalizers.network.qingcloud.com/ippool";
+
 /// The labels of pools and blocks.
 pub(crate) mod label {
     /// The pool that a block is of, and on a pool its own name.
