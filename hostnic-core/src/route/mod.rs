@@ -232,7 +232,7 @@ pub struct KernelView {
 #[async_trait]
 pub trait RouteProgrammer: Send + Sync + Debug {
     /// What the node needs once: rules, sysctls, tables of our own. Idempotent; repairs what is missing, and takes away
-    /// what was left behind by another plan or by pods of which nothing else is there.
+    /// what was left behind by another plan, or by pods and shared NICs of which nothing else is there.
     ///
     /// # Errors
     /// `Unauthorised` where a setting of the whole node is not as needed and cannot be changed.
@@ -271,7 +271,8 @@ pub trait RouteProgrammer: Send + Sync + Debug {
     /// rest of [`teardown_pod`](Self::teardown_pod) is left to the answer. `None` when the interface, the namespace or
     /// both are gone, so that nothing is left to do.
     ///
-    /// The interface is then down, under a name of our own. It still carries its mark, and a sign that
+    /// The interface is then down, under a name of our own, and a NIC that is shared answers for it no more, also where
+    /// nothing else was left to do. The interface still carries its mark, and a sign that
     /// [`observe`](Self::observe) tells of: whoever finds it without any record knows that its pod needs it no more. A
     /// set-up of the same plan takes all of that back.
     async fn silence_pod(&self, plan: &PodPlan) -> Result<Option<Box<dyn SilencedPod>>>;
@@ -279,12 +280,12 @@ pub trait RouteProgrammer: Send + Sync + Debug {
     /// Takes the pod's interface away and leaves its NIC in the node's namespace, down and without addresses.
     ///
     /// Success when the interface, the namespace or both are gone; where a namespace that is going away holds
-    /// the NIC, the NIC comes back by itself. Whether the pod was silenced or its NIC is back makes no difference: what the
+    /// the NIC, the NIC comes back by itself. A NIC that is shared stays as it is, and answers for the pod no more. Whether the pod was silenced or its NIC is back makes no difference: what the
     /// kernel remembers of its address is forgotten in any case, for which it may wait as [`SilencedPod::forget`] does.
     async fn teardown_pod(&self, plan: &PodPlan) -> Result<()>;
 
     /// Takes away whatever in `netns` carries `mark`, for a DEL whose lease nobody remembers. Gives back the MAC of
-    /// the NIC that was freed. Success, with `None`, when nothing is there.
+    /// the NIC that was freed. Success, with `None`, when nothing is there, or the NIC is shared with others.
     async fn teardown_marked(&self, mark: &AttachmentMark, netns: &NetnsPath) -> Result<Option<MacAddr>>;
 
     /// Makes a NIC of the node one that pods share. Idempotent; repairs what is missing, also the answers to ARP for pods that

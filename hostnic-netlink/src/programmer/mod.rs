@@ -57,8 +57,8 @@ pub const POD_FOLDERS: [&str; 2] = ["/run/netns", "/var/run/docker/netns"];
 /// [`RouteProgrammer`] over netlink.
 ///
 /// It keeps a socket in the node's namespace open and follows the links there; in a pod's namespace it opens one for
-/// the length of each operation, or of a [`SilencedPod`]. One thread of its own does it all. It needs the capabilities NET_ADMIN and SYS_ADMIN, and a runtime with its time and
-/// IO drivers. Operations on different pods run side by side; those on one pod are for the caller to put in order.
+/// the length of each operation, or of a [`SilencedPod`]. One thread of its own does it all. It needs the capabilities NET_ADMIN and SYS_ADMIN, where pods share
+/// NICs also NET_RAW, and a runtime with its time and IO drivers. Operations on different pods run side by side; those on one pod are for the caller to put in order.
 #[derive(Debug)]
 pub struct NetlinkProgrammer {
     node: Arc<Node>,

@@ -21,6 +21,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("the_table_of_a_shared_nic_that_others_fill_is_not_touched", others_routes),
         trial("a_shared_nic_or_its_pod_that_cannot_be_set_up_leaves_nothing", taken_back),
         trial("what_others_have_is_not_taken_for_a_shared_nic_or_its_pod", refused),
+        trial("a_shared_nic_is_set_up_again_while_its_pods_come_and_go", meanwhile),
         trial("a_newer_pod_that_shares_a_nic_takes_the_name_of_an_older_one", superseded),
     ]
 }
@@ -116,9 +117,13 @@ async fn as_many_rules() {
         (of(&["ip", "rule", "show"]), of(&["nft", "--stateless", "list", "ruleset"]))
     };
     let for_one = listed();
+    let mut others = Vec::new();
     for number in 102..=150 {
-        pods.push(node.started("a", number).await);
+        others.push(node.pod("a", number).await);
     }
+    let up = others.iter().map(async |pod| node.programmer.setup_pod(&pod.plan).await.map(drop));
+    futures::future::join_all(up).await.into_iter().for_each(|done| done.unwrap());
+    pods.extend(others);
     assert_eq!(listed(), for_one);
     let all: Vec<_> = pods.iter().collect();
     node.is_sound(&all).await;
@@ -145,6 +150,47 @@ async fn again() {
     }
     assert_eq!((node.whole(), inside_of(pods[0].path())), before);
     assert_eq!(veth(), made, "the veth was made anew");
+}
+
+async fn meanwhile() {
+    let (vpc, node, stays) = Vpc::with_pods(&[101]).await;
+    let mut pods = Vec::new();
+    for number in 102..122 {
+        pods.push(node.pod("a", number).await);
+    }
+    let come_and_go = async {
+        for _ in 0..3 {
+            let up = pods.iter().map(async |pod| node.programmer.setup_pod(&pod.plan).await.map(drop));
+            futures::future::join_all(up).await.into_iter().for_each(|done| done.unwrap());
+            let silenced = pods.iter().map(async |pod| node.programmer.silence_pod(&pod.plan).await);
+            for silenced in futures::future::join_all(silenced).await {
+                silenced.unwrap().unwrap().give_back().await.unwrap();
+            }
+        }
+        for pod in &pods {
+            node.programmer.setup_pod(&pod.plan).await.unwrap();
+        }
+    };
+    let (plan, over) = (node.nic_plan("a"), std::cell::Cell::new(false));
+    let again = async {
+        let mut rounds = 0;
+        while !over.get() {
+            node.programmer.setup_shared_nic(&plan).await.unwrap();
+            rounds += 1;
+        }
+        rounds
+    };
+    let ((), rounds) = futures::join!(
+        async {
+            come_and_go.await;
+            over.set(true);
+        },
+        again
+    );
+    assert!(rounds > 10, "{rounds}");
+    let all: Vec<_> = pods.iter().chain(&stays).collect();
+    node.is_sound(&all).await;
+    vpc.nothing_policed().await;
 }
 
 async fn mtu_and_routes() {
