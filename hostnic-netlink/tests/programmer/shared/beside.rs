@@ -4,18 +4,19 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use hostnic_core::RouteProgrammer;
-use hostnic_core::route::PodDatapath;
+use hostnic_core::route::{PodDatapath, ServiceVeth};
 use libtest_mimic::Trial;
 
 use super::traffic::all_talk;
 use super::world::{Pod, Vpc};
 use crate::trial;
-use crate::veth::world::sh;
+use crate::veth::world::{SERVICES, service, sh, talk};
 use crate::world::links;
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("pods_with_and_without_nics_of_their_own_in_one_subnet_reach_everybody", in_one_subnet),
+        trial("pods_that_share_a_nic_and_passthrough_pods_serve_each_other", served),
         trial("repairs_of_one_sort_of_pods_leave_the_other_alone", repaired),
     ]
 }
@@ -49,6 +50,26 @@ async fn in_one_subnet() {
         node.is_sound(&pods).await;
         vpc.nothing_policed().await;
     }
+}
+
+/// A passthrough pod reaches services by a veth beside its NIC; back ends see the node. One that shares a NIC reaches them
+/// like all others.
+async fn served() {
+    let (vpc, node, sharing) = Vpc::with_pods(&[101]).await;
+    let mut passthrough = vpc.own_nic(&node, "a", 51).await;
+    passthrough.plan.datapath = PodDatapath::PassthroughWithServices(ServiceVeth {
+        host_ifname: "vnica51".parse().unwrap(),
+        services: vec![SERVICES.parse().unwrap()],
+    });
+    node.programmer.setup_pod(&passthrough.plan).await.unwrap();
+    service(&node.path, "10.96.0.1:80", sharing[0].address());
+    service(&node.path, "10.96.0.2:80", passthrough.address());
+    let seen = talk(passthrough.path(), sharing[0].path(), "10.96.0.1:80".parse().unwrap()).await;
+    assert_eq!(seen, node.address);
+    let seen = talk(sharing[0].path(), passthrough.path(), "10.96.0.2:80".parse().unwrap()).await;
+    assert_eq!(seen, sharing[0].address());
+    node.is_sound(&[&sharing[0], &passthrough]).await;
+    vpc.nothing_policed().await;
 }
 
 async fn repaired() {
