@@ -32,7 +32,8 @@ use crate::ipam::{Ipam, Lease, LeaseRequest};
 use crate::policy::{PolicyName, PolicyState, PoolPolicy, SubnetView};
 use crate::provider::{Capabilities, CreateNics, NicProvider};
 use crate::route::{
-    Drift, GatewayPlan, HostLink, KernelView, NodePlan, PodLink, PodPlan, RouteProgrammer, SilencedPod,
+    Drift, GatewayPlan, HostLink, KernelView, NodePlan, PodLink, PodPlan, RouteProgrammer, SharedNicPlan,
+    SilencedPod,
 };
 
 mock! {
@@ -85,6 +86,9 @@ mock! {
         async fn silence_pod(&self, plan: &PodPlan) -> Result<Option<Box<dyn SilencedPod>>>;
         async fn teardown_pod(&self, plan: &PodPlan) -> Result<()>;
         async fn teardown_marked(&self, mark: &AttachmentMark, netns: &NetnsPath) -> Result<Option<MacAddr>>;
+        async fn setup_shared_nic(&self, plan: &SharedNicPlan) -> Result<()>;
+        async fn check_shared_nic(&self, plan: &SharedNicPlan) -> Result<Vec<Drift>>;
+        async fn teardown_shared_nic(&self, mac: MacAddr) -> Result<()>;
         async fn setup_gateways(&self, plans: &[GatewayPlan]) -> Result<()>;
         async fn check_gateways(&self, plans: &[GatewayPlan]) -> Result<Vec<Drift>>;
         async fn observe(&self) -> Result<KernelView>;

@@ -109,6 +109,7 @@ fn pod(record: &LeaseRecord) -> v1::PodAttachment {
         subnet: record.lease.subnet.to_string(),
         way: match record.plan.datapath {
             PodDatapath::Veth(_) => datapath_name(Datapath::Veth),
+            PodDatapath::Shared(_) => "shared",
             _ => datapath_name(Datapath::Passthrough),
         }
         .to_owned(),

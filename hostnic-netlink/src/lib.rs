@@ -5,6 +5,7 @@
 //! Nothing here runs another program, and no operation blocks a thread of the runtime.
 
 pub mod address;
+mod announce;
 pub mod connection;
 pub mod conntrack;
 mod error;

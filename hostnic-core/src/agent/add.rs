@@ -140,7 +140,7 @@ async fn ask_anew(
             (record.plan.mtu, veth.mtu_at_most) = datapath::mtu(side.draft(inner)?.config.mtu, request.mtu);
             Ok(())
         }
-        (PodDatapath::Veth(_), None) => Ok(()),
+        (PodDatapath::Veth(_), None) | (PodDatapath::Shared(_), _) => Ok(()),
         (PodDatapath::Passthrough | PodDatapath::PassthroughWithServices(_), _) => {
             record.plan.mtu = request.mtu;
             gateway::resolve(inner, request, &mut record.plan, &record.lease.subnet, cancel).await

@@ -74,21 +74,25 @@ pub(super) fn lead_to_services(config: &VethConfig, state: &State, record: &mut 
 fn services_veth(plan: &PodPlan) -> Option<&ServiceVeth> {
     match &plan.datapath {
         PodDatapath::PassthroughWithServices(services) => Some(services),
-        PodDatapath::Passthrough | PodDatapath::Veth(_) => None,
+        PodDatapath::Passthrough | PodDatapath::Veth(_) | PodDatapath::Shared(_) => None,
     }
 }
 
 /// The name of the end in the node of a plan's veth, of either kind.
 fn host_end(plan: &PodPlan) -> Option<&IfName> {
-    let behind = veth(plan).map(|veth| &veth.host_ifname);
-    behind.or_else(|| services_veth(plan).map(|services| &services.host_ifname))
+    match &plan.datapath {
+        PodDatapath::Passthrough => None,
+        PodDatapath::Veth(veth) => Some(&veth.host_ifname),
+        PodDatapath::PassthroughWithServices(services) => Some(&services.host_ifname),
+        PodDatapath::Shared(shared) => Some(&shared.host_ifname),
+    }
 }
 
 /// The veth's part of a plan; `None` where the NIC is moved into the pod.
 pub(super) fn veth(plan: &PodPlan) -> Option<&VethPlan> {
     match &plan.datapath {
         PodDatapath::Veth(veth) => Some(veth),
-        PodDatapath::Passthrough | PodDatapath::PassthroughWithServices(_) => None,
+        PodDatapath::Passthrough | PodDatapath::PassthroughWithServices(_) | PodDatapath::Shared(_) => None,
     }
 }
 

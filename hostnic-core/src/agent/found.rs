@@ -129,6 +129,11 @@ pub(super) fn has_left(kernel: &KernelView, lease: &LeaseRecord) -> bool {
             .iter()
             .find(|veth| veth.mark == lease.mark)
             .is_none_or(|veth| veth.host_ifname.is_none() || veth.pod.as_ref().is_some_and(elsewhere)),
+        PodDatapath::Shared(_) => kernel
+            .shared_pods
+            .iter()
+            .find(|pod| pod.mark == lease.mark)
+            .is_none_or(|pod| pod.pod.as_ref().is_some_and(elsewhere)),
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the kernel of a node has to look like, in plain values, and the trait that makes it so.
 
+mod shared;
 mod veth;
 
 use std::fmt::{self, Debug};
@@ -10,10 +11,11 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::attachment::{AttachmentMark, IfName, NetnsPath, Sandbox};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::gateway::GatewayNumber;
 use crate::id::MacAddr;
 
+pub use shared::{MarkedSharedNic, MarkedSharedPod, SharedNicPlan, SharedPlan, SharedRoutes};
 pub use veth::{
     Hairpin, MarkedVeth, MarkedVethEnd, NatMark, NicTable, PodsTable, ServiceVeth, VethNode, VethPlan,
 };
@@ -57,6 +59,8 @@ pub enum PodDatapath {
     Veth(VethPlan),
     /// The NIC itself is moved into the pod, and a veth beside it leads to services by the node.
     PassthroughWithServices(ServiceVeth),
+    /// The NIC stays in the node and is shared with other pods, and the pod is behind a veth.
+    Shared(SharedPlan),
 }
 
 /// What one pod needs.
@@ -78,7 +82,8 @@ pub struct PodPlan {
     pub address: IpNet,
     /// The VPC router, which the default route goes by.
     pub gateway: IpAddr,
-    /// Routes beside the default one: in the pod or, behind a veth, in the NIC's table.
+    /// Routes beside the default one: in the pod or, behind a veth, in the NIC's table. None where the NIC is shared: its
+    /// own plan has them.
     pub routes: Vec<Route>,
     /// The MTU of the pod's interface; `None` for the NIC's own.
     pub mtu: Option<u32>,
@@ -205,8 +210,13 @@ pub struct KernelView {
     pub host: Vec<HostLink>,
     /// Marked NICs in the namespaces that could be looked into.
     pub pods: Vec<MarkedLink>,
-    /// Pods behind veths, as far as anything of them is there.
+    /// Pods behind veths with NICs of their own, as far as anything of them is there.
     pub veths: Vec<MarkedVeth>,
+    /// NICs that pods share. They are among `host`, too, and their addresses are none of the node's.
+    pub shared_nics: Vec<MarkedSharedNic>,
+    /// Pods that share NICs, as far as the node has anything of them. What answers for a pod of which nothing else is left
+    /// is among [`MarkedSharedNic::answers_for`].
+    pub shared_pods: Vec<MarkedSharedPod>,
 }
 
 /// Makes a node's kernel match plans.
@@ -222,7 +232,7 @@ pub struct KernelView {
 #[async_trait]
 pub trait RouteProgrammer: Send + Sync + Debug {
     /// What the node needs once: rules, sysctls, tables of our own. Idempotent; repairs what is missing, and takes away
-    /// what was left behind by another plan or by pods of which nothing else is there.
+    /// what was left behind by another plan, or by pods and shared NICs of which nothing else is there.
     ///
     /// # Errors
     /// `Unauthorised` where a setting of the whole node is not as needed and cannot be changed.
@@ -244,7 +254,7 @@ pub trait RouteProgrammer: Send + Sync + Debug {
     ///
     /// # Errors
     /// `NotFound` when the NIC or the namespace is not there, `Conflict` when the pod has another interface of
-    /// that name.
+    /// that name, or is to share a NIC that is not [set up](Self::setup_shared_nic) for that.
     async fn setup_pod(&self, plan: &PodPlan) -> Result<PodLink>;
 
     /// Tells the subnet once more which NIC has the pod's address, for those who missed it when the pod was set up. No
@@ -261,7 +271,8 @@ pub trait RouteProgrammer: Send + Sync + Debug {
     /// rest of [`teardown_pod`](Self::teardown_pod) is left to the answer. `None` when the interface, the namespace or
     /// both are gone, so that nothing is left to do.
     ///
-    /// The interface is then down, under a name of our own. It still carries its mark, and a sign that
+    /// The interface is then down, under a name of our own, and a NIC that is shared answers for it no more, also where
+    /// nothing else was left to do. The interface still carries its mark, and a sign that
     /// [`observe`](Self::observe) tells of: whoever finds it without any record knows that its pod needs it no more. A
     /// set-up of the same plan takes all of that back.
     async fn silence_pod(&self, plan: &PodPlan) -> Result<Option<Box<dyn SilencedPod>>>;
@@ -269,13 +280,43 @@ pub trait RouteProgrammer: Send + Sync + Debug {
     /// Takes the pod's interface away and leaves its NIC in the node's namespace, down and without addresses.
     ///
     /// Success when the interface, the namespace or both are gone; where a namespace that is going away holds
-    /// the NIC, the NIC comes back by itself. Whether the pod was silenced or its NIC is back makes no difference: what the
+    /// the NIC, the NIC comes back by itself. A NIC that is shared stays as it is, and answers for the pod no more. Whether the pod was silenced or its NIC is back makes no difference: what the
     /// kernel remembers of its address is forgotten in any case, for which it may wait as [`SilencedPod::forget`] does.
     async fn teardown_pod(&self, plan: &PodPlan) -> Result<()>;
 
     /// Takes away whatever in `netns` carries `mark`, for a DEL whose lease nobody remembers. Gives back the MAC of
-    /// the NIC that was freed. Success, with `None`, when nothing is there.
+    /// the NIC that was freed. Success, with `None`, when nothing is there, or the NIC is shared with others.
     async fn teardown_marked(&self, mark: &AttachmentMark, netns: &NetnsPath) -> Result<Option<MacAddr>>;
+
+    /// Makes a NIC of the node one that pods share. Idempotent; repairs what is missing, also the answers to ARP for pods that
+    /// share it, and takes away those for pods of which nothing else is there. Interrupts no pod but where the NIC is
+    /// down or has another name.
+    ///
+    /// # Errors
+    /// `NotFound` when the NIC is not in the node's namespace; `Conflict` when another link has the name that was planned, or
+    /// the NIC is a pod's or a gateway; `Invalid` for a sender outside the subnet; `Unsupported` for addresses of IPv6,
+    /// and from what has no such NICs, as this does unless it is written anew.
+    async fn setup_shared_nic(&self, plan: &SharedNicPlan) -> Result<()> {
+        Err(no_sharing("set up shared NIC", plan.mac))
+    }
+
+    /// How the NIC differs from the plan; empty when it does not.
+    ///
+    /// # Errors
+    /// `Unsupported` as for [`setup_shared_nic`](Self::setup_shared_nic).
+    async fn check_shared_nic(&self, plan: &SharedNicPlan) -> Result<Vec<Drift>> {
+        Err(no_sharing("check shared NIC", plan.mac))
+    }
+
+    /// Makes a NIC that pods shared one like any other: down, without addresses, and without what led to it. Pods that
+    /// still share it lose their way; their own take-downs find what is left of them. Success when it is gone, or is none
+    /// that pods share.
+    ///
+    /// # Errors
+    /// `Unsupported` as for [`setup_shared_nic`](Self::setup_shared_nic).
+    async fn teardown_shared_nic(&self, mac: MacAddr) -> Result<()> {
+        Err(no_sharing("take down shared NIC", mac))
+    }
 
     /// Makes the node's gateways those of `plans`, and no others: what was set up for others before is taken down, and
     /// their NICs are left down and without addresses.
@@ -300,6 +341,10 @@ pub trait RouteProgrammer: Send + Sync + Debug {
     async fn addresses_changed(&self) {
         std::future::pending().await
     }
+}
+
+fn no_sharing(operation: &'static str, nic: MacAddr) -> Error {
+    Error::new(ErrorKind::Unsupported, operation, nic).detail("pods cannot share NICs here")
 }
 
 /// A pod whose interface carries nothing any more, and whose NIC is still in it; see [`RouteProgrammer::silence_pod`].

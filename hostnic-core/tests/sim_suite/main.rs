@@ -11,6 +11,7 @@ mod control;
 mod faults;
 mod kernel;
 mod plugging;
+mod shared;
 mod veth;
 
 use std::time::Duration;

@@ -12,7 +12,7 @@ use hostnic_core::id::{JobId, MacAddr, NicId, SubnetId};
 use hostnic_core::ledger::{State, Write};
 use hostnic_core::provider::{Capabilities, CreateNics};
 use hostnic_core::route::{
-    Drift, GatewayPlan, HostLink, KernelView, NodePlan, PodLink, PodPlan, SilencedPod,
+    Drift, GatewayPlan, HostLink, KernelView, NodePlan, PodLink, PodPlan, SharedNicPlan, SilencedPod,
 };
 use hostnic_core::store::StateStore;
 use hostnic_core::{NicProvider, Result, RouteProgrammer};
@@ -154,6 +154,15 @@ impl RouteProgrammer for Fused<dyn RouteProgrammer> {
     }
     async fn teardown_marked(&self, mark: &AttachmentMark, netns: &NetnsPath) -> Result<Option<MacAddr>> {
         self.fuse.through(self.inner.teardown_marked(mark, netns)).await
+    }
+    async fn setup_shared_nic(&self, plan: &SharedNicPlan) -> Result<()> {
+        self.fuse.through(self.inner.setup_shared_nic(plan)).await
+    }
+    async fn check_shared_nic(&self, plan: &SharedNicPlan) -> Result<Vec<Drift>> {
+        self.fuse.through(self.inner.check_shared_nic(plan)).await
+    }
+    async fn teardown_shared_nic(&self, mac: MacAddr) -> Result<()> {
+        self.fuse.through(self.inner.teardown_shared_nic(mac)).await
     }
     async fn setup_gateways(&self, plans: &[GatewayPlan]) -> Result<()> {
         self.fuse.through(self.inner.setup_gateways(plans)).await

@@ -5,6 +5,7 @@ mod alias;
 mod flows;
 mod gateway;
 mod moved;
+mod nic;
 mod node;
 mod pair;
 mod plan;
@@ -12,6 +13,7 @@ mod pod;
 mod rules;
 mod services;
 mod setting;
+mod shared;
 mod silenced;
 mod survey;
 mod veth;
@@ -25,7 +27,8 @@ use hostnic_core::attachment::{AttachmentMark, NetnsPath, Sandbox};
 use hostnic_core::id::MacAddr;
 use hostnic_core::point::Points;
 use hostnic_core::route::{
-    Drift, GatewayPlan, HostLink, KernelView, NodePlan, PodDatapath, PodLink, PodPlan, SilencedPod,
+    Drift, GatewayPlan, HostLink, KernelView, NodePlan, PodDatapath, PodLink, PodPlan, SharedNicPlan,
+    SilencedPod,
 };
 use hostnic_core::{Error, ErrorKind, Result, RouteProgrammer};
 use tokio::sync::Semaphore;
@@ -54,8 +57,8 @@ pub const POD_FOLDERS: [&str; 2] = ["/run/netns", "/var/run/docker/netns"];
 /// [`RouteProgrammer`] over netlink.
 ///
 /// It keeps a socket in the node's namespace open and follows the links there; in a pod's namespace it opens one for
-/// the length of each operation, or of a [`SilencedPod`]. One thread of its own does it all. It needs the capabilities NET_ADMIN and SYS_ADMIN, and a runtime with its time and
-/// IO drivers. Operations on different pods run side by side; those on one pod are for the caller to put in order.
+/// the length of each operation, or of a [`SilencedPod`]. One thread of its own does it all. It needs the capabilities NET_ADMIN and SYS_ADMIN, where pods share
+/// NICs also NET_RAW, and a runtime with its time and IO drivers. Operations on different pods run side by side; those on one pod are for the caller to put in order.
 #[derive(Debug)]
 pub struct NetlinkProgrammer {
     node: Arc<Node>,
@@ -119,6 +122,7 @@ fn offered<'a>(node: &'a Arc<Node>, plan: &'a PodPlan) -> Result<Offered<'a>> {
             moved(Some(services::Planned::new(plan, services)?))
         }
         PodDatapath::Veth(veth) => veth::Planned::new(plan, veth).map(Offered::Veth),
+        PodDatapath::Shared(shared) => shared::Planned::new(plan, shared).map(Offered::Shared),
         other => Err(Error::new(ErrorKind::Unsupported, "program datapath", format_args!("{other:?}"))),
     }
 }
@@ -127,8 +131,10 @@ fn offered<'a>(node: &'a Arc<Node>, plan: &'a PodPlan) -> Result<Offered<'a>> {
 enum Offered<'a> {
     /// The NIC itself is moved into the pod.
     Moved(Moved<'a>),
-    /// The pod is behind a veth.
+    /// The pod is behind a veth, and has a NIC of its own.
     Veth(veth::Planned<'a>),
+    /// The pod is behind a veth, and shares a NIC.
+    Shared(shared::Planned<'a>),
 }
 
 async fn sandbox(node: Arc<Node>, netns: NetnsPath) -> Result<Sandbox> {
@@ -147,6 +153,7 @@ async fn set_up(node: Arc<Node>, plan: PodPlan, hint: Option<LinkIndex>) -> Resu
     let link = match &offered {
         Offered::Moved(moved) => moved.set_up(&pod, hint).await,
         Offered::Veth(planned) => veth::set_up(&node, planned, &pod, hint).await,
+        Offered::Shared(planned) => shared::set_up(&node, planned, &pod, hint).await,
     };
     pod.leave().await;
     link
@@ -158,6 +165,9 @@ async fn check(node: Arc<Node>, plan: PodPlan) -> Result<Vec<Drift>> {
         (Err(error), Offered::Veth(planned)) if error.kind() == ErrorKind::NotFound => {
             return veth::check(&node, planned, None).await;
         }
+        (Err(error), Offered::Shared(planned)) if error.kind() == ErrorKind::NotFound => {
+            return shared::check(&node, planned, None).await;
+        }
         (Err(error), Offered::Moved(_)) if error.kind() == ErrorKind::NotFound => {
             return Ok(vec![missing(format!("network namespace {}", plan.netns))]);
         }
@@ -167,12 +177,17 @@ async fn check(node: Arc<Node>, plan: PodPlan) -> Result<Vec<Drift>> {
     let drifts = match &offered {
         Offered::Moved(moved) => moved.check(&pod).await,
         Offered::Veth(planned) => veth::check(&node, planned, Some(&pod)).await,
+        Offered::Shared(planned) => shared::check(&node, planned, Some(&pod)).await,
     };
     pod.leave().await;
     drifts
 }
 
-async fn silence(node: Arc<Node>, plan: PodPlan) -> Result<Option<Box<dyn SilencedPod>>> {
+async fn silence(
+    node: Arc<Node>,
+    plan: PodPlan,
+    hint: Option<LinkIndex>,
+) -> Result<Option<Box<dyn SilencedPod>>> {
     match offered(&node, &plan)? {
         Offered::Moved(moved) => {
             match if_there(pod::open_planned(&*node.visitor()?, &plan.netns, plan.sandbox).await)? {
@@ -180,19 +195,22 @@ async fn silence(node: Arc<Node>, plan: PodPlan) -> Result<Option<Box<dyn Silenc
                 None => Ok(None),
             }
         }
-        Offered::Veth(planned) => {
-            let target = veth::Target::planned(&planned);
-            let silenced = veth::silence(&node, &target).await?;
-            let rest = |left| Box::new(veth::Silenced::new(node.clone(), target, left));
-            Ok(silenced.map(|left| rest(left) as Box<dyn SilencedPod>))
-        }
+        Offered::Veth(planned) => silence_veth(&node, veth::Target::planned(&planned)).await,
+        Offered::Shared(planned) => silence_veth(&node, planned.target(hint)).await,
     }
 }
 
-async fn tear_down(node: Arc<Node>, plan: PodPlan) -> Result<()> {
+async fn silence_veth(node: &Arc<Node>, target: veth::Target) -> Result<Option<Box<dyn SilencedPod>>> {
+    let silenced = veth::silence(node, &target).await?;
+    let rest = |left| Box::new(veth::Silenced::new(node.clone(), target, left));
+    Ok(silenced.map(|left| rest(left) as Box<dyn SilencedPod>))
+}
+
+async fn tear_down(node: Arc<Node>, plan: PodPlan, hint: Option<LinkIndex>) -> Result<()> {
     match offered(&node, &plan)? {
         Offered::Moved(moved) => moved.tear_down().await,
         Offered::Veth(planned) => veth::tear_down(&node, &veth::Target::planned(&planned)).await.map(drop),
+        Offered::Shared(planned) => veth::tear_down(&node, &planned.target(hint)).await.map(drop),
     }
 }
 
@@ -223,7 +241,9 @@ async fn observe(node: Arc<Node>, places: Places) -> Result<KernelView> {
         }
     }
     services::tell(&node, &mut pods, beside).await?;
-    Ok(KernelView { host, pods, veths: veth::survey::veths(&node, ends).await? })
+    let (shared_nics, shared_pods) = shared::survey::shared(&node, &mut ends).await?;
+    let veths = veth::survey::veths(&node, ends).await?;
+    Ok(KernelView { host, pods, veths, shared_nics, shared_pods })
 }
 
 /// Each operation is done by the thread that drives the connections.
@@ -263,9 +283,11 @@ impl RouteProgrammer for NetlinkProgrammer {
     }
 
     async fn announce_pod(&self, plan: &PodPlan) -> Result<()> {
+        let hint = self.arrivals.hint(plan.mac);
         match offered(&self.node, plan)? {
             Offered::Moved(_) => Ok(()),
-            Offered::Veth(_) => veth::announce(&self.node, plan.mac, self.arrivals.hint(plan.mac)).await,
+            Offered::Veth(_) => veth::announce(&self.node, plan.mac, hint).await,
+            Offered::Shared(planned) => shared::announce(&self.node, &planned, hint).await,
         }
     }
 
@@ -275,18 +297,32 @@ impl RouteProgrammer for NetlinkProgrammer {
     }
 
     async fn silence_pod(&self, plan: &PodPlan) -> Result<Option<Box<dyn SilencedPod>>> {
-        let plan = plan.clone();
-        self.node.ask(|node| silence(node, plan)).await
+        let (plan, hint) = (plan.clone(), self.arrivals.hint(plan.mac));
+        self.node.ask(move |node| silence(node, plan, hint)).await
     }
 
     async fn teardown_pod(&self, plan: &PodPlan) -> Result<()> {
-        let plan = plan.clone();
-        self.node.ask(|node| tear_down(node, plan)).await
+        let (plan, hint) = (plan.clone(), self.arrivals.hint(plan.mac));
+        self.node.ask(move |node| tear_down(node, plan, hint)).await
     }
 
     async fn teardown_marked(&self, mark: &AttachmentMark, netns: &NetnsPath) -> Result<Option<MacAddr>> {
         let (mark, netns) = (mark.clone(), netns.clone());
         self.node.ask(|node| tear_down_marked(node, mark, netns)).await
+    }
+
+    async fn setup_shared_nic(&self, plan: &SharedNicPlan) -> Result<()> {
+        let plan = plan.clone();
+        self.node.ask(async move |node: Arc<Node>| shared::nic::set_up(&node, &plan).await).await
+    }
+
+    async fn check_shared_nic(&self, plan: &SharedNicPlan) -> Result<Vec<Drift>> {
+        let plan = plan.clone();
+        self.node.ask(async move |node: Arc<Node>| shared::nic::check(&node, &plan).await).await
+    }
+
+    async fn teardown_shared_nic(&self, mac: MacAddr) -> Result<()> {
+        self.node.ask(async move |node: Arc<Node>| shared::nic::tear_down(&node, mac).await).await
     }
 
     async fn setup_gateways(&self, plans: &[GatewayPlan]) -> Result<()> {

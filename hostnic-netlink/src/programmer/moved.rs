@@ -3,12 +3,12 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use hostnic_core::Result;
 use hostnic_core::attachment::AttachmentMark;
 use hostnic_core::id::MacAddr;
 use hostnic_core::route::{Drift, PodLink, PodPlan, SilencedPod};
+use hostnic_core::{Error, ErrorKind, Result};
 
-use super::alias::{Alias, Part, own_mtu};
+use super::alias::{Alias, Part, SharedAlias, own_mtu};
 use super::node::Node;
 use super::plan::{Beginning, PodState};
 use super::pod::{self, Pod};
@@ -67,6 +67,14 @@ impl Moved<'_> {
     async fn move_in(&self, pod: &Pod, hint: Option<LinkIndex>, loopback_up: bool) -> Result<PodLink> {
         let plan = self.plan;
         let nic = self.node.nic(plan.mac, hint).await?;
+        if SharedAlias::of(&nic).is_some() {
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                "set up",
+                format!("{} in {}", plan.ifname, plan.netns),
+            )
+            .detail(format!("NIC {} is shared by other pods", plan.mac)));
+        }
         let own_mtu = own_mtu(&nic);
         let alias = Alias::of_part(&plan.mark, Part::Moved, Some(own_mtu)).to_string();
         let change = LinkChange::new()

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,13 +12,14 @@ use hostnic_core::id::MacAddr;
 use hostnic_core::point::{Point, Points};
 use hostnic_core::route::HostLink;
 use hostnic_core::{Error, ErrorKind, Result};
-use tokio::sync::watch;
+use tokio::sync::{OnceCell, watch};
 use tokio::task::JoinSet;
 
-use super::alias::{Alias, Part};
+use super::alias::Alias;
 use super::flows::Flows;
 use super::setting;
 use super::survey::link_local;
+use crate::announce::Announcer;
 use crate::connection::Connection;
 use crate::link::{Link, LinkChange, LinkIndex};
 use crate::netns::Netns;
@@ -51,6 +52,8 @@ pub(super) struct Node {
     /// What drives all connections, and goes to the pods.
     visitor: Mutex<Arc<Visitor>>,
     flows: Flows,
+    /// Opened when something is first to be announced, which not every node needs.
+    announcer: OnceCell<Announcer>,
 }
 
 impl Node {
@@ -58,7 +61,8 @@ impl Node {
         let visitor = Arc::new(Visitor::start()?);
         let connection = Arc::new(connect(&visitor, &netns, &points).await?);
         let flows = Flows::follow(netns.try_clone()?, points.clone());
-        Ok(Self { netns, points, connection: Mutex::new(connection), visitor: Mutex::new(visitor), flows })
+        let (connection, visitor) = (Mutex::new(connection), Mutex::new(visitor));
+        Ok(Self { netns, points, connection, visitor, flows, announcer: OnceCell::new() })
     }
 
     /// Has the thread that drives all connections do something, which asks by them.
@@ -122,6 +126,21 @@ impl Node {
         self.flows.forget(addresses.into_iter().collect()).await
     }
 
+    /// Makes sure that addresses can be announced by a link, and soon.
+    pub(super) async fn prepare_announcements(&self, link: LinkIndex) -> Result<()> {
+        self.announcer().await?.learn(&self.netns, link).await.map(drop)
+    }
+
+    /// Announces to the NIC's subnet that an address is reached by it.
+    pub(super) async fn announce(&self, nic: &Link, address: Ipv4Addr) -> Result<()> {
+        let announcer = self.announcer().await?;
+        self.points.pass(Point::ChangeKernel, || announcer.announce(&self.netns, nic, address)).await
+    }
+
+    async fn announcer(&self) -> Result<&Announcer> {
+        self.announcer.get_or_try_init(|| Announcer::open(&self.netns)).await
+    }
+
     /// Writes a setting of the whole node, a file below /proc/sys, unless that is read-only and nowhere else.
     pub(super) async fn write_setting(&self, path: String, value: &'static str) -> Result<io::Result<()>> {
         let write = || self.netns.run(move || setting::write(Path::new(&path), value));
@@ -183,8 +202,7 @@ impl Node {
                 name: link.name,
             })
         };
-        let is_end = |alias: Alias| matches!(alias.part, Part::HostEnd | Part::ServiceHostEnd);
-        let is_veth = |link: &Link| Alias::of(link).is_some_and(is_end);
+        let is_veth = |link: &Link| Alias::of(link).is_some_and(|alias| alias.part.is_host_end());
         let nics = links.into_iter().filter(|link| link.can_be_nic() && !is_veth(link));
         Ok(nics.filter_map(host).collect())
     }

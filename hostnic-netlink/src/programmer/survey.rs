@@ -116,7 +116,7 @@ async fn look(connection: &Connection, netns: &NetnsPath, sandbox: Sandbox) -> R
                 return Some(Found::Services(alias.mark, services));
             }
             // Nobody but us marks links so, and not in pods.
-            Part::Nic | Part::HostEnd | Part::ServiceHostEnd => return None,
+            Part::Nic | Part::HostEnd | Part::ServiceHostEnd | Part::SharedHostEnd => return None,
         }
         let of_link = addresses.iter().filter(|address| address.link == link.index);
         let routable = of_link.map(|address| address.address).filter(|address| !link_local(address));

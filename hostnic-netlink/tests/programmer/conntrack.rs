@@ -14,6 +14,7 @@ use hostnic_netlink::conntrack::Conntrack;
 use hostnic_netlink::{NetlinkProgrammer, Netns};
 use libtest_mimic::Trial;
 
+use crate::shared;
 use crate::trial;
 use crate::veth::world::{Vpc, sh, text};
 use crate::world::World;
@@ -23,6 +24,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("flows_that_name_an_address_are_forgotten_and_no_others", forgotten),
         trial("where_nothing_is_tracked_nothing_is_forgotten", untracked),
         trial("a_veth_pods_flows_end_with_it", ended_with_the_veth),
+        trial("flows_of_a_pod_that_shared_a_nic_end_with_it", ended_beside_others),
         trial("a_passthrough_pods_flows_end_with_it", ended_with_the_nic),
         trial("flows_of_a_pod_whose_end_was_cut_are_forgotten_by_whoever_goes_on", cut),
         trial("pods_that_end_together_are_forgotten_in_one_walk", together),
@@ -119,6 +121,53 @@ async fn ended_with_the_veth() {
         }
         assert_eq!(flows(&vpc.node).len(), before.len() + OTHERS.len());
     }
+}
+
+/// However its end came about. The NIC is not the pod's, and cannot tell whose flows are left.
+async fn ended_beside_others() {
+    if !witness() {
+        return;
+    }
+    let (_vpc, node, _others) = shared::world::Vpc::with_pods(&[101]).await;
+    let pod = node.started("a", 11).await;
+    let plan = &pod.plan;
+    let before = flows(&node.path);
+    let restarted = || NetlinkProgrammer::new(Netns::open(&node.path).unwrap(), Vec::new());
+    for (silenced, given_back, by_its_mark) in [
+        (true, true, false),
+        (false, false, false),
+        (false, false, true),
+        (true, false, true),
+        (true, false, false),
+    ] {
+        node.programmer.setup_pod(plan).await.unwrap();
+        make(&node.path, &OF_THE_POD);
+        make(&node.path, &OTHERS);
+        if silenced {
+            let mut silenced = node.programmer.silence_pod(plan).await.unwrap().unwrap();
+            if given_back {
+                silenced.give_back().await.unwrap();
+            }
+        }
+        assert_eq!(flows(&node.path).len(), before.len() + OTHERS.len() + OF_THE_POD.len());
+        // Whoever goes on after a crash has the record, or only the mark.
+        let next = restarted().await.unwrap();
+        if by_its_mark {
+            next.teardown_marked(&plan.mark, &plan.netns).await.unwrap();
+        } else {
+            next.teardown_pod(plan).await.unwrap();
+        }
+        let case = format!("{silenced} {given_back} {by_its_mark}");
+        assert_eq!(flows(&node.path).len(), before.len() + OTHERS.len(), "{case}");
+        sh(&node.path, "conntrack -F 2>/dev/null");
+        node.is_sound(&[]).await;
+    }
+    node.programmer.setup_pod(plan).await.unwrap();
+    make(&node.path, &OF_THE_POD);
+    let mut silenced = node.programmer.silence_pod(plan).await.unwrap().unwrap();
+    silenced.give_back().await.unwrap();
+    silenced.forget().await.unwrap();
+    assert_eq!(flows(&node.path), before);
 }
 
 async fn ended_with_the_nic() {

@@ -9,6 +9,7 @@ mod conntrack;
 mod gateway;
 mod services;
 mod setup;
+mod shared;
 mod silence;
 mod speed;
 mod teardown;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         arrival::trials(),
         speed::trials(),
         veth::trials(),
+        shared::trials(),
         services::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit_code()

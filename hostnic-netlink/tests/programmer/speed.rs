@@ -19,9 +19,13 @@ const ROUNDS: usize = 30;
 const OTHERS: u8 = 50;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    [trial("time_of_setup_and_teardown", moved), trial("time_of_veth_pods", veths)]
-        .map(|trial| trial.with_ignored_flag(true))
-        .into()
+    [
+        trial("time_of_setup_and_teardown", moved),
+        trial("time_of_veth_pods", veths),
+        trial("time_of_pods_that_share_a_nic", sharing),
+    ]
+    .map(|trial| trial.with_ignored_flag(true))
+    .into()
 }
 
 async fn moved() {
@@ -38,7 +42,23 @@ async fn veths() {
     for number in 12..12 + OTHERS {
         others.push(vpc.pod("a", number, Hairpin::Off).await);
     }
-    let programmer = &vpc.programmer;
+    let others: Vec<_> = others.iter().map(|pod| &pod.plan).collect();
+    full(&vpc.programmer, &pod.plan, &others).await;
+}
+
+/// The same where they share a NIC.
+async fn sharing() {
+    let (_vpc, node) = crate::shared::world::Vpc::with_a_node().await;
+    let pod = node.pod("a", 101).await;
+    let mut others = Vec::new();
+    for number in 102..102 + OTHERS {
+        others.push(node.pod("a", number).await);
+    }
+    let others: Vec<_> = others.iter().map(|pod| &pod.plan).collect();
+    full(&node.programmer, &pod.plan, &others).await;
+}
+
+async fn full(programmer: &NetlinkProgrammer, pod: &PodPlan, others: &[&PodPlan]) {
     let all = async |what: &str, each: &mut (dyn Iterator<Item = BoxFuture<'_, ()>> + Send)| {
         let start = Instant::now();
         join_all(each).await;
@@ -47,9 +67,9 @@ async fn veths() {
     let set_up = |pod| -> BoxFuture<'_, ()> {
         Box::pin(async move { programmer.setup_pod(pod).await.map(drop).unwrap() })
     };
-    all("set up at once", &mut others.iter().map(|pod| set_up(&pod.plan))).await;
-    measure(programmer, &pod.plan).await;
-    let silence = others.iter().map(|pod| programmer.silence_pod(&pod.plan));
+    all("set up at once", &mut others.iter().map(|pod| set_up(pod))).await;
+    measure(programmer, pod).await;
+    let silence = others.iter().map(|pod| programmer.silence_pod(pod));
     let start = Instant::now();
     let silenced = join_all(silence).await;
     eprintln!("{OTHERS} silenced at once: {:?}", start.elapsed());

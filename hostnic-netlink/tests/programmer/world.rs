@@ -136,6 +136,15 @@ pub(crate) fn everything(netns: &Path) -> String {
     format!("{links:#}\n{addresses:#}\n{routes:#}")
 }
 
+/// As [`eventually`], where the answer is waited for.
+pub(crate) async fn eventually_async(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(5);
+    while !holds().await {
+        assert!(Instant::now() < end, "not within 5 s: {what}");
+        tokio::task::yield_now().await;
+    }
+}
+
 /// Asks again until the answer is yes; for what the kernel does in the background.
 pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let end = Instant::now() + Duration::from_secs(5);

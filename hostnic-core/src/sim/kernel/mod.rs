@@ -2,6 +2,7 @@
 
 mod plug;
 mod program;
+mod shared;
 mod silenced;
 mod state;
 mod veth;
@@ -51,6 +52,12 @@ pub enum KernelOperation {
     TeardownPod,
     /// [`RouteProgrammer::teardown_marked`](crate::RouteProgrammer::teardown_marked)
     TeardownMarked,
+    /// [`RouteProgrammer::setup_shared_nic`](crate::RouteProgrammer::setup_shared_nic)
+    SetupSharedNic,
+    /// [`RouteProgrammer::check_shared_nic`](crate::RouteProgrammer::check_shared_nic)
+    CheckSharedNic,
+    /// [`RouteProgrammer::teardown_shared_nic`](crate::RouteProgrammer::teardown_shared_nic)
+    TeardownSharedNic,
     /// [`RouteProgrammer::setup_gateways`](crate::RouteProgrammer::setup_gateways)
     SetupGateways,
     /// [`RouteProgrammer::check_gateways`](crate::RouteProgrammer::check_gateways)
@@ -80,6 +87,9 @@ impl KernelOperation {
             Self::Forget => "forget flows of pod",
             Self::TeardownPod => "take down pod",
             Self::TeardownMarked => "take down mark",
+            Self::SetupSharedNic => "set up shared NIC",
+            Self::CheckSharedNic => "check shared NIC",
+            Self::TeardownSharedNic => "take down shared NIC",
             Self::SetupGateways => "set up gateways",
             Self::CheckGateways => "check gateways",
             Self::Observe => "observe kernel",

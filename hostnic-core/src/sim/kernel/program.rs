@@ -3,14 +3,14 @@
 use async_trait::async_trait;
 
 use super::silenced::Silenced;
-use super::veth::Beginning;
+use super::veth::{Beginning, Behind};
 use super::{Course, Kernel, KernelOperation};
 use crate::attachment::{AttachmentMark, NetnsPath, Sandbox};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::MacAddr;
 use crate::route::{
     Drift, GatewayPlan, HostLink, KernelView, NodePlan, PodDatapath, PodLink, PodPlan, RouteProgrammer,
-    SilencedPod, VethPlan,
+    SharedNicPlan, SharedPlan, SilencedPod, VethPlan,
 };
 
 impl Kernel {
@@ -25,11 +25,31 @@ impl Kernel {
     async fn set_up_veth(&self, plan: &PodPlan, veth: &VethPlan, course: Course) -> Result<PodLink> {
         course.pause(3).await;
         let beginning = self.lock().links.take_nic(plan, veth)?;
+        self.set_up_pair(plan, Behind::alone(veth), beginning, course).await
+    }
+
+    /// The same for one that shares its NIC.
+    async fn set_up_sharing(&self, plan: &PodPlan, shared: &SharedPlan, course: Course) -> Result<PodLink> {
+        course.pause(3).await;
+        let beginning = self.lock().links.find_shared(plan, shared)?;
+        self.set_up_pair(plan, Behind::sharing(plan, shared), beginning, course).await
+    }
+
+    async fn set_up_pair(
+        &self,
+        plan: &PodPlan,
+        behind: Behind<'_>,
+        beginning: Beginning,
+        course: Course,
+    ) -> Result<PodLink> {
         let done = async {
             course.pause(3).await;
-            self.lock().links.make_pair(plan, veth)?;
+            self.lock().links.make_pair(plan, behind)?;
             course.pause(3).await;
-            self.lock().links.connect(plan, veth)
+            let links = &mut self.lock().links;
+            let link = links.connect(plan, behind)?;
+            links.answer_for(plan);
+            Ok(link)
         };
         match done.await {
             Ok((mac, mtu)) => course.end(PodLink { mac, mtu }),
@@ -94,8 +114,10 @@ impl RouteProgrammer for Kernel {
 
     async fn setup_pod(&self, plan: &PodPlan) -> Result<PodLink> {
         let course = self.begin(KernelOperation::SetupPod, &plan.netns)?;
-        if let PodDatapath::Veth(veth) = &plan.datapath {
-            return self.set_up_veth(plan, veth, course).await;
+        match &plan.datapath {
+            PodDatapath::Veth(veth) => return self.set_up_veth(plan, veth, course).await,
+            PodDatapath::Shared(shared) => return self.set_up_sharing(plan, shared, course).await,
+            PodDatapath::Passthrough | PodDatapath::PassthroughWithServices(_) => {}
         }
         let done = async {
             course.pause(3).await;
@@ -117,7 +139,7 @@ impl RouteProgrammer for Kernel {
 
     async fn announce_pod(&self, plan: &PodPlan) -> Result<()> {
         let course = self.single(KernelOperation::AnnouncePod, &plan.netns).await?;
-        let PodDatapath::Veth(_) = plan.datapath else { return course.end(()) };
+        let (PodDatapath::Veth(_) | PodDatapath::Shared(_)) = plan.datapath else { return course.end(()) };
         match self.host_link(plan.mac) {
             Some(_) => course.end(()),
             None => Err(Error::new(ErrorKind::NotFound, KernelOperation::AnnouncePod.verb(), plan.mac)),
@@ -131,6 +153,7 @@ impl RouteProgrammer for Kernel {
                 self.lock().links.drift(plan)
             }
             PodDatapath::Veth(veth) => self.lock().links.veth_drift(plan, veth),
+            PodDatapath::Shared(shared) => self.lock().links.shared_pod_drift(plan, shared),
         };
         course.end(drift)
     }
@@ -142,6 +165,7 @@ impl RouteProgrammer for Kernel {
                 self.lock().links.silence(plan)
             }
             PodDatapath::Veth(_) => self.lock().links.silence_veth(&plan.mark),
+            PodDatapath::Shared(_) => self.lock().links.silence_sharing(plan),
         };
         let holder = || Box::new(Silenced::hold(self, plan)) as Box<dyn SilencedPod>;
         course.end(silenced.then(holder))
@@ -150,8 +174,11 @@ impl RouteProgrammer for Kernel {
     async fn teardown_pod(&self, plan: &PodPlan) -> Result<()> {
         let course = self.begin(KernelOperation::TeardownPod, &plan.netns)?;
         course.pause(2).await;
-        if let PodDatapath::Veth(_) = plan.datapath {
-            self.lock().links.silence_veth(&plan.mark);
+        if let PodDatapath::Veth(_) | PodDatapath::Shared(_) = plan.datapath {
+            match plan.datapath {
+                PodDatapath::Shared(_) => self.lock().links.silence_sharing(plan),
+                _ => self.lock().links.silence_veth(&plan.mark),
+            };
             course.pause(2).await;
             self.lock().links.bare(&plan.mark);
             return course.end(());
@@ -176,6 +203,24 @@ impl RouteProgrammer for Kernel {
         };
         self.shared.arrived.notify_waiters();
         course.end(freed)
+    }
+
+    async fn setup_shared_nic(&self, plan: &SharedNicPlan) -> Result<()> {
+        let course = self.single(KernelOperation::SetupSharedNic, &plan.mac).await?;
+        self.lock().links.set_shared(plan)?;
+        course.end(())
+    }
+
+    async fn check_shared_nic(&self, plan: &SharedNicPlan) -> Result<Vec<Drift>> {
+        let course = self.single(KernelOperation::CheckSharedNic, &plan.mac).await?;
+        let drift = self.lock().links.shared_drift(plan);
+        course.end(drift)
+    }
+
+    async fn teardown_shared_nic(&self, mac: MacAddr) -> Result<()> {
+        let course = self.single(KernelOperation::TeardownSharedNic, &mac).await?;
+        self.lock().links.end_shared(mac);
+        course.end(())
     }
 
     async fn setup_gateways(&self, plans: &[GatewayPlan]) -> Result<()> {

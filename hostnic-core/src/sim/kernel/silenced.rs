@@ -17,7 +17,7 @@ pub(super) struct Silenced {
 impl Silenced {
     pub(super) fn hold(kernel: &Kernel, plan: &PodPlan) -> Self {
         // What is left of a pod behind a veth is in the node.
-        let holds = !matches!(plan.datapath, PodDatapath::Veth(_));
+        let holds = !matches!(plan.datapath, PodDatapath::Veth(_) | PodDatapath::Shared(_));
         if holds {
             kernel.lock().links.hold(plan.sandbox);
         }
@@ -37,7 +37,7 @@ impl SilencedPod for Silenced {
     async fn give_back(&mut self) -> Result<()> {
         let course = self.kernel.begin(KernelOperation::GiveBack, &self.plan.netns)?;
         course.pause(2).await;
-        if let PodDatapath::Veth(_) = self.plan.datapath {
+        if let PodDatapath::Veth(_) | PodDatapath::Shared(_) = self.plan.datapath {
             self.kernel.lock().links.end_veth(&self.plan.mark);
         } else if self.holds {
             self.kernel.lock().links.move_out_of(self.plan.sandbox, &self.plan.mark);
@@ -51,7 +51,7 @@ impl SilencedPod for Silenced {
         let course = self.kernel.single(KernelOperation::Forget, &self.plan.netns).await?;
         let links = &mut self.kernel.lock().links;
         match self.plan.datapath {
-            PodDatapath::Veth(_) => drop(links.bare(&self.plan.mark)),
+            PodDatapath::Veth(_) | PodDatapath::Shared(_) => drop(links.bare(&self.plan.mark)),
             _ => drop(links.flows.remove(&self.plan.mark)),
         }
         course.end(())

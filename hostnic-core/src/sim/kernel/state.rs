@@ -13,6 +13,7 @@ use crate::route::{
     Drift, GatewayPlan, HostLink, KernelView, MarkedLink, NodePlan, PodDatapath, PodPlan, Route, ServiceVeth,
 };
 
+use super::shared::SharedSide;
 use super::veth::{HostEnd, NicSide};
 
 /// The MTU of a link that nobody has set.
@@ -27,6 +28,8 @@ pub(super) enum Part {
     Nic(NicSide),
     /// The pod's end of a veth.
     PodEnd,
+    /// A NIC that pods share.
+    Shared(Box<SharedSide>),
 }
 
 /// An Ethernet link, wherever it is.
@@ -74,6 +77,10 @@ impl Link {
 
     pub(super) fn is_nic_of(&self, mark: &AttachmentMark) -> bool {
         matches!(self.part, Part::Nic(_)) && self.mark.as_ref() == Some(mark)
+    }
+
+    pub(super) fn is_gateway(&self) -> bool {
+        self.gateway.is_some()
     }
 
     pub(super) fn routes(&self) -> &[Route] {
@@ -306,8 +313,8 @@ impl Links {
             None => {}
         }
         let (_, link) = self.host.get_mut(&plan.mac).ok_or_else(|| no_nic(plan))?;
-        if matches!(link.part, Part::Nic(_)) {
-            let detail = format!("NIC {} is that of a pod behind a veth", plan.mac);
+        if matches!(link.part, Part::Nic(_) | Part::Shared(_)) {
+            let detail = format!("NIC {} is that of pods behind veths", plan.mac);
             return Err(refuse(ErrorKind::Conflict, plan).detail(detail));
         }
         link.mark = Some(plan.mark.clone());
@@ -471,7 +478,13 @@ impl Links {
                 services: link.services.clone(),
             })
         });
-        KernelView { host: host.collect(), pods: pods.collect(), veths: self.veths() }
+        KernelView {
+            host: host.collect(),
+            pods: pods.collect(),
+            veths: self.veths(),
+            shared_nics: self.shared_nics(),
+            shared_pods: self.shared_pods(),
+        }
     }
 }
 
@@ -503,7 +516,7 @@ fn link_drift(interface: &str, link: &Link, plan: &PodPlan) -> Vec<Drift> {
 fn services_of(plan: &PodPlan) -> Option<&ServiceVeth> {
     match &plan.datapath {
         PodDatapath::PassthroughWithServices(services) => Some(services),
-        PodDatapath::Passthrough | PodDatapath::Veth(_) => None,
+        PodDatapath::Passthrough | PodDatapath::Veth(_) | PodDatapath::Shared(_) => None,
     }
 }
 

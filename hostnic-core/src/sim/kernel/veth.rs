@@ -9,7 +9,7 @@ use crate::attachment::{AttachmentMark, IfName};
 use crate::error::{ErrorKind, Result};
 use crate::id::MacAddr;
 use crate::route::{
-    Drift, Hairpin, MarkedVeth, MarkedVethEnd, NicTable, PodPlan, PodsTable, Route, VethPlan,
+    Drift, Hairpin, MarkedVeth, MarkedVethEnd, NicTable, PodPlan, PodsTable, Route, SharedPlan, VethPlan,
 };
 
 /// The next hop of every pod.
@@ -28,12 +28,49 @@ pub(super) struct NicSide {
 /// A veth's end in the node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct HostEnd {
-    name: IfName,
+    pub(super) name: IfName,
     up: bool,
-    mtu: u32,
+    pub(super) mtu: u32,
     /// The table of the route to the pod, and the source of what is sent by it.
     route: Option<(PodsTable, IpAddr)>,
-    silenced: bool,
+    pub(super) silenced: bool,
+    /// The pod's address, where its NIC is shared.
+    pub(super) shares: Option<IpAddr>,
+}
+
+impl HostEnd {
+    pub(super) fn leads_to_pod(&self) -> bool {
+        self.route.is_some() && !self.silenced
+    }
+}
+
+/// What a plan says of the veth, whosever the NIC is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Behind<'a> {
+    host_ifname: &'a IfName,
+    pods: PodsTable,
+    source: IpAddr,
+    mtu_at_most: Option<u32>,
+    shares: Option<IpAddr>,
+}
+
+impl<'a> Behind<'a> {
+    /// A pod with a NIC of its own.
+    pub(super) fn alone(veth: &'a VethPlan) -> Self {
+        let VethPlan { host_ifname, pods, source, mtu_at_most, .. } = veth;
+        Self { host_ifname, pods: *pods, source: *source, mtu_at_most: *mtu_at_most, shares: None }
+    }
+
+    /// A pod that shares a NIC.
+    pub(super) fn sharing(plan: &PodPlan, shared: &'a SharedPlan) -> Self {
+        let SharedPlan { host_ifname, pods, source, mtu_at_most, .. } = shared;
+        let shares = Some(plan.address.addr());
+        Self { host_ifname, pods: *pods, source: *source, mtu_at_most: *mtu_at_most, shares }
+    }
+
+    fn mtu(&self, plan: &PodPlan, nic: u32) -> u32 {
+        plan.mtu.unwrap_or_else(|| self.mtu_at_most.map_or(nic, |most| nic.min(most)))
+    }
 }
 
 /// How far a pod was there before it was set up.
@@ -44,8 +81,8 @@ pub(super) enum Beginning {
 }
 
 impl Links {
-    /// First step of a set-up: the NIC carries the mark, has its name and the pod's address.
-    pub(super) fn take_nic(&mut self, plan: &PodPlan, veth: &VethPlan) -> Result<Beginning> {
+    /// Refuses names that others have. Gives back whether something of the pod is there.
+    pub(super) fn names_are_free(&mut self, plan: &PodPlan, host_ifname: &IfName) -> Result<Beginning> {
         let conflict = |detail: String| Err(refuse(ErrorKind::Conflict, plan).detail(detail));
         let in_pod = self.links_of(plan).ok_or_else(|| {
             refuse(ErrorKind::NotFound, plan)
@@ -56,6 +93,16 @@ impl Links {
             return conflict(format!("the pod has another interface named {}", plan.ifname));
         }
         let present = same_name.is_some() || self.ends.contains_key(&plan.mark);
+        if self.host.values().any(|(named, _)| *named == host_ifname.as_str()) {
+            return conflict(format!("another link of the node is named {host_ifname}"));
+        }
+        Ok(if present { Beginning::Present } else { Beginning::Fresh })
+    }
+
+    /// First step of a set-up: the NIC carries the mark, has its name and the pod's address.
+    pub(super) fn take_nic(&mut self, plan: &PodPlan, veth: &VethPlan) -> Result<Beginning> {
+        let conflict = |detail: String| Err(refuse(ErrorKind::Conflict, plan).detail(detail));
+        let beginning = self.names_are_free(plan, &veth.host_ifname)?;
         let name = veth.table.link();
         if veth.table.number() == veth.pods.number() {
             return Err(refuse(ErrorKind::Invalid, plan).detail("one table is the NIC's and the pods'"));
@@ -64,32 +111,30 @@ impl Links {
         {
             return conflict(format!("{name} is the NIC {mac}"));
         }
-        let foreign = |(named, _): &(String, _)| *named == veth.host_ifname.as_str();
-        if self.host.values().any(foreign) {
-            return conflict(format!("another link of the node is named {}", veth.host_ifname));
-        }
         let (named, nic) = self.host.get_mut(&plan.mac).ok_or_else(|| no_nic(plan))?;
         if nic.mark.as_ref().is_some_and(|mark| *mark != plan.mark) {
             return conflict(format!("NIC {} is another pod's", plan.mac));
         }
-        let present = present || nic.mark.is_some();
+        if matches!(nic.part, Part::Shared(_)) {
+            return conflict(format!("NIC {} is shared", plan.mac));
+        }
+        let beginning = if nic.mark.is_some() { Beginning::Present } else { beginning };
         *named = name;
         nic.mark = Some(plan.mark.clone());
         nic.part = Part::Nic(side(plan, veth));
         nic.silenced = false;
         nic.up = true;
         nic.addresses = vec![IpNet::from(plan.address.addr())];
-        self.put_aside(plan, veth);
-        Ok(if present { Beginning::Present } else { Beginning::Fresh })
+        self.put_aside(plan, &veth.host_ifname);
+        Ok(beginning)
     }
 
     /// An older pod's veth gives its name up.
-    fn put_aside(&mut self, plan: &PodPlan, veth: &VethPlan) {
+    pub(super) fn put_aside(&mut self, plan: &PodPlan, host_ifname: &IfName) {
         self.named += 1;
         let aside = IfName::new(format!("hnx{}", self.named));
-        let older = |(mark, end): &(&AttachmentMark, &mut HostEnd)| {
-            **mark != plan.mark && end.name == veth.host_ifname
-        };
+        let older =
+            |(mark, end): &(&AttachmentMark, &mut HostEnd)| **mark != plan.mark && end.name == *host_ifname;
         if let (Some((_, end)), Ok(aside)) = (self.ends.iter_mut().find(older), aside) {
             end.name = aside;
             end.up = false;
@@ -98,7 +143,7 @@ impl Links {
     }
 
     /// Second step: the veth is there.
-    pub(super) fn make_pair(&mut self, plan: &PodPlan, veth: &VethPlan) -> Result<()> {
+    pub(super) fn make_pair(&mut self, plan: &PodPlan, behind: Behind<'_>) -> Result<()> {
         let whole = self.own_link(plan).is_some() && self.ends.get(&plan.mark).is_some_and(|e| !e.silenced);
         if whole {
             return Ok(());
@@ -111,22 +156,23 @@ impl Links {
         end.mark = Some(plan.mark.clone());
         end.part = Part::PodEnd;
         links.insert(plan.ifname.clone(), end);
-        let name = veth.host_ifname.clone();
-        let end = HostEnd { name, up: false, mtu: 0, route: None, silenced: false };
+        let name = behind.host_ifname.clone();
+        let end = HostEnd { name, up: false, mtu: 0, route: None, silenced: false, shares: behind.shares };
         self.ends.insert(plan.mark.clone(), end);
         Ok(())
     }
 
     /// Last step: addresses, routes, MTU, up. Gives back MAC and MTU of the pod's interface.
-    pub(super) fn connect(&mut self, plan: &PodPlan, veth: &VethPlan) -> Result<(MacAddr, u32)> {
-        let mtu = self.host.get(&plan.mac).map(|(_, nic)| mtu(plan, veth, nic.mtu));
+    pub(super) fn connect(&mut self, plan: &PodPlan, behind: Behind<'_>) -> Result<(MacAddr, u32)> {
+        let mtu = self.host.get(&plan.mac).map(|(_, nic)| behind.mtu(plan, nic.mtu));
         let mtu = mtu.ok_or_else(|| no_nic(plan))?;
         let gone = || refuse(ErrorKind::NotFound, plan).detail("the pod's interface went away");
         let end = self.ends.get_mut(&plan.mark).ok_or_else(gone)?;
-        end.name.clone_from(&veth.host_ifname);
+        end.name.clone_from(behind.host_ifname);
+        end.shares = behind.shares;
         end.up = true;
         end.mtu = mtu;
-        end.route = Some((veth.pods, veth.source));
+        end.route = Some((behind.pods, behind.source));
         let link = self.own_link(plan).ok_or_else(gone)?;
         link.up = true;
         link.mtu = mtu;
@@ -145,6 +191,9 @@ impl Links {
         let mut found = end.is_some();
         if let (Some(end), Ok(aside)) = (end, aside) {
             (end.name, end.up, end.route, end.silenced) = (aside, false, None, true);
+            if let Some(address) = end.shares {
+                self.answer_no_more(address);
+            }
         }
         for (_, nic) in self.host.values_mut() {
             if nic.is_nic_of(mark) {
@@ -204,14 +253,28 @@ impl Links {
         note(!nic.up, name.clone(), "down");
         let address = IpNet::from(plan.address.addr());
         note(nic.addresses != [address], format!("address {address} of {name}"), "missing");
-        let mtu = mtu(plan, veth, nic.mtu);
-        let host = || format!("interface {} of the node", veth.host_ifname);
+        drift.extend(self.pair_drift(plan, &Behind::alone(veth), nic.mtu));
+        drift
+    }
+
+    /// How the veth differs, and what is in the pod.
+    pub(super) fn pair_drift(&self, plan: &PodPlan, behind: &Behind<'_>, nic: u32) -> Vec<Drift> {
+        let mut drift = Vec::new();
+        let mut note = |differs: bool, object: String, difference: &str| {
+            if differs {
+                drift.push(Drift { object, difference: difference.to_owned() });
+            }
+        };
+        let address = IpNet::from(plan.address.addr());
+        let mtu = behind.mtu(plan, nic);
+        let host = || format!("interface {} of the node", behind.host_ifname);
         let wanted = HostEnd {
-            name: veth.host_ifname.clone(),
+            name: behind.host_ifname.clone(),
             up: true,
             mtu,
-            route: Some((veth.pods, veth.source)),
+            route: Some((behind.pods, behind.source)),
             silenced: false,
+            shares: behind.shares,
         };
         note(self.ends.get(&plan.mark) != Some(&wanted), host(), "missing or changed");
         let pod = || format!("interface {}", plan.ifname);
@@ -232,8 +295,9 @@ impl Links {
         let pods = self.pod_ends();
         let of_nics = nics.iter().filter_map(|(_, nic)| nic.mark.clone());
         let of_pods = pods.iter().map(|end| end.mark.clone());
-        let marks: std::collections::BTreeSet<AttachmentMark> =
+        let mut marks: std::collections::BTreeSet<AttachmentMark> =
             of_nics.chain(self.ends.keys().cloned()).chain(of_pods).collect();
+        marks.retain(|mark| self.ends.get(mark).is_none_or(|end| end.shares.is_none()));
         let veth = |mark: AttachmentMark| {
             let nic = nics.iter().find(|(_, nic)| nic.mark.as_ref() == Some(&mark));
             let end = self.ends.get(&mark);
@@ -260,7 +324,7 @@ impl Links {
     }
 
     /// The ends of veths in namespaces that have a path.
-    fn pod_ends(&self) -> Vec<MarkedVethEnd> {
+    pub(super) fn pod_ends(&self) -> Vec<MarkedVethEnd> {
         let links = self.links_in_pods().filter(|(.., link)| link.part == Part::PodEnd);
         let end = |(sandbox, netns, ifname, link): (_, _, _, &super::state::Link)| {
             Some(MarkedVethEnd { mark: link.mark.clone()?, mac: link.mac, ifname, netns, sandbox })
@@ -272,10 +336,6 @@ impl Links {
 fn side(plan: &PodPlan, veth: &VethPlan) -> NicSide {
     let (gateway, routes) = (plan.gateway, plan.routes.clone());
     NicSide { table: veth.table, subnet: plan.address.trunc(), gateway, routes, hairpin: veth.hairpin }
-}
-
-fn mtu(plan: &PodPlan, veth: &VethPlan, nic: u32) -> u32 {
-    plan.mtu.unwrap_or_else(|| veth.mtu_at_most.map_or(nic, |most| nic.min(most)))
 }
 
 fn default_route() -> Route {

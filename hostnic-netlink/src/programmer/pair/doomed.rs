@@ -2,7 +2,7 @@
 
 use hostnic_core::{ErrorKind, Result};
 
-use super::super::alias::{Alias, Part};
+use super::super::alias::Alias;
 use super::super::node::Node;
 use crate::connection::Connection;
 use crate::link::{Link, LinkChange, LinkIndex};
@@ -55,10 +55,8 @@ pub(in crate::programmer) async fn delete_doomed(node: &Node) -> Result<()> {
 
 async fn delete_all(connection: &Connection) -> Result<()> {
     let links = connection.links().await?;
-    let is_ours = |link: &&Link| {
-        Alias::of(link)
-            .is_some_and(|alias| matches!(alias.part, Part::HostEnd | Part::ServiceHostEnd) && alias.silenced)
-    };
+    let is_ours =
+        |link: &&Link| Alias::of(link).is_some_and(|alias| alias.part.is_host_end() && alias.silenced);
     let (ours, foreign): (Vec<_>, Vec<_>) =
         links.iter().filter(|link| link.group == DOOMED).partition(is_ours);
     if ours.is_empty() {

@@ -6,6 +6,7 @@
 mod doomed;
 mod plan;
 mod program;
+mod setup;
 mod state;
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -67,6 +68,12 @@ pub(super) struct End<'a> {
 impl Pair<'_> {
     pub(super) fn host_settings(&self) -> &'static [(Ipv4Setting, i32)] {
         &HOST_END
+    }
+
+    /// What is written on the node's end.
+    pub(super) fn host_alias(&self) -> Alias {
+        let alias = Alias::of_part(self.mark, self.host.part, None);
+        Alias { address: (self.host.part == Part::SharedHostEnd).then_some(self.address), ..alias }
     }
 
     /// What leads to the pod.

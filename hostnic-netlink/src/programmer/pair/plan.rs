@@ -3,7 +3,7 @@
 use hostnic_core::route::Drift;
 use hostnic_core::{Error, ErrorKind, Result};
 
-use super::super::alias::{Alias, Part};
+use super::super::alias::Alias;
 use super::{Pair, PodSide, State, is_doomed, is_part};
 use crate::PROTOCOL;
 use crate::address::Address;
@@ -40,10 +40,11 @@ pub(in crate::programmer) fn beginning(
             pair.pod.name
         ));
     }
-    let is_veth = |alias: &Alias| matches!(alias.part, Part::HostEnd | Part::ServiceHostEnd);
     match named {
         Some(link) if pair.is_host_end(&link) => Ok(Beginning::Present),
-        Some(link) if Alias::of(&link).as_ref().is_some_and(is_veth) => Ok(Beginning::Supersede(link)),
+        Some(link) if Alias::of(&link).is_some_and(|alias| alias.part.is_host_end()) => {
+            Ok(Beginning::Supersede(link))
+        }
         Some(link) => conflict(format!("another link of the node is named {}; rename it", link.name)),
         None if pod_end.is_some() => Ok(Beginning::Present),
         None => Ok(Beginning::Fresh),
@@ -96,7 +97,7 @@ fn of_host_end(pair: &Pair<'_>, mtu: u32, state: &State, link: &Link) -> Vec<Dif
             found.push(difference);
         }
     };
-    note(!is_part(link, pair.mark, pair.host.part), Difference::HostUnmarked);
+    note(Alias::of(link) != Some(pair.host_alias()), Difference::HostUnmarked);
     note(link.name != pair.host.name, Difference::HostName(link.name.clone()));
     note(link.mac != Some(pair.host.mac), Difference::HostMac);
     note(link.mtu != mtu, Difference::HostMtu(link.mtu));

@@ -118,7 +118,7 @@ impl<'a> Programming<'a> {
         }
         let (mtu, was_up) = (self.mtu, link.up);
         requests.push(Box::pin(async move {
-            let alias = Alias::of_part(pair.mark, pair.host.part, None).to_string();
+            let alias = pair.host_alias().to_string();
             let mut change = LinkChange::new();
             for part in &parts {
                 change = match part {

@@ -32,15 +32,17 @@ pub(in crate::programmer) struct PodSide {
 }
 
 impl State {
-    /// Reads all of it.
-    pub(in crate::programmer) async fn read(node: &Node, pair: &Pair<'_>, pod: &Pod) -> Result<Self> {
+    /// Reads all of it. `pod` is `None` where its namespace is gone.
+    pub(in crate::programmer) async fn read(node: &Node, pair: &Pair<'_>, pod: Option<&Pod>) -> Result<Self> {
         let connection = node.connection().await?;
-        let (links, routes, neighbours, pod_end) = futures::try_join!(
-            connection.links(),
-            connection.routes(),
-            connection.neighbours(),
-            PodSide::read(pair, pod),
-        )?;
+        let pod_end = async {
+            match pod {
+                Some(pod) => PodSide::read(pair, pod).await,
+                None => Ok(None),
+            }
+        };
+        let (links, routes, neighbours, pod_end) =
+            futures::try_join!(connection.links(), connection.routes(), connection.neighbours(), pod_end,)?;
         let host_end = links.into_iter().find(|link| pair.is_host_end(link));
         Ok(Self { host_end, pod_end, routes, neighbours })
     }

@@ -16,9 +16,9 @@ use ipnet::IpNet;
 
 use super::alias::{Alias, Part};
 use super::node::Node;
-use super::pair::{self, Beginning, End, Pair, Programming, State, macs, put_aside};
-use super::pod::{Pod, loopback_up};
-use super::{told, veth};
+use super::pair::{self, End, Pair, Programming, State, macs};
+use super::pod::Pod;
+use super::veth;
 pub(super) use node::{OF_NODE, filter, rules};
 
 /// The group of these veths' ends in the node, "hns" in the bytes of its number: by it rules know what comes by them.
@@ -26,9 +26,6 @@ const GROUP: u32 = u32::from_be_bytes(*b"\0hns");
 
 /// The table of the routes to these pods. It is no NIC's, and not the pods' own unless somebody gives those this number.
 const TABLE: u32 = hostnic_core::route::NicTable::MAX + 2;
-
-/// How often what is there is compared with the plan: putting one thing right can undo another.
-const ROUNDS: usize = 3;
 
 /// The plan of a veth for services, checked as far as the kernel's side can.
 #[derive(Debug, Clone)]
@@ -70,41 +67,9 @@ impl<'a> Planned<'a> {
 
 /// Makes the veth as planned, beside the NIC, whose MTU it has. What was there before stays, even when this fails.
 pub(super) async fn set_up(node: &Node, planned: &Planned<'_>, pod: &Pod, mtu: u32) -> Result<()> {
-    let pair = &planned.pair;
-    let (named, in_pod) = futures::try_join!(node.link_named(pair.host.name), pod.links())?;
-    let programming = Programming { node, pair, mtu, pod };
-    match pair::beginning(pair, &planned.subject(), named, &in_pod)? {
-        Beginning::Fresh => {
-            return match make(programming, loopback_up(&in_pod)).await {
-                Err(error) => {
-                    let target = veth::Target::beside_moved_nic(pair);
-                    Err(told(error, veth::tear_down(node, &target).await.map(drop)))
-                }
-                done => done,
-            };
-        }
-        Beginning::Present => {}
-        Beginning::Supersede(older) => put_aside(node, older).await?,
-    }
-    for _ in 0..ROUNDS {
-        let state = State::read(node, pair, pod).await?;
-        let missing = pair::differences(pair, mtu, &state);
-        if missing.is_empty() {
-            return Ok(());
-        }
-        programming.put_right(&state, &missing).await?;
-    }
-    match check(node, planned, pod, mtu).await?.first() {
-        None => Ok(()),
-        Some(left) => Err(Error::new(ErrorKind::Transient, "set up", planned.subject())
-            .detail(format!("{left}; somebody else changes it, too"))),
-    }
-}
-
-async fn make(programming: Programming<'_>, loopback_up: bool) -> Result<()> {
-    let connection = programming.node.connection().await?;
-    programming.make(&connection, None).await?;
-    programming.finish(loopback_up).await
+    let programming = Programming { node, pair: &planned.pair, mtu, pod };
+    let target = veth::Target::beside_moved_nic(&planned.pair);
+    programming.set_up(&planned.subject(), &target).await.map(drop)
 }
 
 /// Tells of the pods' NICs which veths to services are beside them, whose ends in the pods are these.
@@ -129,7 +94,7 @@ pub(super) async fn tell(
 
 /// How the veth differs from its plan.
 pub(super) async fn check(node: &Node, planned: &Planned<'_>, pod: &Pod, mtu: u32) -> Result<Vec<Drift>> {
-    let state = State::read(node, &planned.pair, pod).await?;
+    let state = State::read(node, &planned.pair, Some(pod)).await?;
     let missing = pair::differences(&planned.pair, mtu, &state);
     Ok(missing.iter().map(|difference| difference.drift(&planned.pair)).collect())
 }

@@ -1,8 +1,6 @@
 //! Pods behind veths, each with a NIC of its own that stays in the node's namespace.
 //!
-//! What the pod sends is routed by the NIC's own table, so that it leaves by the NIC that its address belongs to. The NIC
-//! answers ARP for the pod by a proxy entry. To ask by ARP itself, the NIC has the pod's address too, as the cloud lets
-//! no other sender pass; the route by which the kernel would then take the pod's packets for the node's own is deleted.
+//! The NIC answers ARP for the pod by a proxy entry, and asks by ARP from the pod's address, which it has, too.
 
 mod hairpin;
 mod marks;
@@ -66,13 +64,13 @@ async fn repair(programming: &Programming<'_>) -> Result<u32> {
         let state = State::read(node, planned, Some(pod)).await?.ok_or_else(|| planned.absent())?;
         let missing = differences(planned, &state);
         if missing.is_empty() {
-            return Ok(planned.mtu(&state.nic));
+            return Ok(planned.mtu(&state.nic.link));
         }
         programming.put_right(&state, &missing).await?;
     }
     let state = State::read(node, planned, Some(pod)).await?.ok_or_else(|| planned.absent())?;
     match differences(planned, &state).first() {
-        None => Ok(planned.mtu(&state.nic)),
+        None => Ok(planned.mtu(&state.nic.link)),
         Some(left) => {
             let left = left.drift(planned);
             Err(Error::new(ErrorKind::Transient, "set up", planned.subject())

@@ -7,14 +7,14 @@ use std::net::{IpAddr, Ipv4Addr};
 use hostnic_core::route::{Drift, Hairpin, NatMark, NodePlan, VethNode};
 use hostnic_core::{Error, ErrorKind, Result};
 
-use super::super::alias::{Alias, Part};
+use super::super::alias::{Alias, Part, SharedAlias};
 use super::super::missing;
+use super::super::nic::{FROM_POD, FROM_SUBNET, NO_HOST_ROUTE, PREFERENCES};
 use super::super::node::Node;
 use super::super::pair::delete_doomed;
 use super::super::rules::Rules;
 use super::super::services;
 use super::marks;
-use super::planned::{FROM_POD, NO_HOST_ROUTE, TO_NOBODY, TO_POD};
 use super::{ROUNDS, hairpin};
 use crate::nft::{Batch, Element, Nft, RuleCounter, Table};
 use crate::rule::Rule;
@@ -31,7 +31,6 @@ const MARKED_TO_MAIN: u32 = 1533;
 /// What the node itself sends is never caught by the rules of pods.
 const LOCAL_TO_MAIN: u32 = 1534;
 const OF_NODE: std::ops::RangeInclusive<u32> = LOCAL_TO_PODS..=LOCAL_TO_MAIN;
-const OF_PODS: [u32; 3] = [TO_POD, TO_NOBODY, FROM_POD];
 
 const MAIN_TABLE: u32 = crate::route::MAIN_TABLE;
 /// The name of the link that what the node itself sends comes by.
@@ -135,6 +134,10 @@ async fn read(node: &Node) -> Result<State> {
         pods,
         ..State::default()
     };
+    for (nic, shared) in links.iter().filter_map(|link| Some((link, SharedAlias::of(link)?))) {
+        state.nics.insert(nic.name.clone());
+        state.tables.insert(shared.table.number());
+    }
     for nic in links.iter().filter(|link| Alias::of(link).is_some_and(|alias| alias.part == Part::Nic)) {
         state.nics.insert(nic.name.clone());
         state.tables.extend(hostnic_core::route::NicTable::of_link(&nic.name).map(|table| table.number()));
@@ -200,11 +203,11 @@ fn differences(plan: &NodePlan, state: &State) -> Vec<Difference> {
     found
 }
 
-/// Whether a rule is one of a pod's, and its NIC is gone or another pod's.
+/// Whether a rule is one of a pod's or a shared NIC's, and the NIC is gone or another one's.
 fn belongs_to_nobody(rule: &Rule, state: &State) -> bool {
     match rule.preference {
-        FROM_POD => rule.action.table().is_none_or(|table| !state.tables.contains(&table)),
-        preference if OF_PODS.contains(&preference) => {
+        FROM_POD | FROM_SUBNET => rule.action.table().is_none_or(|table| !state.tables.contains(&table)),
+        preference if PREFERENCES.contains(&preference) => {
             rule.came_in_by.as_ref().is_none_or(|link| !state.nics.contains(link))
         }
         _ => false,

@@ -1,31 +1,21 @@
 //! Reads what is there of a pod behind a veth.
 
-use std::time::Duration;
-
 use hostnic_core::Result;
 use hostnic_core::route::Hairpin;
 
+use super::super::nic;
 use super::super::node::Node;
 use super::super::pair::{self, PodSide};
 use super::super::pod::Pod;
 use super::hairpin;
 use super::plan::{self, Beginning, Named};
 use super::planned::Planned;
-use crate::address::Address;
 use crate::link::{Link, LinkIndex};
-use crate::route::KernelRoute;
-use crate::rule::ListedRule;
 
 /// What there is of a pod, in the node and in its namespace.
 #[derive(Debug, Clone)]
 pub(super) struct State {
-    pub(super) nic: Link,
-    /// The NIC's addresses.
-    pub(super) addresses: Vec<Address>,
-    /// The NIC's routes to the node itself.
-    pub(super) local: Vec<KernelRoute>,
-    pub(super) proxy_delay: Option<Duration>,
-    pub(super) rules: Vec<ListedRule>,
+    pub(super) nic: nic::State,
     /// Whether the pod is in the set of those whose packets to themselves are known.
     pub(super) itself: bool,
     /// The veth, and routes and neighbours of the node.
@@ -41,7 +31,7 @@ pub(super) async fn begin(
 ) -> Result<Beginning> {
     let (nic, nic_name, host_name, in_pod) = futures::try_join!(
         node.nic(planned.plan.mac, hint),
-        node.link_named(&planned.nic),
+        node.link_named(&planned.nic.name),
         node.link_named(planned.pair.host.name),
         pod.links(),
     )?;
@@ -52,15 +42,7 @@ pub(super) async fn begin(
 impl State {
     /// The state of a NIC that nobody uses, without a veth.
     pub(super) fn bare(nic: Link) -> Self {
-        Self {
-            nic,
-            addresses: Vec::new(),
-            local: Vec::new(),
-            proxy_delay: None,
-            rules: Vec::new(),
-            itself: false,
-            pair: pair::State::default(),
-        }
+        Self { nic: nic::State::bare(nic), itself: false, pair: pair::State::default() }
     }
 
     /// Reads all of it; `None` when the NIC is not in the node. `pod` is `None` where its namespace is gone.
@@ -81,26 +63,14 @@ impl State {
                 None => Ok(None),
             }
         };
-        let (addresses, local, delays, routes, rules, neighbours, itself, pod_end) = futures::try_join!(
-            connection.addresses_of(nic.index),
-            connection.local_routes_of(nic.index),
-            connection.proxy_delays(),
+        let (nic, routes, neighbours, itself, pod_end) = futures::try_join!(
+            nic::State::read(&connection, nic),
             connection.routes(),
-            connection.rules(),
             connection.neighbours(),
             itself,
             pod_end,
         )?;
-        let proxy_delay = delays.into_iter().find(|(link, _)| *link == nic.index).map(|(_, delay)| delay);
         let host_end = links.into_iter().find(|link| planned.pair.is_host_end(link));
-        Ok(Some(Self {
-            nic,
-            addresses,
-            local,
-            proxy_delay,
-            rules,
-            itself,
-            pair: pair::State { host_end, pod_end, routes, neighbours },
-        }))
+        Ok(Some(Self { nic, itself, pair: pair::State { host_end, pod_end, routes, neighbours } }))
     }
 }

@@ -36,7 +36,8 @@ pub(in crate::programmer) async fn veths(node: &Node, ends: Vec<MarkedVethEnd>) 
                 veth.host_ifname = IfName::new(&link.name).ok();
                 veth.mtu = Some(link.mtu);
             }
-            Part::Moved | Part::PodEnd | Part::ServiceHostEnd | Part::ServicePodEnd => {}
+            Part::Moved | Part::PodEnd | Part::ServiceHostEnd | Part::ServicePodEnd | Part::SharedHostEnd => {
+            }
         }
     }
     for end in ends {

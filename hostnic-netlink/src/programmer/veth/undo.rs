@@ -1,27 +1,25 @@
 //! Takes away what is there of a pod behind a veth.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures::future::join_all;
 use hostnic_core::attachment::AttachmentMark;
 use hostnic_core::id::MacAddr;
 use hostnic_core::route::{NicTable, SilencedPod};
 use hostnic_core::{ErrorKind, Result};
 
 use super::super::alias::{Alias, Part, own_mtu};
+use super::super::nic;
 use super::super::node::Node;
 use super::super::pair::{Pair, delete_with_doomed, doom, is_part, macs, unless_gone};
-use super::super::pod::FREED_NAME;
 use super::hairpin;
 use super::planned::Planned;
+use crate::PROTOCOL;
 use crate::address::Address;
 use crate::connection::Connection;
 use crate::link::{Link, LinkChange, LinkIndex};
-use crate::neighbour::{Neighbour, NeighbourEntry};
-use crate::rule::Rule;
 
 /// Which pod is to be taken down.
 #[derive(Debug, Clone)]
@@ -33,25 +31,37 @@ pub(in crate::programmer) struct Target {
 /// By what else the links are known where the plan is: sooner than by their marks, and when somebody took those away.
 #[derive(Debug, Clone)]
 struct PlannedLinks {
-    address: IpAddr,
-    /// The NIC, by its MAC address and its name; `None` where it was moved into the pod.
+    address: Ipv4Addr,
+    /// The pod's own NIC, by its MAC address and its name; `None` where that was moved into the pod, or is shared.
     nic: Option<(MacAddr, String)>,
+    /// The NIC that answers for the pod and for others, and where it was last seen.
+    shared: Option<(MacAddr, Option<LinkIndex>)>,
     host_end: String,
 }
 
 impl Target {
     /// The pod of a plan.
     pub(in crate::programmer) fn planned(planned: &Planned<'_>) -> Self {
-        Self::of(&planned.pair, Some((planned.plan.mac, planned.nic.clone())))
+        Self::of(&planned.pair, Some((planned.plan.mac, planned.nic.name.clone())), None)
+    }
+
+    /// The pod of a plan that shares a NIC.
+    pub(in crate::programmer) fn sharing(pair: &Pair<'_>, nic: MacAddr, hint: Option<LinkIndex>) -> Self {
+        Self::of(pair, None, Some((nic, hint)))
     }
 
     /// What there is in the node of a pod that its NIC was moved into.
     pub(in crate::programmer) fn beside_moved_nic(pair: &Pair<'_>) -> Self {
-        Self::of(pair, None)
+        Self::of(pair, None, None)
     }
 
-    fn of(pair: &Pair<'_>, nic: Option<(MacAddr, String)>) -> Self {
-        let links = PlannedLinks { address: pair.address.into(), nic, host_end: pair.host.name.to_owned() };
+    fn of(
+        pair: &Pair<'_>,
+        nic: Option<(MacAddr, String)>,
+        shared: Option<(MacAddr, Option<LinkIndex>)>,
+    ) -> Self {
+        let host_end = pair.host.name.to_owned();
+        let links = PlannedLinks { address: pair.address, nic, shared, host_end };
         Self { mark: pair.mark.clone(), planned: Some(links) }
     }
 
@@ -66,7 +76,7 @@ impl Target {
     }
 
     fn is_host_end(&self, link: &Link) -> bool {
-        [Part::HostEnd, Part::ServiceHostEnd].into_iter().any(|part| is_part(link, &self.mark, part))
+        Alias::of(link).is_some_and(|alias| alias.mark == self.mark && alias.part.is_host_end())
     }
 }
 
@@ -116,33 +126,73 @@ impl Parts {
     }
 }
 
-/// What is left of a pod that was silenced: its NIC, and maybe this veth.
+/// What is left of a pod that was silenced: its NIC, where it has one of its own, and maybe this veth.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::programmer) struct Left {
     host_end: Option<LinkIndex>,
+    /// The pod's address, where that was written on the veth.
+    address: Option<Ipv4Addr>,
 }
 
-/// Ends the traffic of a pod and frees the name of its veth in the node; `None` when nothing of it is there.
+/// Ends the traffic of a pod and frees the name of its veth in the node; `None` when nothing of it is there. A NIC that it
+/// shares answers for it no more in any case.
 ///
 /// The rules stay until the NIC is down: they drop what still comes for the pod.
 pub(in crate::programmer) async fn silence(node: &Node, target: &Target) -> Result<Option<Left>> {
     let connection = node.connection().await?;
     let parts = Parts::find(&connection, target).await?;
-    let alias = |part, own_mtu| Alias { mark: target.mark.clone(), part, own_mtu, silenced: true };
+    let alias = |part, own_mtu| Alias::of_part(&target.mark, part, own_mtu);
+    let found = parts.host_end.as_ref().and_then(Alias::of);
+    let address = found.as_ref().and_then(|alias| alias.address);
     let host_end = async {
         let Some(link) = &parts.host_end else { return Ok(()) };
-        let part = Alias::of(link).map_or(Part::HostEnd, |alias| alias.part);
-        doom(&connection, link, &alias(part, None)).await
+        let alias = found.clone().unwrap_or_else(|| alias(Part::HostEnd, None));
+        doom(&connection, link, &Alias { silenced: true, ..alias }).await
     };
     let nic = async {
         let Some(link) = &parts.nic else { return Ok(()) };
-        let alias = alias(Part::Nic, Some(own_mtu(link))).to_string();
+        let alias = Alias { silenced: true, ..alias(Part::Nic, Some(own_mtu(link))) }.to_string();
         unless_gone(connection.change_link(link.index, LinkChange::new().alias(&alias)).await)
     };
-    let (host_end, nic) = futures::join!(host_end, nic);
-    host_end.and(nic)?;
-    let left = Left { host_end: parts.host_end.as_ref().map(|link| link.index) };
+    let answers = async {
+        match target.planned.as_ref() {
+            Some(planned) => match planned.shared {
+                Some(nic) => answer_no_more(node, &connection, nic, planned.address).await,
+                None => Ok(()),
+            },
+            None => match address {
+                Some(address) => nobody_answers(&connection, address).await,
+                None => Ok(()),
+            },
+        }
+    };
+    let (host_end, nic, answers) = futures::join!(host_end, nic, answers);
+    host_end.and(nic).and(answers)?;
+    let left = Left { host_end: parts.host_end.as_ref().map(|link| link.index), address };
     Ok((!parts.is_empty()).then_some(left))
+}
+
+/// Has a NIC that is shared not answer for the pod any more. What is gone answers nobody.
+async fn answer_no_more(
+    node: &Node,
+    connection: &Connection,
+    (mac, hint): (MacAddr, Option<LinkIndex>),
+    pod: Ipv4Addr,
+) -> Result<()> {
+    match node.nic(mac, hint).await {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        link => connection.delete_neighbour(&nic::answer_for(pod, link?.index)).await,
+    }
+}
+
+/// The same where it is not known which NIC that is.
+async fn nobody_answers(connection: &Connection, pod: Ipv4Addr) -> Result<()> {
+    for listed in connection.neighbours().await? {
+        if listed.protocol == PROTOCOL && listed.neighbour == nic::answer_for(pod, listed.neighbour.link) {
+            connection.delete_neighbour(&listed.neighbour).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Sets the NIC down, takes its rules away and deletes the veth. The NIC keeps the pod's address and its mark: whoever
@@ -164,23 +214,28 @@ pub(in crate::programmer) async fn give_back(
     freed
 }
 
-/// Forgets the pod's flows, and makes its NIC one like any other. For many pods at once, and not in turn.
-pub(in crate::programmer) async fn forget(node: &Node, target: &Target) -> Result<()> {
+/// Forgets the pod's flows, and makes a NIC of its own one like any other. `written` is the address that was on its veth. For many pods at once, and not in turn.
+pub(in crate::programmer) async fn forget(
+    node: &Node,
+    target: &Target,
+    written: Option<Ipv4Addr>,
+) -> Result<()> {
     let connection = node.connection().await?;
     let nic = find_nic(&connection, target).await?;
     let addresses = match &nic {
-        Some(nic) => match addresses(&connection, nic).await {
+        Some(nic) => match nic::addresses(&connection, nic).await {
             Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
             addresses => addresses?,
         },
         None => Vec::new(),
     };
     let planned = target.planned.as_ref().map(|planned| planned.address);
+    let known = planned.into_iter().chain(written).map(IpAddr::V4);
     let ended: BTreeSet<IpAddr> =
-        addresses.iter().map(|address| address.address.addr()).chain(planned).collect();
+        addresses.iter().map(|address| address.address.addr()).chain(known).collect();
     node.forget_flows(ended).await?;
     match &nic {
-        Some(nic) => unless_gone(bare(&connection, nic, &addresses).await),
+        Some(nic) => unless_gone(nic::bare(&connection, nic, &addresses).await),
         None => Ok(()),
     }
 }
@@ -195,9 +250,13 @@ pub(in crate::programmer) async fn take_away(node: &Node, target: &Target) -> Re
 
 /// Does all of it.
 pub(in crate::programmer) async fn tear_down(node: &Node, target: &Target) -> Result<Option<MacAddr>> {
-    let freed = take_away(node, target).await?;
+    let left = silence(node, target).await?;
+    let freed = match left {
+        Some(left) => give_back(node, target, left).await?,
+        None => None,
+    };
     // Also where nothing was left of the pod: somebody else may have taken it away.
-    forget(node, target).await?;
+    forget(node, target, left.and_then(|left| left.address)).await?;
     Ok(freed)
 }
 
@@ -213,37 +272,14 @@ async fn find_nic(connection: &Connection, target: &Target) -> Result<Option<Lin
     Parts::find(connection, target).await.map(|parts| parts.nic)
 }
 
-/// Ends all that leads to a NIC. What is set down loses its routes.
+/// Ends all that leads to a NIC.
 async fn end_nic(node: &Node, connection: &Connection, nic: &Link) -> Result<()> {
-    let down = connection.change_link(nic.index, LinkChange::new().down());
-    let ((), addresses, rules) = futures::try_join!(down, addresses(connection, nic), connection.rules())?;
-    let ours = rules.into_iter().filter(|listed| listed.is_ours()).map(|listed| listed.rule);
-    let rules: Vec<Rule> = ours.filter(|rule| concerns(rule, nic, &addresses)).collect();
-    let deleted = join_all(rules.iter().map(|rule| connection.delete_rule(rule))).await;
-    deleted.into_iter().collect::<Result<()>>()?;
+    let addresses = nic::end(connection, nic, NicTable::of_link(&nic.name)).await?;
     let pod = |address: &Address| match address.address.addr() {
         IpAddr::V4(pod) => Some(hairpin::element(pod)),
         IpAddr::V6(_) => None,
     };
     take_out(node, &addresses.iter().filter_map(pod).collect::<Vec<_>>()).await
-}
-
-/// The addresses that a pod had by its NIC.
-async fn addresses(connection: &Connection, nic: &Link) -> Result<Vec<Address>> {
-    let addresses = connection.addresses_of(nic.index).await?;
-    Ok(addresses.into_iter().filter(|address| address.address.addr().is_ipv4()).collect())
-}
-
-/// Makes a NIC that is down one like any other: without addresses and our mark, and under a name that is free.
-async fn bare(connection: &Connection, nic: &Link, addresses: &[Address]) -> Result<()> {
-    for address in addresses {
-        let proxied = address.address.addr();
-        let proxy = Neighbour { link: nic.index, address: proxied, entry: NeighbourEntry::Proxy };
-        futures::try_join!(connection.delete_neighbour(&proxy), connection.delete_address(address))?;
-    }
-    // The mark goes last: until then this can be done again.
-    let free = LinkChange::new().rename(FREED_NAME).alias("").mtu(own_mtu(nic));
-    connection.change_link(nic.index, free).await
 }
 
 /// Takes pods out of the set, where there is one.
@@ -252,18 +288,6 @@ async fn take_out(node: &Node, pods: &[crate::nft::Element]) -> Result<()> {
         Err(error) if error.kind() == ErrorKind::Unsupported => Ok(()),
         done => done,
     }
-}
-
-/// Whether a rule of ours is about the NIC: by its name, its table or its addresses.
-fn concerns(rule: &Rule, nic: &Link, addresses: &[Address]) -> bool {
-    let table = NicTable::of_link(&nic.name).map(NicTable::number);
-    let is_address = |prefix: Option<ipnet::IpNet>| {
-        prefix.is_some_and(|prefix| addresses.iter().any(|address| address.address.addr() == prefix.addr()))
-    };
-    rule.came_in_by.as_deref() == Some(&nic.name)
-        || (table.is_some() && rule.action.table() == table)
-        || is_address(rule.source)
-        || is_address(rule.destination)
 }
 
 /// A pod behind a veth between its silencing and its NIC's freedom.
@@ -289,7 +313,7 @@ impl SilencedPod for Silenced {
     }
 
     async fn forget(&mut self) -> Result<()> {
-        let target = self.target.clone();
-        self.node.ask(async move |node: Arc<Node>| forget(&node, &target).await).await
+        let (target, written) = (self.target.clone(), self.left.address);
+        self.node.ask(async move |node: Arc<Node>| forget(&node, &target, written).await).await
     }
 }

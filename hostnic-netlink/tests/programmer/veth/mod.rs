@@ -3,7 +3,7 @@
 mod repair;
 mod setup;
 mod teardown;
-mod traffic;
+pub(crate) mod traffic;
 pub(crate) mod world;
 
 use libtest_mimic::Trial;

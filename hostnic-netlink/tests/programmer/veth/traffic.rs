@@ -74,7 +74,7 @@ async fn everybody(primary: &str, hairpin: Hairpin, table: u32) {
 }
 
 /// Counts what comes in by a link for `PORT` and what is forwarded, as somebody else's rules do it.
-fn count(node: &Path, link: &str) {
+pub(crate) fn count(node: &Path, link: &str) {
     sh(
         node,
         &format!(
@@ -88,7 +88,7 @@ fn count(node: &Path, link: &str) {
 }
 
 /// What was counted: came in, and was forwarded.
-fn counted(node: &Path) -> (u64, u64) {
+pub(crate) fn counted(node: &Path) -> (u64, u64) {
     let of = |name: &str| {
         let listed = text(node, &["nft", "list", "counter", "ip", "witness", name]);
         let mut words = listed.split_whitespace().skip_while(|word| *word != "packets").skip(1);

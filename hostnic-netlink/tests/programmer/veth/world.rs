@@ -23,7 +23,7 @@ use tokio::time::timeout;
 use crate::world::{ip, run};
 
 /// How long anything here may take on a busy machine; what succeeds takes milliseconds.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// After this a question is asked again: the first packets after a link came up may be lost.
 const ASK_AGAIN: Duration = Duration::from_millis(100);
 pub(crate) const PORT: u16 = 7000;
@@ -169,34 +169,43 @@ impl Vpc {
     /// All that the programmer is about in the node, as `ip` and `nft` have it, without what the kernel learns, and
     /// without numbers of links that are made anew.
     pub(crate) fn whole(&self) -> String {
-        let node = &self.node;
-        let lists = [
-            &["link", "show"][..],
-            &["-4", "address", "show"],
-            &["-4", "route", "show", "table", "all"],
-            &["rule", "show"],
-            &["-4", "neigh", "show", "nud", "permanent"],
-            &["-4", "neigh", "show", "proxy"],
-        ];
-        let mut whole = lists.map(|arguments| tidy(ip(node, arguments))).join("\n");
-        // Tables are listed in the order in which they were made.
-        let rules = text(node, &["nft", "--stateless", "list", "ruleset"]);
-        let mut tables: Vec<&str> = rules.split("\n}\n").collect();
-        tables.sort_unstable();
-        whole.push_str(&tables.join("\n"));
-        whole
+        whole(&self.node)
     }
+}
+
+/// The same of any node.
+pub(crate) fn whole(node: &Path) -> String {
+    let lists = [
+        &["link", "show"][..],
+        &["-4", "address", "show"],
+        &["-4", "route", "show", "table", "all"],
+        &["rule", "show"],
+        &["-4", "neigh", "show", "nud", "permanent"],
+        &["-4", "neigh", "show", "proxy"],
+    ];
+    let mut whole = lists.map(|arguments| tidy(ip(node, arguments))).join("\n");
+    // Tables are listed in the order in which they were made.
+    let rules = text(node, &["nft", "--stateless", "list", "ruleset"]);
+    let mut tables: Vec<&str> = rules.split("\n}\n").collect();
+    tables.sort_unstable();
+    whole.push_str(&tables.join("\n"));
+    whole
 }
 
 /// All that the programmer is about in a pod.
 pub(crate) fn inside(pod: &Pod) -> String {
+    inside_of(pod.netns.path())
+}
+
+/// The same by the pod's namespace.
+pub(crate) fn inside_of(netns: &Path) -> String {
     let lists = [
         &["link", "show"][..],
         &["-4", "address", "show"],
         &["-4", "route", "show", "table", "all"],
         &["-4", "neigh", "show", "nud", "permanent"],
     ];
-    lists.map(|arguments| tidy(ip(pod.netns.path(), arguments))).join("\n")
+    lists.map(|arguments| tidy(ip(netns, arguments))).join("\n")
 }
 
 /// A list in an order of its own, without what changes when a link is made anew.
@@ -229,12 +238,12 @@ pub(crate) fn table(subnet: &str, number: u8) -> u32 {
     if subnet == "a" { 300 + u32::from(number) } else { 600 + u32::from(number) }
 }
 
-fn instance(number: u8) -> InstanceId {
+pub(crate) fn instance(number: u8) -> InstanceId {
     format!("i-{number}").parse().unwrap()
 }
 
 /// The NIC with this number: its address ends with it, and its MAC address too.
-fn nic(subnet: &str, number: u8) -> Nic {
+pub(crate) fn nic(subnet: &str, number: u8) -> Nic {
     let net = if subnet == "a" { 1 } else { 2 };
     Nic {
         id: format!("nic-{subnet}{number}").parse().unwrap(),
@@ -247,7 +256,7 @@ fn nic(subnet: &str, number: u8) -> Nic {
 }
 
 /// A machine of the VPC with one NIC, which is configured as its image would do it.
-async fn host(fabric: &Fabric, number: u8, subnet: &str) -> PathBuf {
+pub(crate) async fn host(fabric: &Fabric, number: u8, subnet: &str) -> PathBuf {
     let path = fabric.add_node(instance(number)).await.unwrap();
     let nic = nic(subnet, number);
     fabric.plug(&instance(number), &nic, &nic.addresses).await.unwrap();

@@ -1,0 +1,162 @@
+//! NICs that stay in the node's namespace and that pods behind veths send by: one pod, or many that share it.
+//!
+//! What these pods send is routed by the NIC's own table, so that it leaves by the NIC that their addresses belong to. To ask
+//! by ARP, the NIC has an address that is its own in the cloud, as that lets no other sender pass; the route by which the
+//! kernel would then take packets to it for the node's own is deleted.
+
+mod plan;
+mod program;
+mod state;
+mod undo;
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use hostnic_core::attachment::AttachmentMark;
+use hostnic_core::route::{NicTable, Route};
+use ipnet::IpNet;
+
+use super::alias::{Alias, Part, SharedAlias, own_mtu};
+use super::pair::is_part;
+use crate::address::{Address, Scope};
+use crate::link::{Ipv4Setting, Link, LinkIndex};
+use crate::neighbour::{Neighbour, NeighbourEntry};
+use crate::route::KernelRoute;
+use crate::rule::Rule;
+pub(super) use plan::{Difference, differences};
+pub(super) use program::requests;
+pub(super) use state::State;
+pub(super) use undo::{addresses, bare, end};
+
+/// What comes by a pod's NIC for the pod goes to the pod, where pods reach each other by their NICs.
+pub(super) const TO_POD: u32 = 1529;
+/// What comes by a NIC for nobody is dropped: it would go round for ever.
+pub(super) const TO_NOBODY: u32 = 1535;
+/// What a pod sends leaves by its own NIC.
+pub(super) const FROM_POD: u32 = 1536;
+/// What others of its subnet send leaves by the NIC that they share. It comes after the rules of single pods: one of them may
+/// be in the same subnet, with a NIC of its own.
+pub(super) const FROM_SUBNET: u32 = 1537;
+/// All of them.
+pub(super) const PREFERENCES: [u32; 4] = [TO_POD, TO_NOBODY, FROM_POD, FROM_SUBNET];
+/// The longest prefix of a route that is none to a single address.
+pub(super) const NO_HOST_ROUTE: u8 = 31;
+
+/// How long a NIC waits before it answers ARP for pods.
+pub(super) const PROXY_DELAY: Duration = Duration::ZERO;
+
+pub(super) type Settings = [(Ipv4Setting, i32)];
+
+/// A NIC forwards, speaks for its own address only, and tells of no shorter way. What comes in by it may come from
+/// anybody; it announces its address when it is set up.
+pub(super) const ALONE: [(Ipv4Setting, i32); 7] = settings(0);
+/// The same for a NIC that brings what pods of the same node send.
+pub(super) const HAIRPIN: [(Ipv4Setting, i32); 7] = settings(1);
+
+const fn settings(accept_local: i32) -> [(Ipv4Setting, i32); 7] {
+    [
+        (Ipv4Setting::Forwarding, 1),
+        (Ipv4Setting::SendRedirects, 0),
+        (Ipv4Setting::RpFilter, 0),
+        (Ipv4Setting::AcceptLocal, accept_local),
+        (Ipv4Setting::ArpIgnore, 1),
+        (Ipv4Setting::ArpAnnounce, 2),
+        (Ipv4Setting::ArpNotify, 1),
+    ]
+}
+
+/// Whose a NIC is, as is written on it.
+#[derive(Debug, Clone)]
+pub(super) enum Owner<'a> {
+    /// One pod's.
+    Pod(&'a AttachmentMark),
+    /// That of pods which share it.
+    Shared,
+}
+
+/// A NIC as it is to be.
+#[derive(Debug, Clone)]
+pub(super) struct Nic<'a> {
+    pub(super) owner: Owner<'a>,
+    /// The name of its link.
+    pub(super) name: String,
+    pub(super) settings: &'static Settings,
+    /// The address that it asks by ARP from.
+    pub(super) sender: Ipv4Addr,
+    pub(super) table: NicTable,
+    /// The routes of its table; `None` where others fill that.
+    pub(super) routes: Option<Vec<Route>>,
+    pub(super) rules: Vec<Rule>,
+    /// From where what leaves by it comes: such rules of ours are about this NIC,
+    pub(super) from: IpNet,
+    /// and so are those about this link besides.
+    pub(super) veth: Option<&'a str>,
+}
+
+impl Nic<'_> {
+    pub(super) fn is_marked(&self, link: &Link) -> bool {
+        match &self.owner {
+            Owner::Pod(mark) => {
+                let silenced = Alias::of(link).is_some_and(|alias| alias.silenced);
+                is_part(link, mark, Part::Nic) && !silenced
+            }
+            Owner::Shared => SharedAlias::of(link).is_some_and(|shared| shared.table == self.table),
+        }
+    }
+
+    /// What is to be written on the link.
+    pub(super) fn alias(&self, link: &Link) -> String {
+        match &self.owner {
+            Owner::Pod(mark) => Alias::of_part(mark, Part::Nic, Some(own_mtu(link))).to_string(),
+            Owner::Shared => SharedAlias { table: self.table }.to_string(),
+        }
+    }
+
+    pub(super) fn address(&self, link: LinkIndex) -> Address {
+        Address::new(link, IpAddr::V4(self.sender).into()).without_prefix_route().scope(Scope::Link)
+    }
+
+    /// The routes of its table, where they are ours.
+    pub(super) fn kernel_routes(&self, link: LinkIndex) -> Option<Vec<KernelRoute>> {
+        let by = |route: &Route| {
+            let by_link = KernelRoute::new(route.destination, link).table(self.table.number());
+            route.next_hop.map_or(by_link, |hop| by_link.via(hop).onlink())
+        };
+        Some(self.routes.as_ref()?.iter().map(by).collect())
+    }
+
+    /// Whether a rule of ours is about this NIC.
+    fn concerns(&self, rule: &Rule) -> bool {
+        let from = Some(self.from);
+        let link = rule.came_in_by.as_deref();
+        PREFERENCES.contains(&rule.preference)
+            && (link == Some(&self.name)
+                || (self.veth.is_some() && link == self.veth)
+                || rule.source == from
+                || rule.destination == from
+                || rule.action.table() == Some(self.table.number()))
+    }
+}
+
+/// The routes of a NIC's table: to its subnet, by its router, and those others that lead to anywhere else.
+pub(super) fn routes(subnet: IpNet, gateway: IpAddr, others: &[Route]) -> Vec<Route> {
+    let default = Route { destination: KernelRoute::everywhere(gateway), next_hop: Some(gateway) };
+    let mut routes = vec![Route { destination: subnet.trunc(), next_hop: None }, default];
+    for route in others {
+        let destination = route.destination.trunc();
+        if !routes.iter().any(|known| known.destination == destination) {
+            routes.push(Route { destination, next_hop: route.next_hop });
+        }
+    }
+    routes
+}
+
+/// What drops that which comes by the NIC of that name for nobody.
+pub(super) fn drops_strays(name: &str) -> Rule {
+    Rule::any(true, TO_NOBODY, 0).came_in_by(name).blackhole()
+}
+
+/// The NIC's answer to ARP for a pod.
+pub(super) fn answer_for(pod: Ipv4Addr, link: LinkIndex) -> Neighbour {
+    Neighbour { link, address: pod.into(), entry: NeighbourEntry::Proxy }
+}

@@ -1,0 +1,17 @@
+//! Pods that share the NIC of their subnet.
+
+mod beside;
+mod repair;
+mod setup;
+mod teardown;
+mod traffic;
+pub(crate) mod world;
+
+use libtest_mimic::Trial;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    [setup::trials(), traffic::trials(), beside::trials(), repair::trials(), teardown::trials()]
+        .into_iter()
+        .flatten()
+        .collect()
+}
