@@ -24,6 +24,9 @@
 //! | (core) | `events` | create, patch | events on pods and on the node |
 //! | (core) | `namespaces`, only `kube-system` | get | its uid, which is the cluster's identity |
 //! | `networking.k8s.io` | `servicecidrs` | list | the addresses of services, where nobody gave them |
+//! | `network.qingcloud.com` | `ippools` | list | cluster mode: the vxnets that addresses are of |
+//! | `network.qingcloud.com` | `ipamblocks` | get, list, watch, update | cluster mode: addresses of pods ([`ipam::BlockAddresses`]) |
+//! | `network.qingcloud.com` | `ipamhandles` | list, create, delete | cluster mode: the same, for tools; list for [`ipam::IpamTools`] |
 //! | (core) | `pods` | patch | **only with** [`Telling::nic_annotation`] or [`Telling::calico_annotations`] |
 //!
 //! In the namespace `kube-system`:
@@ -32,6 +35,7 @@
 //! |---|---|---|---|
 //! | (core) | `configmaps`, only `kube-proxy` | get | whether kube-proxy uses IPVS, where that is how it is configured |
 //! | (core) | `configmaps`, only `kubeadm-config` | get | the addresses of services, where no `servicecidrs` tell them |
+//! | (core) | `configmaps`, only `hostnic-ipam-config` | get, list, watch | cluster mode: which namespace has which block |
 //! | `coordination.k8s.io` | `leases` | create | the choice of a vxnet ([`ChoiceRules`]), the first time |
 //! | `coordination.k8s.io` | `leases`, only `hostnic-vxnets` | get, update | the choice of a vxnet |
 

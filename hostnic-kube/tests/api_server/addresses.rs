@@ -39,7 +39,7 @@ pub(crate) fn trials(world: &Arc<World>) -> Vec<Trial> {
 
 async fn node(world: &World, name: &str) -> BlockAddresses {
     let node = NodeName::new(name).unwrap();
-    BlockAddresses::connect(&world.admin_access(), &node, &format!("uid-of-{name}")).await.unwrap()
+    BlockAddresses::connect(&world.node_access(), &node, &format!("uid-of-{name}")).await.unwrap()
 }
 
 fn key(pod: &str) -> AttachmentKey {

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::trial;
 use crate::world::{World, eventually};
 
-const NAME: &str = "hostnic-test";
+const NAME: &str = "hostnic-controller";
 
 pub(crate) fn trials(world: &Arc<World>) -> Vec<Trial> {
     vec![trial(world, "one_of_two_works_and_the_other_follows", |world| async move { follows(&world).await })]
@@ -36,11 +36,11 @@ struct Process {
 
 async fn process(world: &World, number: usize, works: &Arc<Works>) -> Process {
     let candidate = Candidate {
-        namespace: "default".to_owned(),
+        namespace: "kube-system".to_owned(),
         name: NAME.to_owned(),
         identity: format!("process-{number}"),
     };
-    let leader = Leader::new(&world.admin_access(), candidate).await.unwrap();
+    let leader = Leader::new(&world.controller_access(), candidate).await.unwrap();
     let (stop, works) = (CancellationToken::new(), works.clone());
     let work = move |ending: CancellationToken| {
         let works = works.clone();
@@ -77,7 +77,7 @@ impl Works {
 }
 
 async fn follows(world: &World) {
-    let leases: Api<Lease> = Api::namespaced(world.admin().await, "default");
+    let leases: Api<Lease> = Api::namespaced(world.admin().await, "kube-system");
     let works = Arc::new(Works::default());
     let first = process(world, 0, &works).await;
     works.begun(0, 1).await;

@@ -17,11 +17,13 @@ mod node;
 mod pods;
 mod proxy;
 mod repair;
+mod rights;
 mod rules;
 mod server;
 mod shares;
 mod stage;
 mod told;
+mod tools;
 mod vxnets;
 mod world;
 
@@ -63,6 +65,7 @@ fn main() -> ExitCode {
         shares::trials(&world),
         leader::trials(&world),
         addresses::trials(&world),
+        tools::trials(&world),
         admission::trials(&world),
     ];
     let trials = trials.into_iter().flatten().chain(away::trials(&world)).chain(rules::trials(&world));

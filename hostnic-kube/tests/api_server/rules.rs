@@ -1,89 +1,29 @@
-//! The rights of the daemon's service account: exactly those that the crate's documentation lists.
+//! Whether the rights of the service accounts suffice, and each of them is needed.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::ConfigMap;
-use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
-use kube::Client;
 use kube::api::{Api, PostParams};
 use libtest_mimic::Trial;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::server::DAEMON_USER;
+use crate::rights::{Account, CONTROLLER, NODE, object};
 use crate::trial;
 use crate::world::World;
 
-/// Group, resource, name (or any), verb; in kube-system only, or everywhere.
-type Right = (&'static str, &'static str, Option<&'static str>, &'static str);
-
-const EVERYWHERE: [Right; 12] = [
-    ("", "pods", None, "list"),
-    ("", "pods", None, "watch"),
-    ("", "pods", None, "get"),
-    ("", "pods", None, "patch"),
-    ("", "nodes", None, "list"),
-    ("", "nodes", None, "watch"),
-    ("", "nodes", None, "patch"),
-    ("", "nodes/status", None, "patch"),
-    ("", "events", None, "create"),
-    ("", "events", None, "patch"),
-    ("", "namespaces", Some("kube-system"), "get"),
-    ("networking.k8s.io", "servicecidrs", None, "list"),
-];
-
-const IN_KUBE_SYSTEM: [Right; 5] = [
-    ("", "configmaps", Some("kube-proxy"), "get"),
-    ("", "configmaps", Some("kubeadm-config"), "get"),
-    ("coordination.k8s.io", "leases", None, "create"),
-    ("coordination.k8s.io", "leases", Some("hostnic-vxnets"), "get"),
-    ("coordination.k8s.io", "leases", Some("hostnic-vxnets"), "update"),
-];
-
-fn rules(rights: &[Right]) -> Value {
-    let rule = |(group, resource, name, verb): &Right| {
-        let names: Vec<&str> = name.iter().copied().collect();
-        json!({ "apiGroups": [group], "resources": [resource], "verbs": [verb], "resourceNames": names })
-    };
-    rights.iter().map(rule).collect()
-}
-
-fn object<K: DeserializeOwned>(value: Value) -> K {
-    serde_json::from_value(value).unwrap()
-}
-
-/// Gives the daemon's account its rights.
-pub(crate) async fn grant(admin: &Client) {
-    let named = json!({ "name": "hostnic-node" });
-    let subjects = json!([{ "kind": "ServiceAccount", "name": "hostnic-node", "namespace": "kube-system" }]);
-    let refers =
-        |kind| json!({ "apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": "hostnic-node" });
-    let post = PostParams::default();
-
-    let role = object(json!({ "metadata": named, "rules": rules(&EVERYWHERE) }));
-    Api::<ClusterRole>::all(admin.clone()).create(&post, &role).await.unwrap();
-    let binding =
-        object(json!({ "metadata": named, "subjects": subjects, "roleRef": refers("ClusterRole") }));
-    Api::<ClusterRoleBinding>::all(admin.clone()).create(&post, &binding).await.unwrap();
-
-    let role = object(json!({ "metadata": named, "rules": rules(&IN_KUBE_SYSTEM) }));
-    Api::<Role>::namespaced(admin.clone(), "kube-system").create(&post, &role).await.unwrap();
-    let binding = object(json!({ "metadata": named, "subjects": subjects, "roleRef": refers("Role") }));
-    Api::<RoleBinding>::namespaced(admin.clone(), "kube-system").create(&post, &binding).await.unwrap();
-}
-
-/// What the daemon's account asked for so far, by the audit log.
-fn audited(world: &World) -> Vec<Value> {
+/// What an account asked for so far, by the audit log.
+fn audited(world: &World, account: &Account) -> Vec<Value> {
+    let user = format!("system:serviceaccount:kube-system:{}", account.name);
     let log = fs::read_to_string(world.server().path("audit.log")).unwrap_or_default();
     let entries = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    entries.filter(|entry| entry["user"]["username"] == DAEMON_USER).collect()
+    entries.filter(|entry| entry["user"]["username"] == *user).collect()
 }
 
 /// Group, resource and verb of every request so far, and its answer's code.
-fn asked(world: &World) -> Vec<(String, u64)> {
-    let entries = audited(world).into_iter().filter(|entry| entry["stage"] != "ResponseStarted");
+fn asked(world: &World, account: &Account) -> Vec<(String, u64)> {
+    let entries = audited(world, account).into_iter().filter(|entry| entry["stage"] != "ResponseStarted");
     entries
         .map(|entry| {
             let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -104,7 +44,8 @@ pub(crate) fn trials(world: &Arc<World>) -> Vec<Trial> {
             |world| async move { facts(&world).await },
         ),
         trial(world, "all_of_this_took_the_documented_rights_and_each_of_them", |world| async move {
-            every_right_was_needed(&world);
+            every_right_was_needed(&world, &NODE);
+            every_right_was_needed(&world, &CONTROLLER);
         }),
     ]
 }
@@ -137,15 +78,15 @@ async fn facts(world: &World) {
 }
 
 /// All tests together do all that the crate can do.
-fn every_right_was_needed(world: &World) {
-    let asked = asked(world);
+fn every_right_was_needed(world: &World, account: &Account) {
+    let asked = asked(world, account);
     let refused: Vec<_> = asked.iter().filter(|(_, code)| *code == 403).collect();
-    assert!(refused.is_empty(), "rights are missing: {refused:?}");
+    assert!(refused.is_empty(), "rights of {} are missing: {refused:?}", account.name);
     let used: BTreeSet<&str> = asked.iter().map(|(right, _)| right.as_str()).collect();
-    let given = EVERYWHERE.iter().chain(&IN_KUBE_SYSTEM);
+    let given = account.everywhere.iter().chain(account.in_kube_system);
     let given: BTreeSet<String> =
         given.map(|(group, resource, _, verb)| format!("{group:?} {resource} {verb}")).collect();
     let given: BTreeSet<&str> = given.iter().map(String::as_str).collect();
-    println!("{} requests, of {} kinds, none refused", asked.len(), used.len());
-    assert_eq!(used, given, "the left is what was used, the right what is documented");
+    println!("{}: {} requests, of {} kinds, none refused", account.name, asked.len(), used.len());
+    assert_eq!(used, given, "{}: the left is what was used, the right what is documented", account.name);
 }

@@ -13,7 +13,11 @@ use crate::repair;
 pub(crate) const ADMIN: &str = "admin-of-the-tests";
 /// The token of the node daemon's service account.
 pub(crate) const DAEMON: &str = "daemon-of-the-tests";
+/// The token of the controller's service account.
+pub(crate) const CONTROLLER: &str = "controller-of-the-tests";
 /// The name of that account.
+pub(crate) const CONTROLLER_USER: &str = "system:serviceaccount:kube-system:hostnic-controller";
+/// The name of the node daemon's account.
 pub(crate) const DAEMON_USER: &str = "system:serviceaccount:kube-system:hostnic-node";
 
 pub(crate) struct Server {
@@ -77,15 +81,20 @@ impl Server {
     }
 
     fn write_files(&self) -> io::Result<()> {
-        let tokens = format!(
-            "{ADMIN},admin,admin,system:masters\n{DAEMON},{DAEMON_USER},daemon,\"system:serviceaccounts,system:authenticated\"\n"
-        );
+        let account = |token: &str, user: &str| {
+            format!("{token},{user},{token},\"system:serviceaccounts,system:authenticated\"\n")
+        };
+        let accounts = account(DAEMON, DAEMON_USER) + &account(CONTROLLER, CONTROLLER_USER);
+        let tokens = format!("{ADMIN},admin,admin,system:masters\n{accounts}");
         fs::write(self.path("tokens.csv"), tokens)?;
         let key = rcgen::KeyPair::generate().map_err(io::Error::other)?;
         fs::write(self.path("account.key"), key.serialize_pem())?;
         fs::write(self.path("account.pub"), key.public_key_pem())?;
         let policy = "apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: [RequestReceived]\nrules:\n- level: Metadata\n  users: [\"";
-        fs::write(self.path("audit.yaml"), format!("{policy}{DAEMON_USER}\"]\n- level: None\n"))
+        fs::write(
+            self.path("audit.yaml"),
+            format!("{policy}{DAEMON_USER}\", \"{CONTROLLER_USER}\"]\n- level: None\n"),
+        )
     }
 
     fn run(&self, program: &Path, log: &str, arguments: &[String]) -> io::Result<Child> {

@@ -101,6 +101,13 @@ async fn wrong(world: &World) {
     .await;
     assert_eq!(event.source.unwrap().component.as_deref(), Some("hostnic-controller"));
     assert!(event.message.unwrap().contains("both a and b"));
+    // Another mistake is the same event once more.
+    stage.map("maybe", &both).await;
+    eventually("the event is counted", || async {
+        let events = events_about(&stage.admin, &uid).await;
+        events.iter().any(|event| event.count.is_some_and(|count| count > 1)).then_some(())
+    })
+    .await;
     // Nobody repairs it but who wrote it.
     assert_eq!(stage.mapping().await.to_string(), both);
     stage.map("off", "{}").await;

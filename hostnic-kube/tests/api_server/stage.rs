@@ -16,11 +16,14 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::world::{World, eventually};
+use crate::world::{World, eventually, eventually_within};
 
 pub(crate) const VXNETS: [&str; 2] = ["vxnet-aaaaaaa", "vxnet-bbbbbbb"];
+/// One with many addresses.
+pub(crate) const LARGE: &str = "vxnet-ccccccc";
 
 /// A cluster with the custom resources and nothing of them, and a cloud.
+#[derive(Clone)]
 pub(crate) struct Stage {
     pub(crate) admin: Client,
     pub(crate) cloud: Cloud,
@@ -38,6 +41,7 @@ impl Stage {
         let durations = Durations { reserve: Duration::from_millis(300), ..Durations::default() };
         let builder = Cloud::builder().router("rtr-1").instance("i-controller").security_group("sg-1");
         let builder = builder.subnet(VXNETS[0], "172.16.3.0/24").subnet(VXNETS[1], "172.16.4.0/24");
+        let builder = builder.subnet(LARGE, "172.16.32.0/19");
         let stage = Self { admin, cloud: builder.durations(durations).build().unwrap() };
         eventually("the resources are served", || async {
             stage.objects("IPAMHandle").list(&ListParams::default()).await.ok()
@@ -89,7 +93,7 @@ impl Stage {
         let node = Arc::new(self.cloud.node(&"i-controller".parse().unwrap()));
         let security = Some((node.clone() as _, "sg-1".to_owned()));
         let cloud = PoolCloud { provider: node.clone(), addresses: node, security };
-        let controller = PoolController::new(&world.admin_access(), cloud, Vec::new()).await.unwrap();
+        let controller = PoolController::new(&world.controller_access(), cloud, Vec::new()).await.unwrap();
         let stop = CancellationToken::new();
         Controller { task: tokio::spawn(controller.run(stop.clone())), stop }
     }
@@ -133,7 +137,16 @@ impl Stage {
 
     /// Waits until the status of `v-pool` is as it should be.
     pub(crate) async fn status(&self, what: &str, good: impl Fn(&Value) -> bool) -> Value {
-        eventually(what, || async {
+        self.status_within(Duration::from_secs(20), what, good).await
+    }
+
+    pub(crate) async fn status_within(
+        &self,
+        patience: Duration,
+        what: &str,
+        good: impl Fn(&Value) -> bool,
+    ) -> Value {
+        eventually_within(patience, what, || async {
             let status = self.objects("VxNetPool").get("v-pool").await.ok()?.data["status"].clone();
             good(&status).then_some(status)
         })

@@ -16,8 +16,8 @@ use kube::{Client, Config, ResourceExt};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use crate::rules;
-use crate::server::{ADMIN, DAEMON, Server};
+use crate::rights;
+use crate::server::{ADMIN, CONTROLLER, DAEMON, Server};
 
 pub(crate) struct World {
     server: Option<Server>,
@@ -39,7 +39,7 @@ impl World {
                 let last: Vec<&str> = log.lines().rev().take(5).collect();
                 format!("kube-apiserver did not get ready; its log ends with:\n{}", last.join("\n"))
             })?;
-            rules::grant(&world.admin().await).await;
+            rights::grant(&world.admin().await).await;
             Ok(world)
         })
     }
@@ -93,17 +93,22 @@ impl World {
         Client::try_from(config).unwrap()
     }
 
+    /// How the controller reaches the API server, with its documented rights.
+    pub(crate) fn controller_access(&self) -> Access {
+        let path = self.server().path("kubeconfig.controller");
+        fs::write(&path, self.kubeconfig(CONTROLLER, self.server().port).to_string()).unwrap();
+        Access::Kubeconfig(path)
+    }
+
+    /// How a node reaches the API server, with its documented rights.
+    pub(crate) fn node_access(&self) -> Access {
+        Access::Kubeconfig(self.kubeconfig_file(self.server().port))
+    }
+
     fn kubeconfig_file(&self, port: u16) -> PathBuf {
         let path = self.server().path(&format!("kubeconfig.{port}"));
         fs::write(&path, self.kubeconfig(DAEMON, port).to_string()).unwrap();
         path
-    }
-
-    /// How somebody who may do everything reaches the API server.
-    pub(crate) fn admin_access(&self) -> Access {
-        let path = self.server().path("kubeconfig.admin");
-        fs::write(&path, self.kubeconfig(ADMIN, self.server().port).to_string()).unwrap();
-        Access::Kubeconfig(path)
     }
 
     /// What a daemon on this node would be started with, by this way to the API server.
@@ -117,16 +122,23 @@ impl World {
 }
 
 /// Waits until the look shows something. Fails after 20 s, with what it was about.
-pub(crate) async fn eventually<T, F>(what: &str, mut look: impl FnMut() -> F) -> T
+pub(crate) async fn eventually<T, F>(what: &str, look: impl FnMut() -> F) -> T
 where
     F: Future<Output = Option<T>>,
 {
-    let until = Instant::now() + Duration::from_secs(20);
+    eventually_within(Duration::from_secs(20), what, look).await
+}
+
+pub(crate) async fn eventually_within<T, F>(patience: Duration, what: &str, mut look: impl FnMut() -> F) -> T
+where
+    F: Future<Output = Option<T>>,
+{
+    let until = Instant::now() + patience;
     loop {
         if let Some(found) = look().await {
             return found;
         }
-        assert!(Instant::now() < until, "within 20 s there was not: {what}");
+        assert!(Instant::now() < until, "within {patience:?} there was not: {what}");
         sleep(Duration::from_millis(20)).await;
     }
 }
