@@ -26,6 +26,9 @@ pub(super) const FROM_GATEWAY: u32 = 1524;
 /// What answers flows that came in by a gateway leaves by it. It comes before all that says how other answers leave: those of
 /// the node itself, of pods, and of node ports, whose mark the same packet may have.
 pub(super) const ANSWERS_BY_GATEWAY: u32 = 1525;
+/// All else of flows to services by the node goes as what the node itself sends, and not by the NICs of the pods that it comes
+/// from: requests, which leave in the node's name, and answers to those who asked by a NIC of the operator's.
+pub(super) const SERVED_TO_MAIN: u32 = 1526;
 /// What comes by a pod's NIC for the pod goes to the pod, where pods reach each other by their NICs.
 pub(super) const TO_POD: u32 = 1529;
 /// Flows by the node's own addresses leave where they came in.
@@ -53,12 +56,13 @@ const MOVED: [(u32, u32); 7] = [
 
 /// Whether rules of this place belong to the node for pods behind veths, now or in an earlier version.
 pub(super) fn is_of_node(preference: u32) -> bool {
-    const OF_NODE: [u32; 7] = [
+    const OF_NODE: [u32; 8] = [
         SERVED_TO_VETHS,
         SERVED_TO_PODS,
         LOCAL_TO_PODS,
         MARKED_TO_PODS,
         ALL_TO_PODS,
+        SERVED_TO_MAIN,
         MARKED_TO_MAIN,
         LOCAL_TO_MAIN,
     ];
@@ -133,14 +137,14 @@ mod tests {
 
     #[test]
     fn rules_of_now_and_of_the_other_family_stay() {
-        let now = [1519, 1520, 1521, 1522, 1523, 1524, 1525, 1529, 1533, 1534, 1535, 1536, 1537, 1540];
+        let now = [1519, 1520, 1521, 1522, 1523, 1524, 1525, 1526, 1529, 1533, 1534, 1535, 1536, 1537, 1540];
         assert_eq!(steps(&at(&now)), Steps::default());
         assert_eq!(steps(&[Rule::any(false, 1538, 7)]), Steps::default());
     }
 
     #[test]
     fn each_place_is_somebodys() {
-        for preference in [1519, 1520, 1521, 1522, 1523, 1527, 1528, 1530, 1531, 1532, 1533, 1534] {
+        for preference in [1519, 1520, 1521, 1522, 1523, 1526, 1527, 1528, 1530, 1531, 1532, 1533, 1534] {
             assert!(is_of_node(preference) && !is_of_gateways(preference), "{preference}");
         }
         for preference in [1524, 1525, 1538, 1539] {

@@ -25,6 +25,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         let name = |what| format!("{what}_beside_veth_pods_{mode}_hairpin");
         let ours = move || reached("b", hairpin);
         trials.push(trial(&name("a_pod_reaches_services_by_a_gateway"), ours));
+        let operators = move || reached("a", hairpin);
+        trials.push(trial(&name("a_pod_reaches_services_by_the_operators_nic"), operators));
         let itself = move || itself(hairpin);
         trials.push(trial(&name("a_gateway_answers_from_its_own_address"), itself));
     }
@@ -43,6 +45,13 @@ pub(crate) async fn plug(fabric: &Fabric, node: u8) -> GatewayPlan {
         router: "10.1.0.1".parse().unwrap(),
     };
     plan(&gateway, Some(own))
+}
+
+/// The node's only NIC is the gateway, where it is in the pods' subnet.
+async fn operators(vpc: &Vpc) -> GatewayPlan {
+    let gateway = nic("a", 10);
+    vpc.fabric.set_sources(&gateway.id, &[gateway.addresses[0], ANY]).await.unwrap();
+    plan(&gateway, None)
 }
 
 fn plan(gateway: &Nic, own: Option<OwnGateway>) -> GatewayPlan {
@@ -67,7 +76,7 @@ async fn asking(vpc: &Vpc, gateway: IpAddr) -> Pod {
 /// A node whose own NIC is in that subnet, with a gateway in subnet `a`, a veth pod, and a pod that uses the gateway.
 pub(crate) async fn world(primary: &str, hairpin: Hairpin) -> (Vpc, GatewayPlan, Pod, Pod) {
     let (vpc, mut pods) = Vpc::with_pods(primary, hairpin, &[11]).await;
-    let gateway = plug(&vpc.fabric, 10).await;
+    let gateway = if primary == "a" { operators(&vpc).await } else { plug(&vpc.fabric, 10).await };
     vpc.programmer.setup_gateways(std::slice::from_ref(&gateway)).await.unwrap();
     let pod = asking(&vpc, gateway.address.addr()).await;
     (vpc, gateway, pods.remove(0), pod)

@@ -35,6 +35,9 @@ const PLACES: [(&str, &str); 7] = [
     ("1525", "1539"),
 ];
 
+/// What the earlier version did not have.
+const NEW: &str = "1526";
+
 /// Makes the node's rules those of the earlier version, each where it was, without a moment in which one is missing.
 fn back_to_then(node: &Path) {
     let rules = text(node, &["ip", "rule"]);
@@ -44,7 +47,7 @@ fn back_to_then(node: &Path) {
             sh(node, &format!("ip rule add pref {then} {}", rule.replace("proto ", "protocol ")));
         }
     }
-    for (now, _) in PLACES.iter().rev() {
+    for now in [NEW].into_iter().chain(PLACES.iter().rev().map(|(now, _)| *now)) {
         sh(node, &format!("while ip rule del pref {now} 2>/dev/null; do :; done"));
     }
     let left = text(node, &["ip", "rule"]);

@@ -4,12 +4,13 @@ use hostnic_core::route::{Hairpin, VethNode};
 use ipnet::{IpNet, Ipv4Net};
 
 use super::super::SERVED;
-use super::super::order::{SERVED_TO_PODS, SERVED_TO_VETHS};
+use super::super::order::{SERVED_TO_MAIN, SERVED_TO_PODS, SERVED_TO_VETHS};
 use super::super::pair::NEXT_HOP;
 use super::super::rules::Rules;
 use super::{GROUP, TABLE};
 use crate::nft;
 use crate::nft::{Field, Verdict};
+use crate::route::MAIN_TABLE;
 use crate::rule::Rule;
 
 /// The longest prefix of a route that is none to a single address.
@@ -22,7 +23,8 @@ const DESTINATION_REWRITTEN: u32 = 1 << 5;
 pub(in crate::programmer) fn rules(plan: &VethNode) -> Vec<Rule> {
     let served =
         |preference, table| Rule::any(true, preference, table).marked(SERVED).longer_than(NO_HOST_ROUTE);
-    let mut rules = vec![served(SERVED_TO_VETHS, TABLE)];
+    let to_main = Rule::any(true, SERVED_TO_MAIN, MAIN_TABLE).marked(SERVED);
+    let mut rules = vec![served(SERVED_TO_VETHS, TABLE), to_main];
     if plan.hairpin == Hairpin::On {
         rules.push(served(SERVED_TO_PODS, plan.pods.number()));
     }

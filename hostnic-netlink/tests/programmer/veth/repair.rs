@@ -121,6 +121,7 @@ async fn of_node() {
             "sysctl -qw net.ipv4.conf.all.rp_filter=1",
             "sysctl -qw net.ipv4.conf.all.send_redirects=1",
             "ip rule del pref 1519",
+            "ip rule del pref 1526",
             "ip rule del pref 1533",
             "ip rule del pref 1534",
             "ip rule add pref 1522 fwmark 0x20000/0x20000 lookup 9 proto 104",

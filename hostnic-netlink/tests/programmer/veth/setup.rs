@@ -154,6 +154,7 @@ async fn node() {
                 format!("1522: from all fwmark 0x10000/0x10000 {suppressed}"),
             ],
         });
+        expected.push(format!("1526: {served} main"));
         expected.push("1533: from all fwmark 0x10000/0x10000 lookup main".to_owned());
         expected.push("1534: from all iif lo lookup main".to_owned());
         assert_eq!(rules(&vpc), expected);
