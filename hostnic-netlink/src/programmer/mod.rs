@@ -7,6 +7,7 @@ mod gateway;
 mod moved;
 mod nic;
 mod node;
+mod order;
 mod pair;
 mod plan;
 mod pod;

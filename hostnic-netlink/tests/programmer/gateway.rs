@@ -147,9 +147,9 @@ async fn repaired() {
         "ip address flush dev gw0",
         "ip address flush dev gw0; ip address add 192.168.50.9/24 dev gw0",
         "ip route flush table 900",
-        "ip rule del pref 1538",
-        "ip rule del pref 1539",
-        "ip rule add pref 1539 to 10.0.0.0/8 fwmark 0x20000/0x20000 lookup 901 protocol 104",
+        "ip rule del pref 1524",
+        "ip rule del pref 1525",
+        "ip rule add pref 1525 to 10.0.0.0/8 fwmark 0x20000/0x20000 lookup 901 protocol 104",
         "sysctl -qw net.ipv4.ip_forward=0",
         "sysctl -qw net.ipv4.conf.gw0.send_redirects=1",
         "nft delete table ip hostnic-gateways",
@@ -168,7 +168,7 @@ async fn retired() {
     let (world, programmer, plan) = world().await;
     // Somebody else's, which stay.
     for foreign in [
-        "ip rule add pref 1538 from 10.9.9.9 lookup 900",
+        "ip rule add pref 1524 from 10.9.9.9 lookup 900; ip rule add pref 1538 from 10.9.9.9 lookup 900",
         "nft add table ip foreign",
         "ip link add br0 alias mine type bridge",
     ] {

@@ -4,9 +4,11 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "an expectation that fails is how a trial fails")]
 
 mod arrival;
+mod by_gateway;
 mod check;
 mod conntrack;
 mod gateway;
+mod renumbered;
 mod services;
 mod setup;
 mod shared;
@@ -45,6 +47,8 @@ fn main() -> ExitCode {
         veth::trials(),
         shared::trials(),
         services::trials(),
+        by_gateway::trials(),
+        renumbered::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit_code()
 }

@@ -13,6 +13,7 @@ use hostnic_core::route::{Drift, GatewayPlan};
 use hostnic_core::{Error, ErrorKind, Result};
 
 use super::node::Node;
+use super::order;
 use super::pod::FREED_NAME;
 use crate::connection::Connection;
 use crate::link::{LinkChange, LinkIndex};
@@ -29,6 +30,7 @@ const ROUNDS: usize = 3;
 /// Makes the node's gateways those of `plans`, and no others.
 pub(super) async fn set_up(node: &Node, plans: &[GatewayPlan]) -> Result<()> {
     refuse_ipv6(plans)?;
+    order::keep(node).await?;
     for _ in 0..ROUNDS {
         let state = read(node).await?;
         let missing = differences(plans, &state, true);

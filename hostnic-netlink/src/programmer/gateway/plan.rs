@@ -3,16 +3,12 @@
 use hostnic_core::route::{Drift, GatewayPlan, OwnGateway};
 
 use super::super::SERVED;
+use super::super::order::{ANSWERS_BY_GATEWAY, FROM_GATEWAY, is_of_gateways};
 use super::filter::Filter;
 use crate::address::Address;
 use crate::link::{Ipv4Setting, Link, LinkIndex};
 use crate::route::KernelRoute;
 use crate::rule::{ListedRule, Rule};
-
-/// The place of the rules for what is sent from a gateway's own address.
-const FROM_ADDRESS: u32 = 1538;
-/// The place of the rules for what answers flows that came in by a gateway.
-const ANSWERS: u32 = 1539;
 
 /// How a gateway NIC behaves: it forwards, speaks for its own address only, and tells pods of no shorter way. A packet
 /// from a pod is held against the way back to it, which its mark leads to, where the whole node filters by it.
@@ -104,10 +100,7 @@ fn too_much<'a>(plans: &'a [GatewayPlan], state: &NodeState) -> Vec<Difference<'
     let retired = state.links.iter().filter(|link| link.gateway().is_some() && !planned(link));
     let wanted: Vec<Rule> =
         plans.iter().filter_map(|plan| Some(rules(plan, plan.own.as_ref()?))).flatten().collect();
-    let ours = state
-        .rules
-        .iter()
-        .filter(|listed| listed.is_ours() && [FROM_ADDRESS, ANSWERS].contains(&listed.rule.preference));
+    let ours = state.rules.iter().filter(|listed| listed.is_ours() && is_of_gateways(listed.rule.preference));
     let stray = ours.map(|listed| listed.rule.clone()).filter(|rule| !wanted.contains(rule));
     let retired = retired.map(|link| Difference::Retired(link.index, link.name.clone()));
     retired.chain(stray.map(Difference::StrayRule)).collect()
@@ -164,8 +157,8 @@ fn routes(plan: &GatewayPlan, own: &OwnGateway, link: LinkIndex) -> [KernelRoute
 fn rules(plan: &GatewayPlan, own: &OwnGateway) -> [Rule; 2] {
     let address = plan.address.addr();
     [
-        Rule::from(address.into(), FROM_ADDRESS, own.table),
-        Rule::to(plan.address, ANSWERS, own.table).marked(SERVED),
+        Rule::from(address.into(), FROM_GATEWAY, own.table),
+        Rule::to(plan.address, ANSWERS_BY_GATEWAY, own.table).marked(SERVED),
     ]
 }
 

@@ -17,6 +17,7 @@ use hostnic_core::route::{NicTable, Route};
 use ipnet::IpNet;
 
 use super::alias::{Alias, Part, SharedAlias, own_mtu};
+use super::order::{FROM_POD, FROM_SUBNET, TO_NOBODY, TO_POD};
 use super::pair::is_part;
 use crate::address::{Address, Scope};
 use crate::link::{Ipv4Setting, Link, LinkIndex};
@@ -28,16 +29,7 @@ pub(super) use program::requests;
 pub(super) use state::State;
 pub(super) use undo::{addresses, bare, end};
 
-/// What comes by a pod's NIC for the pod goes to the pod, where pods reach each other by their NICs.
-pub(super) const TO_POD: u32 = 1529;
-/// What comes by a NIC for nobody is dropped: it would go round for ever.
-pub(super) const TO_NOBODY: u32 = 1535;
-/// What a pod sends leaves by its own NIC.
-pub(super) const FROM_POD: u32 = 1536;
-/// What others of its subnet send leaves by the NIC that they share. It comes after the rules of single pods: one of them may
-/// be in the same subnet, with a NIC of its own.
-pub(super) const FROM_SUBNET: u32 = 1537;
-/// All of them.
+/// The places of NICs' rules.
 pub(super) const PREFERENCES: [u32; 4] = [TO_POD, TO_NOBODY, FROM_POD, FROM_SUBNET];
 /// The longest prefix of a route that is none to a single address.
 pub(super) const NO_HOST_ROUTE: u8 = 31;

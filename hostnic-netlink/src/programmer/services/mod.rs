@@ -19,7 +19,7 @@ use super::node::Node;
 use super::pair::{self, End, Pair, Programming, State, macs};
 use super::pod::Pod;
 use super::veth;
-pub(super) use node::{OF_NODE, filter, rules};
+pub(super) use node::{filter, rules};
 
 /// The group of these veths' ends in the node, "hns" in the bytes of its number: by it rules know what comes by them.
 const GROUP: u32 = u32::from_be_bytes(*b"\0hns");

@@ -4,20 +4,14 @@ use hostnic_core::route::{Hairpin, VethNode};
 use ipnet::{IpNet, Ipv4Net};
 
 use super::super::SERVED;
+use super::super::order::{SERVED_TO_MAIN, SERVED_TO_PODS, SERVED_TO_VETHS};
 use super::super::pair::NEXT_HOP;
 use super::super::rules::Rules;
 use super::{GROUP, TABLE};
 use crate::nft;
 use crate::nft::{Field, Verdict};
+use crate::route::MAIN_TABLE;
 use crate::rule::Rule;
-
-/// Answers to pods go by the veths that they asked by.
-const MARKED_TO_SERVED: u32 = 1527;
-/// Where pods reach each other by their NICs: what goes to a service's back end on this node does not go round. It leaves
-/// in the node's name, and its answer would not leave the node at all.
-const MARKED_TO_PODS: u32 = 1528;
-/// The places of the rules of this.
-pub(in crate::programmer) const OF_NODE: [u32; 2] = [MARKED_TO_SERVED, MARKED_TO_PODS];
 
 /// The longest prefix of a route that is none to a single address.
 const NO_HOST_ROUTE: u8 = 31;
@@ -29,9 +23,10 @@ const DESTINATION_REWRITTEN: u32 = 1 << 5;
 pub(in crate::programmer) fn rules(plan: &VethNode) -> Vec<Rule> {
     let served =
         |preference, table| Rule::any(true, preference, table).marked(SERVED).longer_than(NO_HOST_ROUTE);
-    let mut rules = vec![served(MARKED_TO_SERVED, TABLE)];
+    let to_main = Rule::any(true, SERVED_TO_MAIN, MAIN_TABLE).marked(SERVED);
+    let mut rules = vec![served(SERVED_TO_VETHS, TABLE), to_main];
     if plan.hairpin == Hairpin::On {
-        rules.push(served(MARKED_TO_PODS, plan.pods.number()));
+        rules.push(served(SERVED_TO_PODS, plan.pods.number()));
     }
     rules
 }

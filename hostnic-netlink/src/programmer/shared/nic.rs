@@ -8,8 +8,9 @@ use hostnic_core::route::{Drift, SharedNicPlan, SharedRoutes};
 use hostnic_core::{Error, ErrorKind, Result};
 
 use super::super::alias::{Alias, Part, SharedAlias};
-use super::super::nic::{self, FROM_SUBNET, Nic, Owner, answer_for};
+use super::super::nic::{self, Nic, Owner, answer_for};
 use super::super::node::Node;
+use super::super::order::FROM_SUBNET;
 use super::super::pair::{in_order, unless_gone};
 use super::super::{missing, told};
 use crate::PROTOCOL;

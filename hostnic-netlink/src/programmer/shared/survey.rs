@@ -7,8 +7,8 @@ use hostnic_core::attachment::IfName;
 use hostnic_core::route::{MarkedSharedNic, MarkedSharedPod, MarkedVethEnd};
 
 use super::super::alias::{Alias, Part, SharedAlias};
-use super::super::nic::FROM_SUBNET;
 use super::super::node::Node;
+use super::super::order::FROM_SUBNET;
 use crate::PROTOCOL;
 use crate::address::Address;
 use crate::link::Link;

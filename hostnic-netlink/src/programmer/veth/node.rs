@@ -9,8 +9,11 @@ use hostnic_core::{Error, ErrorKind, Result};
 
 use super::super::alias::{Alias, Part, SharedAlias};
 use super::super::missing;
-use super::super::nic::{FROM_POD, FROM_SUBNET, NO_HOST_ROUTE, PREFERENCES};
+use super::super::nic::{NO_HOST_ROUTE, PREFERENCES};
 use super::super::node::Node;
+use super::super::order::{
+    self, ALL_TO_PODS, FROM_POD, FROM_SUBNET, LOCAL_TO_MAIN, LOCAL_TO_PODS, MARKED_TO_MAIN, MARKED_TO_PODS,
+};
 use super::super::pair::delete_doomed;
 use super::super::rules::Rules;
 use super::super::services;
@@ -18,19 +21,6 @@ use super::marks;
 use super::{ROUNDS, hairpin};
 use crate::nft::{Batch, Element, Nft, RuleCounter, Table};
 use crate::rule::Rule;
-
-/// Where pods reach each other by their NICs: what the node itself sends to them does not go round.
-const LOCAL_TO_PODS: u32 = 1530;
-/// Nor do flows by the node's own addresses.
-const MARKED_TO_PODS: u32 = 1531;
-/// Where pods reach each other in the node: all packets to them. It is one rule for all pods, as each further rule makes
-/// every packet slower.
-const ALL_TO_PODS: u32 = 1532;
-/// Flows by the node's own addresses leave where they came in.
-const MARKED_TO_MAIN: u32 = 1533;
-/// What the node itself sends is never caught by the rules of pods.
-const LOCAL_TO_MAIN: u32 = 1534;
-const OF_NODE: std::ops::RangeInclusive<u32> = LOCAL_TO_PODS..=LOCAL_TO_MAIN;
 
 const MAIN_TABLE: u32 = crate::route::MAIN_TABLE;
 /// The name of the link that what the node itself sends comes by.
@@ -89,6 +79,7 @@ enum Difference {
 /// Makes the node as planned, and takes away what belongs to no pod.
 pub(in crate::programmer) async fn set_up(node: &Node, plan: &NodePlan) -> Result<()> {
     delete_doomed(node).await?;
+    order::keep(node).await?;
     for _ in 0..ROUNDS {
         let found = differences(plan, &read(node).await?);
         if found.is_empty() {
@@ -178,7 +169,7 @@ fn differences(plan: &NodePlan, state: &State) -> Vec<Difference> {
     }
     let wanted = veth.map(rules).unwrap_or_default();
     let stray = state.rules.iter().filter(|rule| {
-        if OF_NODE.contains(&rule.preference) || services::OF_NODE.contains(&rule.preference) {
+        if order::is_of_node(rule.preference) {
             !wanted.contains(rule)
         } else {
             belongs_to_nobody(rule, state)
@@ -226,6 +217,8 @@ fn rules(plan: &VethNode) -> Vec<Rule> {
     rules.push(Rule::any(true, MARKED_TO_MAIN, MAIN_TABLE).marked(mark));
     rules.push(Rule::any(true, LOCAL_TO_MAIN, MAIN_TABLE).came_in_by(LOOPBACK));
     rules.extend(services::rules(plan));
+    // They come in their order, too.
+    rules.sort_by_key(|rule| rule.preference);
     rules
 }
 

@@ -7,7 +7,8 @@ use hostnic_core::{Error, ErrorKind, Result};
 use ipnet::IpNet;
 
 use super::super::alias::{Part, own_mtu};
-use super::super::nic::{self, FROM_POD, NO_HOST_ROUTE, Nic, Owner, TO_POD};
+use super::super::nic::{self, NO_HOST_ROUTE, Nic, Owner};
+use super::super::order::{FROM_POD, TO_POD};
 use super::super::pair::{End, Pair, macs};
 use crate::link::Link;
 use crate::route::KernelRoute;

@@ -9,14 +9,15 @@ use libtest_mimic::Trial;
 
 use super::traffic::all_talk;
 use super::world::{Pod, Vpc};
-use crate::trial;
 use crate::veth::world::{SERVICES, service, sh, talk};
 use crate::world::links;
+use crate::{by_gateway, trial};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("pods_with_and_without_nics_of_their_own_in_one_subnet_reach_everybody", in_one_subnet),
         trial("pods_that_share_a_nic_and_passthrough_pods_serve_each_other", served),
+        trial("a_back_end_that_shares_a_nic_is_reached_by_a_gateway", reached_by_gateway),
         trial("repairs_of_one_sort_of_pods_leave_the_other_alone", repaired),
     ]
 }
@@ -64,12 +65,42 @@ async fn served() {
     node.programmer.setup_pod(&passthrough.plan).await.unwrap();
     service(&node.path, "10.96.0.1:80", sharing[0].address());
     service(&node.path, "10.96.0.2:80", passthrough.address());
+    let far = vpc.host("b", 31).await;
+    service(&node.path, "10.96.0.3:80", far.1);
     let seen = talk(passthrough.path(), sharing[0].path(), "10.96.0.1:80".parse().unwrap()).await;
     assert_eq!(seen, node.address);
     let seen = talk(sharing[0].path(), passthrough.path(), "10.96.0.2:80".parse().unwrap()).await;
     assert_eq!(seen, sharing[0].address());
+    let seen = talk(passthrough.path(), &far.0, "10.96.0.3:80".parse().unwrap()).await;
+    assert_eq!(seen, node.address);
     node.is_sound(&[&sharing[0], &passthrough]).await;
     vpc.nothing_policed().await;
+}
+
+/// The answer of a back end on the gateway's own node goes back by the gateway, and not by the back end's NIC. A request to
+/// another machine does not leave by the NIC that pods of its sender's subnet share.
+async fn reached_by_gateway() {
+    let (vpc, node, sharing) = Vpc::with_pods(&[101]).await;
+    let own = vpc.own_nic(&node, "a", 52).await;
+    node.programmer.setup_pod(&own.plan).await.unwrap();
+    let gateway = by_gateway::plug(&vpc.fabric, 10).await;
+    node.programmer.setup_gateways(std::slice::from_ref(&gateway)).await.unwrap();
+    let mut passthrough = vpc.own_nic(&node, "a", 51).await;
+    passthrough.plan.datapath = PodDatapath::Passthrough;
+    passthrough.plan.routes = vec![by_gateway::to_services(gateway.address.addr())];
+    node.programmer.setup_pod(&passthrough.plan).await.unwrap();
+    let (near, far) = (vpc.host("a", 30).await, vpc.host("b", 31).await);
+    for (service_address, place, back_end) in [
+        ("10.96.0.1:80", own.path(), own.address()),
+        ("10.96.0.2:80", sharing[0].path(), sharing[0].address()),
+        ("10.96.0.3:80", &node.path, node.address),
+        ("10.96.0.4:80", &near.0, near.1),
+        ("10.96.0.5:80", &far.0, far.1),
+    ] {
+        service(&node.path, service_address, back_end);
+        talk(passthrough.path(), place, service_address.parse().unwrap()).await;
+        vpc.nothing_policed().await;
+    }
 }
 
 async fn repaired() {

@@ -87,8 +87,9 @@ async fn exactly() {
     assert_eq!(
         rules(&node),
         [
-            "1527: from all fwmark 0x20000/0x20000 lookup 10000001 suppress_prefixlength 31".to_owned(),
-            format!("1532: from all lookup {PODS} suppress_prefixlength 31"),
+            "1519: from all fwmark 0x20000/0x20000 lookup 10000001 suppress_prefixlength 31".to_owned(),
+            format!("1523: from all lookup {PODS} suppress_prefixlength 31"),
+            "1526: from all fwmark 0x20000/0x20000 lookup main".to_owned(),
             "1533: from all fwmark 0x10000/0x10000 lookup main".to_owned(),
             "1534: from all iif lo lookup main".to_owned(),
             "1535: from all iif hostnic_a blackhole".to_owned(),

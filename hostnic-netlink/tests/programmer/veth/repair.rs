@@ -120,23 +120,24 @@ async fn of_node() {
         let mut damages = vec![
             "sysctl -qw net.ipv4.conf.all.rp_filter=1",
             "sysctl -qw net.ipv4.conf.all.send_redirects=1",
-            "ip rule del pref 1527",
+            "ip rule del pref 1519",
+            "ip rule del pref 1526",
             "ip rule del pref 1533",
             "ip rule del pref 1534",
-            "ip rule add pref 1531 fwmark 0x20000/0x20000 lookup 9 proto 104",
+            "ip rule add pref 1522 fwmark 0x20000/0x20000 lookup 9 proto 104",
             "nft delete table ip hostnic-node",
             "nft flush chain ip hostnic-node output",
             "nft add rule ip hostnic-node prerouting counter drop comment stray",
         ];
         match hairpin {
             Hairpin::Off => damages.extend([
-                "ip rule del pref 1532",
+                "ip rule del pref 1523",
                 "nft add table ip hostnic-hairpin; nft add chain ip hostnic-hairpin prerouting; \
                  nft add rule ip hostnic-hairpin prerouting counter",
             ]),
             Hairpin::On => damages.extend([
-                "ip rule del pref 1530",
-                "ip rule del pref 1531",
+                "ip rule del pref 1521",
+                "ip rule del pref 1522",
                 "nft flush chain ip hostnic-hairpin prerouting",
                 "nft add element ip hostnic-hairpin pods '{ 10.1.0.99 . 10.1.0.99 }'",
             ]),

@@ -145,15 +145,16 @@ async fn node() {
         assert_eq!(vpc.programmer.check_node(&plan).await.unwrap(), []);
         let suppressed = format!("lookup {PODS} suppress_prefixlength 31");
         let served = "from all fwmark 0x20000/0x20000 lookup";
-        let mut expected = vec![format!("1527: {served} 10000001 suppress_prefixlength 31")];
+        let mut expected = vec![format!("1519: {served} 10000001 suppress_prefixlength 31")];
         expected.extend(match hairpin {
-            Hairpin::Off => vec![format!("1532: from all {suppressed}")],
+            Hairpin::Off => vec![format!("1523: from all {suppressed}")],
             Hairpin::On => vec![
-                format!("1528: {served} {PODS} suppress_prefixlength 31"),
-                format!("1530: from all iif lo {suppressed}"),
-                format!("1531: from all fwmark 0x10000/0x10000 {suppressed}"),
+                format!("1520: {served} {PODS} suppress_prefixlength 31"),
+                format!("1521: from all iif lo {suppressed}"),
+                format!("1522: from all fwmark 0x10000/0x10000 {suppressed}"),
             ],
         });
+        expected.push(format!("1526: {served} main"));
         expected.push("1533: from all fwmark 0x10000/0x10000 lookup main".to_owned());
         expected.push("1534: from all iif lo lookup main".to_owned());
         assert_eq!(rules(&vpc), expected);

@@ -267,7 +267,8 @@ pub(crate) async fn host(fabric: &Fabric, number: u8, subnet: &str) -> PathBuf {
     path
 }
 
-async fn socket(netns: &Path, address: SocketAddr) -> UdpSocket {
+/// A socket at that address.
+pub(crate) async fn socket(netns: &Path, address: SocketAddr) -> UdpSocket {
     let netns = Netns::open(netns).unwrap();
     // A child that another trial is just starting has our closed sockets open until its program begins.
     let socket = loop {
@@ -292,8 +293,23 @@ pub(crate) async fn speak(netns: &Path, address: &str) -> UdpSocket {
 
 /// Asks `to` until whoever listens in `answerer` has answered; returns the address that the question came from.
 pub(crate) async fn talk(asker: &Path, answerer: &Path, to: SocketAddr) -> IpAddr {
-    let (mouth, ear) = (speak(asker, "0.0.0.0").await, listen(answerer).await);
+    ask(asker, &listen(answerer).await, to).await
+}
+
+/// The same of somebody who listens at that address alone, and answers from it.
+pub(crate) async fn talk_from(asker: &Path, answerer: &Path, to: SocketAddr) -> IpAddr {
+    ask(asker, &socket(answerer, to).await, to).await
+}
+
+async fn ask(asker: &Path, ear: &UdpSocket, to: SocketAddr) -> IpAddr {
+    let mouth = speak(asker, "0.0.0.0").await;
     mouth.connect(to).await.unwrap();
+    exchange(&mouth, ear).await
+}
+
+/// Has `mouth` ask until `ear` has heard it and answered; returns the address that the question came from.
+pub(crate) async fn exchange(mouth: &UdpSocket, ear: &UdpSocket) -> IpAddr {
+    let to = mouth.peer_addr().unwrap();
     let (sender, mut seen) = tokio::sync::mpsc::unbounded_channel();
     let ask = async {
         loop {
