@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 use crate::server::{ADMIN, CONTROLLER, DAEMON, Server};
 
 /// Document 002's ids, and vxnets in the place of its crosses.
-pub(crate) const CLUSTER: &str = "cl-ns8bix0q";
+const CLUSTER: &str = "cl-ns8bix0q";
 pub(crate) const VXNETS: [&str; 2] = ["vxnet-xxxxxxxx", "vxnet-yyyyyyyy"];
 const SECRET: &str = "Th1s-Is-S3cret";
 

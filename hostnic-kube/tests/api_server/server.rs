@@ -155,6 +155,7 @@ impl Server {
     }
 
     /// Kills the API server, as a power cut would.
+    #[allow(dead_code, reason = "not all that use this file kill it")]
     pub(crate) fn kill_api(&self) {
         kill(&self.api);
     }
