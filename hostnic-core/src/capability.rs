@@ -26,9 +26,15 @@ pub struct ReservedAddress {
 /// Clouds in which addresses of a subnet can be taken without a NIC.
 #[async_trait]
 pub trait AddressReservation: Send + Sync + Debug {
+    /// The most addresses that one [`reserve`](Self::reserve) takes, at least 1.
+    fn at_once(&self) -> u32 {
+        u32::MAX
+    }
+
     /// Begins to reserve every address from `first` to `last`, both included, under `name`.
     ///
-    /// Not idempotent: list by name first. Errors: `Conflict` when one of them is taken, `NotFound` for the subnet.
+    /// Not idempotent: list by name first. Errors: `Conflict` when one of them is taken, `NotFound` for the subnet, `Invalid` for
+    /// more than [`at_once`](Self::at_once).
     async fn reserve(&self, subnet: &SubnetId, name: &str, first: IpAddr, last: IpAddr) -> Result<Submitted>;
 
     /// All reservations with that name in that subnet, however many.

@@ -19,8 +19,8 @@ use crate::seed;
 use crate::settings::{Personality, Setting, Source, ZoneChoice};
 
 /// How many calls a second are made at most, and how many at once after a quiet time. The account's calls are for all nodes.
-const CALLS_PER_SECOND: NonZeroU32 = NonZeroU32::MIN.saturating_add(1);
-const BURST: NonZeroU32 = NonZeroU32::MIN.saturating_add(9);
+const CALLS_PER_SECOND: NonZeroU32 = NonZeroU32::MIN.saturating_add(4);
+const BURST: NonZeroU32 = NonZeroU32::MIN.saturating_add(19);
 /// How long a call is tried again before it has failed.
 const TRIED_AGAIN: Duration = Duration::from_secs(20);
 /// Whom it acts for: none of the calls that it makes is about an instance.

@@ -16,7 +16,7 @@ use crate::server::{ADMIN, CONTROLLER, DAEMON, Server};
 /// Document 002's ids, and vxnets in the place of its crosses.
 const CLUSTER: &str = "cl-ns8bix0q";
 pub(crate) const VXNETS: [&str; 2] = ["vxnet-xxxxxxxx", "vxnet-yyyyyyyy"];
-const SECRET: &str = "Th1s-Is-S3cret";
+pub(crate) const SECRET: &str = "Th1s-Is-S3cret";
 
 pub(crate) struct Place {
     server: Server,
@@ -121,7 +121,7 @@ impl Place {
         fs::write(&config, text.unwrap_or_default()).unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let log = fs::File::create(home.join("log")).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_hostnic-controller"));
+        let mut command = Command::new(program());
         command.env_clear().env("HOME", &home).arg("--kubeconfig").arg(self.kubeconfig("controller"));
         command.arg("--cluster-config").arg(&config).arg(format!("--manage-addr=127.0.0.1:{port}"));
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
@@ -190,19 +190,33 @@ impl Drop for Controller {
     }
 }
 
+/// The program; another one for a benchmark.
+fn program() -> PathBuf {
+    std::env::var_os("HOSTNIC_CONTROLLER")
+        .map_or_else(|| env!("CARGO_BIN_EXE_hostnic-controller").into(), PathBuf::from)
+}
+
 /// The repository.
 pub(crate) fn repository() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }
 
 /// Waits until the look shows something. Fails after a minute, with what it was about.
-pub(crate) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
-    let late = Instant::now() + Duration::from_secs(60);
+pub(crate) async fn until<T>(what: &str, look: impl AsyncFnMut() -> Option<T>) -> T {
+    until_within(Duration::from_secs(60), what, look).await
+}
+
+pub(crate) async fn until_within<T>(
+    patience: Duration,
+    what: &str,
+    mut look: impl AsyncFnMut() -> Option<T>,
+) -> T {
+    let late = Instant::now() + patience;
     loop {
         if let Some(found) = look().await {
             return found;
         }
-        assert!(Instant::now() < late, "within a minute there was not: {what}");
+        assert!(Instant::now() < late, "within {patience:?} there was not: {what}");
         sleep(Duration::from_millis(50)).await;
     }
 }

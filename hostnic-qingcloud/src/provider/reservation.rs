@@ -23,8 +23,15 @@ const RELEASE: &str = "release addresses";
 /// Between looks at a job that we wait for ourselves.
 const LOOK: Duration = Duration::from_secs(2);
 
+/// The most addresses that one `AllocateVips` takes, as documented.
+const VIPS_AT_ONCE: u32 = 252;
+
 #[async_trait]
 impl AddressReservation for QingCloudProvider {
+    fn at_once(&self) -> u32 {
+        VIPS_AT_ONCE
+    }
+
     async fn reserve(&self, subnet: &SubnetId, name: &str, first: IpAddr, last: IpAddr) -> Result<Submitted> {
         let subject = format!("{first} to {last} in {subnet}");
         let invalid = |detail| Error::new(ErrorKind::Invalid, RESERVE, &subject).detail(detail);

@@ -32,7 +32,7 @@ pub(super) struct Known {
 pub(super) struct CloudView {
     cloud: PoolCloud,
     known: BTreeMap<SubnetId, Known>,
-    /// Jobs that were begun here, by the vxnet whose addresses they are about.
+    /// Jobs that were begun here and have not ended, by the vxnet whose addresses they are about.
     jobs: BTreeMap<SubnetId, JobId>,
     /// From where the security group lets everything in.
     opened: BTreeSet<Ipv4Net>,
@@ -43,11 +43,14 @@ impl CloudView {
         Self { cloud, known: BTreeMap::new(), jobs: BTreeMap::new(), opened: BTreeSet::new() }
     }
 
-    /// Asks for what is not known of these vxnets, or has been known for long.
+    /// Asks for what is not known of these vxnets, or has been known for long, and for the jobs that were begun.
     pub(super) async fn look(&mut self, ids: &[SubnetId]) -> Result<()> {
+        self.follow_jobs().await?;
         let now = Instant::now();
         self.known.retain(|id, known| known.until > now && ids.contains(id));
-        let asked: Vec<SubnetId> = ids.iter().filter(|id| !self.known.contains_key(id)).cloned().collect();
+        // What a job is about is seen when it has ended.
+        let unknown = |id: &&SubnetId| !self.known.contains_key(id) && !self.jobs.contains_key(id);
+        let asked: Vec<SubnetId> = ids.iter().filter(unknown).cloned().collect();
         if asked.is_empty() {
             return Ok(());
         }
@@ -96,7 +99,10 @@ impl CloudView {
         missing: &[RangeInclusive<Ipv4Addr>],
     ) -> Result<bool> {
         let Some(part) = missing.first() else { return Ok(false) };
-        let (first, last) = (IpAddr::V4(*part.start()), IpAddr::V4(*part.end()));
+        // The rest is missing still when it is looked at next.
+        let most = u32::from(*part.start()).saturating_add(self.cloud.addresses.at_once().saturating_sub(1));
+        let last = Ipv4Addr::from(u32::from(*part.end()).min(most));
+        let (first, last) = (IpAddr::V4(*part.start()), IpAddr::V4(last));
         // Whatever becomes of it, what is known is no longer so.
         self.known.remove(id);
         let submitted = self.cloud.addresses.reserve(id, &name(id), first, last).await?;
@@ -119,21 +125,31 @@ impl CloudView {
     }
 
     /// Whether the cloud is still at a job that was begun here. Addresses that it is about may not be listed yet.
-    pub(super) async fn is_busy(&mut self, id: &SubnetId) -> Result<bool> {
-        let Some(job) = self.jobs.get(id) else { return Ok(false) };
-        let told = self.cloud.provider.jobs(std::slice::from_ref(job)).await?;
-        match told.into_iter().next().map(|job| job.state) {
-            Some(JobState::Running) => Ok(true),
-            state => {
-                if let Some(JobState::Failed { reason, .. }) = state {
-                    tracing::warn!(vxnet = %id, %reason, "the cloud did not carry out a job about addresses; trying again");
-                }
-                self.jobs.remove(id);
-                self.known.remove(id);
-                // What the job did is seen when it is looked at next.
-                Ok(true)
-            }
+    pub(super) fn is_busy(&self, id: &SubnetId) -> bool {
+        self.jobs.contains_key(id)
+    }
+
+    /// Asks how far the jobs are, all in one call.
+    async fn follow_jobs(&mut self) -> Result<()> {
+        let most = usize::try_from(self.cloud.provider.capabilities().batch).unwrap_or(usize::MAX).max(1);
+        let jobs: Vec<(SubnetId, JobId)> =
+            self.jobs.iter().take(most).map(|(id, job)| (id.clone(), job.clone())).collect();
+        if jobs.is_empty() {
+            return Ok(());
         }
+        let asked: Vec<JobId> = jobs.iter().map(|(_, job)| job.clone()).collect();
+        let told = self.cloud.provider.jobs(&asked).await?;
+        for ((id, _), job) in jobs.into_iter().zip(told) {
+            if job.state == JobState::Running {
+                continue;
+            }
+            if let JobState::Failed { reason, .. } = job.state {
+                tracing::warn!(vxnet = %id, %reason, "the cloud did not carry out a job about addresses; trying again");
+            }
+            self.jobs.remove(&id);
+            self.known.remove(&id);
+        }
+        Ok(())
     }
 
     /// Lets packets from a vxnet into the cluster's machines.

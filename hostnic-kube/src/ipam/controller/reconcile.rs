@@ -5,8 +5,8 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hostnic_core::Result;
 use hostnic_core::id::SubnetId;
+use hostnic_core::{Error, Result};
 use k8s_openapi::jiff::Timestamp;
 
 use super::blocks::{Blocks, Seen};
@@ -58,7 +58,10 @@ impl Reconciler {
         self.telling.at_first(&v_pool);
         let pools = self.store.pools().await?;
         let ids: Vec<SubnetId> = wanted(&v_pool.spec);
-        self.cloud.look(&ids).await?;
+        if let Err(error) = self.cloud.look(&ids).await {
+            self.tell_unanswered(&v_pool, &error).await?;
+            return Err(error);
+        }
         let mut outcomes = Vec::new();
         for id in &ids {
             let pool = pools.iter().find(|pool| pool.metadata.name.as_deref() == Some(id.as_str()));
@@ -105,6 +108,15 @@ impl Reconciler {
         self.shares.give(&self.store, &telling, candidates).await
     }
 
+    async fn tell_unanswered(&self, v_pool: &VxNetPool, error: &Error) -> Result<()> {
+        let now = Timestamp::now().to_string();
+        let status = report::unanswered(v_pool.status.as_ref(), &error.chain().to_string(), &now);
+        if v_pool.status.as_ref() == Some(&status) {
+            return Ok(());
+        }
+        self.store.tell_v_pool(&status).await
+    }
+
     async fn tell(&self, v_pool: &VxNetPool, outcomes: &[(String, Outcome)], shared: &Shared) -> Result<()> {
         let now = Timestamp::now().to_string();
         let status = report::status(v_pool.status.as_ref(), outcomes, shared, &now);
@@ -128,6 +140,9 @@ impl Reconciler {
         id: &SubnetId,
         pool: Option<&IpPool>,
     ) -> Result<Outcome> {
+        if self.cloud.is_busy(id) {
+            return Ok(Outcome::Underway(CLAIMING));
+        }
         let seen = if pool.is_some() { self.blocks.of_pool(id.as_str()) } else { Vec::new() };
         let cluster = InCluster {
             pool: pool.map(|pool| pool.spec.clone()),
@@ -143,7 +158,7 @@ impl Reconciler {
                 return Ok(Outcome::Refused { reason: problem.reason(), message: problem.to_string() });
             }
         };
-        if self.cloud.is_busy(id).await? || self.cloud.claim(id, &plan.reserve).await? {
+        if self.cloud.claim(id, &plan.reserve).await? {
             return Ok(Outcome::Underway(CLAIMING));
         }
         self.cloud.open(plan.cidr).await?;

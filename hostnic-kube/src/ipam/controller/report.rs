@@ -83,7 +83,11 @@ pub(super) fn status(
     let mapping = mapping(shared, no_block.as_deref());
     let kept = before.and_then(|before| known(before, MAPPING)).filter(|_| mapping.is_none());
     let conditions = std::iter::once(ready).chain(mapping).map(|aspect| aspect.condition(before, now));
-    let conditions = conditions.chain(kept.cloned()).collect();
+    // That the cloud answers is told to whom it was told that it did not.
+    let silent = before.is_some_and(|before| known(before, CLOUD).is_some());
+    let answers = Aspect { name: CLOUD, good: true, reason: "Answers", message: "the cloud answers" };
+    let answers = silent.then(|| answers.condition(before, now));
+    let conditions = conditions.chain(kept.cloned()).chain(answers).collect();
     VxNetPoolStatus {
         ready: not_ready.is_none(),
         message: (!message.is_empty()).then_some(message),
@@ -93,6 +97,20 @@ pub(super) fn status(
     }
 }
 
+/// The status while the cloud cannot be asked: all else stays as it was.
+pub(super) fn unanswered(before: Option<&VxNetPoolStatus>, why: &str, now: &str) -> VxNetPoolStatus {
+    let message = format!("the cloud cannot be asked of vxnets: {why}; it is tried again");
+    let silent = Aspect { name: CLOUD, good: false, reason: "NoAnswer", message: &message };
+    let condition = silent.condition(before, now);
+    let mut status = before.cloned().unwrap_or_default();
+    status.message = Some(message);
+    status.conditions.retain(|known| known.aspect != CLOUD);
+    status.conditions.push(condition);
+    status
+}
+
+/// The condition that tells whether the cloud answers.
+const CLOUD: &str = "Cloud";
 /// The condition that tells of ConfigMap `hostnic-ipam-config`.
 const MAPPING: &str = "IpamConfig";
 
@@ -186,5 +204,18 @@ mod tests {
         let short = of(Some(&unread), &given(&["test"]), "t4");
         assert_eq!(told(&short).as_deref(), Some("False NoBlockLeft t2"));
         assert!(short.conditions[1].message.contains("for test"));
+    }
+
+    #[test]
+    fn a_cloud_that_does_not_answer_is_told_and_changes_nothing_else() {
+        let ready = outcome(&[("vxnet-a", Outcome::Ready(vec!["4100-10-0-0-0-27".into()]))]);
+        let good = status(None, &ready, &Shared::Untold, "t1");
+        let silent = unanswered(Some(&good), "the key is refused", "t2");
+        assert_eq!((silent.ready, &silent.pools, silent.conditions.len()), (true, &good.pools, 2));
+        assert!(silent.message.as_deref().is_some_and(|told| told.contains("the key is refused")));
+        assert_eq!(known(&silent, CLOUD).map(|told| &*told.status), Some("False"));
+        let again = status(Some(&silent), &ready, &Shared::Untold, "t3");
+        assert_eq!(again.message, None);
+        assert_eq!(known(&again, CLOUD).map(|told| &*told.status), Some("True"));
     }
 }

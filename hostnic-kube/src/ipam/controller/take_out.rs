@@ -33,7 +33,7 @@ impl Reconciler {
             self.store.remove(block).await?;
             self.blocks.forget(block.metadata.name.as_deref().unwrap_or_default());
         }
-        if self.cloud.is_busy(id).await? {
+        if self.cloud.is_busy(id) {
             return Ok(Some(Outcome::Underway(RETURNING)));
         }
         let reserved: Vec<String> = self.cloud.reservations(id).await?.into_values().collect();
