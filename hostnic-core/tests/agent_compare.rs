@@ -67,6 +67,7 @@ fn range() -> SubnetRange {
         id: "vxnet-1".parse().unwrap(),
         prefix: "192.168.1.0/24".parse().unwrap(),
         gateway: address(1),
+        carrier: hostnic_core::cloud::Carrier::default(),
     }
 }
 

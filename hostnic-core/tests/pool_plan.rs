@@ -67,6 +67,7 @@ fn empty(config: &PoolConfig) -> PoolView {
         lending: 0,
         subnets: config.subnets.iter().map(subnet).collect(),
         gateways: Vec::new(),
+        unshared: Vec::new(),
         nic_limit: Some(63),
         hold: Hold::No,
         draining: false,
@@ -112,6 +113,22 @@ fn begun(view: &PoolView, plan: &Plan) -> PoolView {
                 view.gateways.retain(|wanted| wanted != subnet);
                 let chosen = view.subnets.iter_mut().find(|s| s.id == *subnet).expect("a subnet of the pool");
                 chosen.room = chosen.room.map(|room| room.checked_sub(1).expect("no more than the room"));
+            }
+            Action::CreateShared(subnet) => {
+                let number = view.creates.len();
+                view.creates.push(CreateView {
+                    token: format!("token{number:08}").parse().unwrap(),
+                    count: 1,
+                    purpose: Purpose::Shared,
+                    running: true,
+                    since: view.now,
+                });
+                view.unshared.retain(|wanted| wanted != subnet);
+                if let Some(room) =
+                    view.subnets.iter_mut().find(|s| s.id == *subnet).and_then(|s| s.room.as_mut())
+                {
+                    *room = room.saturating_sub(1);
+                }
             }
             Action::CreateOwn { mark, subnet } => {
                 let number = view.creates.len();
