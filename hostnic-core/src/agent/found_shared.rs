@@ -22,7 +22,8 @@ pub(super) fn sharing(seen: &Observation<'_>, findings: &[Finding]) -> Vec<Findi
     });
     let nics: Vec<&NicRecord> = seen.state.nics.values().chain(adopted).collect();
     let unknown = seen.kernel.shared_pods.iter().filter(|pod| is_unknown(seen, pod));
-    let rebuilt = unknown.filter_map(|pod| rebuild(seen, nic_of(&nics, pod)?, pod));
+    let idle = |nic: &&NicRecord| !seen.busy_nics.contains(&nic.id);
+    let rebuilt = unknown.filter_map(|pod| rebuild(seen, nic_of(&nics, pod).filter(idle)?, pod));
     rebuilt.map(|lease| Finding::RebuildShared(Box::new(lease))).collect()
 }
 

@@ -298,7 +298,8 @@ impl Agent {
     /// `Unsupported` where the agent was started without such settings, `Invalid` for hairpin where pods share NICs; why the node could not be set up as they say,
     /// where that is so: it is tried again until it can.
     pub async fn set_veth(&self, config: VethConfig) -> Result<()> {
-        refuse_hairpin(self.inner.config.datapath, &config)?;
+        let shares = self.leases().iter().any(|lease| datapath::shared(&lease.plan).is_some());
+        refuse_hairpin(if shares { Datapath::Shared } else { self.inner.config.datapath }, &config)?;
         match &self.inner.veth {
             Some(side) => node::change(side, config).await,
             None => Err(Error::new(ErrorKind::Unsupported, "change", "the settings of pods behind veths")

@@ -146,6 +146,38 @@ async fn without_records_what_a_del_and_pods_that_ended_have_left_is_taken_away(
     world.agree().await;
 }
 
+/// A pod that was the NIC's sender, and of which nothing else is known, is nobody's when all is told: so the NIC has to ask in
+/// another name before that.
+#[tokio::test(start_paused = true)]
+async fn nothing_is_settled_while_a_nic_may_ask_in_the_name_of_a_pod_that_is_gone() {
+    let mut world = world();
+    let agent = world.agent().await;
+    let pods = world.pods("p", 2);
+    let gone = world.add(&agent, &pods[0]).await.unwrap();
+    sleep(secs(1)).await;
+    world.add(&agent, &pods[1]).await.unwrap();
+    assert_eq!(only_nic(&world).await.senders, [address(&gone)]);
+    drop(agent);
+    world.kernel.remove_sandbox(&pods[0].netns);
+    world.kernel.time_out_flows();
+    world.store = MemoryStore::default();
+    world.kernel.set_latency(KernelOperation::SetupSharedNic, secs(2));
+    let before = settled(&world);
+    let agent = world.agent().await;
+    while settled(&world) == before {
+        let held = cluster(&world).held();
+        assert!(only_nic(&world).await.senders.iter().all(|sender| held.contains_key(sender)));
+        sleep(millis(1)).await;
+    }
+    sleep(secs(1)).await;
+    let held = cluster(&world).held();
+    assert!(!held.contains_key(&address(&gone)), "its address is given back");
+    assert!(only_nic(&world).await.senders.iter().all(|sender| held.contains_key(sender)));
+    agent.ready().await;
+    world.quiet(&agent).await;
+    world.agree().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_del_of_a_pod_that_no_record_names_gives_its_address_back() {
     let mut world = world();
