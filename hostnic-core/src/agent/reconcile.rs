@@ -8,22 +8,18 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::attachment::AttachmentMark;
-use crate::clock::BootTime;
 use crate::cloud::{Nic, NicFilter, NicName, Subnet};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{InstanceId, NicId, SubnetId};
-use crate::ipam::ClaimedAddress;
 use crate::ledger::{AddressState, LeaseRecord, LeaseState, NicRecord, NicState, State, SubnetRange, Write};
 use crate::point::Point;
 use crate::random::split_mix;
-use crate::route::{KernelView, PodDatapath};
 
 use super::compare::{Evidence, Finding, Observation, Patience, Suspicions, compare};
 use super::counts::Repair;
 use super::datapath::is_superseded;
 use super::node::VethSide;
-use super::shared::SharedSide;
-use super::{Inner, datapath, found_shared, gateway, node, shared, step, undo};
+use super::{Inner, datapath, gateway, node, shared, step, undo};
 
 /// The time after which a comparison that failed is tried again; doubled from then on, unless ADDs wait for it.
 const RETRY: Duration = Duration::from_secs(5);
@@ -211,7 +207,7 @@ async fn compare_once(
     }
     shared::compare(inner).await;
     repair_pods(inner).await;
-    let all_told = tell_held(inner, &kernel, looked).await;
+    let all_told = shared::tell_held(inner, &kernel, looked).await;
     if let Some((side, own)) = side.zip(own) {
         // Not before: pods that are found again are to be among those that ADDs find.
         side.learn(own, strange);
@@ -310,7 +306,7 @@ async fn mend(inner: &Arc<Inner>, finding: &Finding) -> Result<()> {
             finish(inner, &lease.mark).await
         }
         Finding::RebuildShared(lease) => {
-            rebuild_shared(inner, lease).await?;
+            shared::rebuild(inner, lease).await?;
             finish(inner, &lease.mark).await
         }
         Finding::Unplugged(nic) => unplugged(inner, nic).await,
@@ -408,67 +404,6 @@ async fn rebuild(inner: &Inner, nic: &NicRecord, lease: &LeaseRecord) -> Result<
             Ok((vec![Write::PutNic(nic.clone()), Write::PutLease(Box::new(lease))], ()))
         })
         .await
-}
-
-/// What a pod holds that shares a NIC. Whoever gives addresses hears of it first: by then nobody else can have the address.
-async fn rebuild_shared(inner: &Inner, lease: &LeaseRecord) -> Result<()> {
-    let _pass = inner.gates.enter(&lease.mark).await;
-    let own = &lease.lease;
-    let claimed = ClaimedAddress { address: own.address, subnet: own.subnet.clone(), gateway: own.gateway };
-    inner.shared.restore_found(inner, &[(lease.mark.clone(), None, claimed)]).await?;
-    inner
-        .ledger
-        .transact(Point::RebuildShared, |state| {
-            let ended = inner.shared.releases.since(lease.since).contains(&lease.mark);
-            let nic = state.nics.get(&own.nic).filter(|nic| nic.role.is_shared());
-            let Some(nic) = nic.filter(|_| !ended && !state.leases.contains_key(&lease.mark)) else {
-                return Ok((Vec::new(), ()));
-            };
-            let mut lease = lease.clone();
-            let mut writes = Vec::new();
-            if let PodDatapath::Shared(plan) = &mut lease.plan.datapath {
-                let (table, chosen) = shared::table_of(nic, || {
-                    SharedSide::free_table(inner, state).ok_or_else(|| no_table(nic))
-                })?;
-                plan.table = table;
-                writes.extend(chosen);
-            }
-            if state.tombstones.contains_key(&lease.mark) {
-                lease.state = LeaseState::Releasing;
-            }
-            writes.push(Write::PutLease(Box::new(lease)));
-            Ok((writes, ()))
-        })
-        .await
-}
-
-fn no_table(nic: &NicRecord) -> Error {
-    Error::new(ErrorKind::Exhausted, "find a routing table for", &nic.id).detail("all are taken")
-}
-
-/// Tells whoever gives addresses what pods hold that are not in sight, and have no lease for that. Whether nothing is held of
-/// which nobody was told.
-async fn tell_held(inner: &Inner, kernel: &KernelView, looked: BootTime) -> bool {
-    if !inner.shared.has_source() {
-        return true;
-    }
-    let ended = inner.shared.releases.since(looked);
-    let held = inner.ledger.read(|state| found_shared::held(kernel, state));
-    let known = held.iter().flatten().filter(|(mark, _)| !ended.contains(mark));
-    let known: Vec<_> = known.map(|(mark, claimed)| (mark.clone(), None, claimed.clone())).collect();
-    let all = held.iter().all(Option::is_some);
-    if !all {
-        tracing::warn!(
-            "the node has pods that share a NIC, and which subnet they are in cannot be told; addresses that nobody holds are not given back while that is so"
-        );
-    }
-    match inner.shared.tell_unseen(inner, &known).await {
-        Ok(()) => all,
-        Err(error) => {
-            tracing::warn!(error = %error.chain(), "what pods hold that are not in sight could not be told; it is tried again");
-            false
-        }
-    }
 }
 
 /// A NIC that a pod has is plugged in again; its addresses stay leased. An idle one goes.

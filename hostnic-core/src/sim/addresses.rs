@@ -36,7 +36,7 @@ pub enum AddressEvent {
 /// elsewhere, an address that was given before and is not told again is given back when the node is settled.
 ///
 /// ```
-/// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build()?.block_on(async {
 /// use hostnic_core::AddressSource;
 /// use hostnic_core::attachment::{AttachmentKey, PodRef};
 /// use hostnic_core::ipam::AddressRequest;
@@ -47,7 +47,7 @@ pub enum AddressEvent {
 /// let node = cluster.node("i-1");
 /// let key = AttachmentKey { network: "net".parse()?, container: "c".parse()?, ifname: "eth0".parse()? };
 /// let pod = PodRef { namespace: "default".to_owned(), name: "p".to_owned(), uid: None };
-/// let request = AddressRequest { key, pod, candidates: Vec::new(), patience: Default::default() };
+/// let request = AddressRequest { key, pod, candidates: Vec::new(), patience: std::time::Duration::from_secs(1) };
 /// let claimed = node.claim(&request).await?;
 /// assert_eq!(claimed.address.to_string(), "192.168.1.100/24");
 /// node.release(&request.key.mark()).await?;

@@ -1,5 +1,6 @@
 //! Pods that share the NIC of their subnet: their addresses, the NIC, and the way back of both.
 
+mod found;
 mod nics;
 mod plan;
 mod release;
@@ -28,6 +29,7 @@ use crate::route::{Hairpin, NicTable};
 use super::request::AddRequest;
 use super::{Inner, add, datapath};
 
+pub(super) use found::{rebuild, tell_held};
 pub(super) use nics::{Nics, compare};
 pub(super) use plan::table_of;
 pub use release::ReleaseCounts;

@@ -168,7 +168,10 @@ impl Nics {
         });
         let (now, mut wake) = (Instant::now(), None::<Instant>);
         let mut due = Vec::new();
-        for (nic, plan) in wanted.into_iter().filter(|(nic, _)| !busy.contains(nic)) {
+        // Before the first comparison has shown whose a NIC is, pods of which no lease is known may need it as it is.
+        let recovered = *inner.recovered.borrow();
+        let known = |plan: &SharedNicPlan| recovered || plan.sender.is_some();
+        for (nic, plan) in wanted.into_iter().filter(|(nic, plan)| !busy.contains(nic) && known(plan)) {
             let known = kept.get(&nic).cloned().unwrap_or_default();
             if known.has == Has::Plan(plan.clone()) {
                 continue;
@@ -235,10 +238,11 @@ fn announce(inner: &Inner, nic: &NicId) {
 /// Keeps the kernel's NICs as they are to be, until it is dropped.
 pub(in crate::agent) async fn run(inner: &Inner) {
     let nics = &inner.shared.nics;
-    let mut changes = inner.ledger.changes();
+    let (mut changes, mut recovered) = (inner.ledger.changes(), inner.recovered.subscribe());
     let (mut running, mut busy) = (FuturesUnordered::new(), BTreeSet::new());
     loop {
         changes.borrow_and_update();
+        recovered.borrow_and_update();
         move_pods(inner).await;
         let (due, wake) = nics.due(inner, &busy);
         for attempt in due {
@@ -254,6 +258,7 @@ pub(in crate::agent) async fn run(inner: &Inner) {
             }
             () = nics.poke.notified() => {}
             _ = changes.changed() => {}
+            _ = recovered.changed() => {}
             () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
         }
     }
