@@ -30,6 +30,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         forwarding: None,
         tagging: None,
         programmer: Arc::new(kernel.clone()),
+        addresses: None,
         store: Arc::new(MemoryStore::default()),
         clock: Arc::new(SystemClock),
         seed: 1,

@@ -50,6 +50,13 @@ pub enum Carrier {
     Vlan,
 }
 
+impl Carrier {
+    /// Whether it is what subnets are made of where nothing else is said.
+    pub fn is_usual(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// A network interface, as the cloud describes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Nic {

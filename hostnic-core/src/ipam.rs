@@ -96,10 +96,22 @@ pub struct ClaimedAddress {
 ///
 /// # Contract
 /// As for [`Ipam`]: one holder, claiming again for the same key gives the same address, releasing what is not held succeeds.
+///
+/// The agent restores before it claims or releases anything, and releases an address when nothing of this node speaks or
+/// answers in its name any more.
 #[async_trait]
 pub trait AddressSource: Send + Sync + Debug {
     /// Takes over addresses that attachments of this node hold: those of the records at a start, and later whichever are found.
     async fn restore(&self, held: &[(AttachmentMark, Option<PodRef>, ClaimedAddress)]) -> Result<()>;
+
+    /// Hears that all that attachments of this node hold has been told: what it has for this node besides is nobody's. Called
+    /// when that is known after a start, and again where it failed; others are served meanwhile. By default nothing is done.
+    ///
+    /// # Errors
+    /// `Transient` where whoever must know cannot be told; it may be called again then.
+    async fn settled(&self) -> Result<()> {
+        Ok(())
+    }
 
     /// An address for the attachment; waits for one to become free, no longer than the request's patience.
     ///

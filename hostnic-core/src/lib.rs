@@ -32,7 +32,7 @@ pub mod sweep;
 pub mod turn;
 
 pub use error::{Chain, Effect, Error, ErrorKind, QuotaScope, Result};
-pub use ipam::Ipam;
+pub use ipam::{AddressSource, Ipam};
 pub use policy::PoolPolicy;
 pub use provider::NicProvider;
 pub use refusal::Refusal;
@@ -40,3 +40,4 @@ pub use route::RouteProgrammer;
 
 /// The traits can be used behind `Arc<dyn …>`; this does not compile otherwise.
 const _: fn(&dyn NicProvider, &dyn Ipam, &dyn RouteProgrammer, &dyn PoolPolicy) = |_, _, _, _| ();
+const _: fn(&dyn AddressSource) = |_| ();

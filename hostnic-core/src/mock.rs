@@ -24,11 +24,11 @@
 use async_trait::async_trait;
 use mockall::mock;
 
-use crate::attachment::{AttachmentMark, NetnsPath, Sandbox};
+use crate::attachment::{AttachmentMark, NetnsPath, PodRef, Sandbox};
 use crate::cloud::{Instance, Job, Nic, NicFilter, Submitted, Subnet, Survey};
 use crate::error::Result;
 use crate::id::{JobId, MacAddr, NicId, SubnetId};
-use crate::ipam::{Ipam, Lease, LeaseRequest};
+use crate::ipam::{AddressRequest, AddressSource, ClaimedAddress, Ipam, Lease, LeaseRequest};
 use crate::policy::{PolicyName, PolicyState, PoolPolicy, SubnetView};
 use crate::provider::{Capabilities, CreateNics, NicProvider};
 use crate::route::{
@@ -66,6 +66,20 @@ mock! {
         async fn restore(&self, leases: &[(AttachmentMark, Lease)]) -> Result<()>;
         async fn allocate(&self, request: &LeaseRequest) -> Result<Lease>;
         async fn release(&self, mark: &AttachmentMark, used: bool) -> Result<()>;
+    }
+}
+
+mock! {
+    /// An [`AddressSource`] that answers what a test tells it to.
+    #[derive(Debug)]
+    pub AddressSource {}
+
+    #[async_trait]
+    impl AddressSource for AddressSource {
+        async fn restore(&self, held: &[(AttachmentMark, Option<PodRef>, ClaimedAddress)]) -> Result<()>;
+        async fn settled(&self) -> Result<()>;
+        async fn claim(&self, request: &AddressRequest) -> Result<ClaimedAddress>;
+        async fn release(&self, mark: &AttachmentMark) -> Result<()>;
     }
 }
 

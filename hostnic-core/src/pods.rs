@@ -18,6 +18,9 @@ pub struct PodWishes {
     pub nic: NicWish,
     /// How it is to be joined to that NIC; `None` for the node's way.
     pub datapath: Option<Datapath>,
+    /// The addresses that it may have, the preferred one first; any where there are none. Only for a pod that shares its
+    /// NIC: the address of another is its NIC's.
+    pub addresses: Vec<IpAddr>,
 }
 
 /// Which NIC a pod is to have.

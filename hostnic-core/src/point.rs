@@ -41,6 +41,8 @@ pub enum Kind {
     Cloud,
     /// The kernel is asked or programmed.
     Kernel,
+    /// Whoever gives addresses to pods that share a NIC is asked.
+    Source,
     /// Somebody is answered. What comes after it is whoever asked's to see.
     Answer,
 }
@@ -89,6 +91,12 @@ points! {
         BeginRelease,
         /// A lease is over.
         EndLease,
+        /// An ADD in vain of a pod that shares a NIC: its address is to be given back.
+        UndoShared,
+        /// The address of a pod that shared a NIC was given back.
+        EndShared,
+        /// Pods that share a NIC get another one in the place of one that is lost.
+        MoveShared,
         /// A comparison: the sandbox of a lease is gone.
         BeginReleaseOfGone,
         /// A comparison: a NIC of ours that nobody had recorded.
@@ -101,6 +109,8 @@ points! {
         RecordLost,
         /// A comparison: a pod and its NIC that nobody had recorded.
         RebuildLease,
+        /// A comparison: a pod that shares a NIC and that nobody had recorded.
+        RebuildShared,
         /// A comparison: a NIC that somebody unplugged.
         RecordUnplugged,
         /// The pool: an address has rested.
@@ -227,6 +237,14 @@ points! {
         ComparePod,
         /// A comparison: a pod that was changed.
         RepairPod,
+        /// The start: NICs that pods shared before.
+        ResumeSharedNic,
+        /// A NIC that pods share, with the address that it asks by ARP from.
+        SetUpSharedNic,
+        /// A comparison: such a NIC with its plan.
+        CompareSharedNic,
+        /// The pool: such a NIC before it goes.
+        TearDownSharedNic,
         /// The pool: the link of a NIC on its way in.
         AwaitLink,
         /// The start: gateways that were there before.
@@ -243,6 +261,18 @@ points! {
         ForgetFlows,
         /// A setting of the whole node, such as that it forwards.
         ChangeSetting,
+    }
+    Source {
+        /// The start: what the records say is held.
+        RestoreAddresses,
+        /// A comparison: what a pod holds that nobody had recorded.
+        RestoreFound,
+        /// All that is held has been told.
+        SettleAddresses,
+        /// An ADD: an address.
+        ClaimAddress,
+        /// An answered DEL, or an undone ADD: it is given back.
+        ReleaseAddress,
     }
     Answer {
         /// To an ADD.

@@ -20,8 +20,8 @@ use hostnic_core::ledger::{
     SubnetRange, Write,
 };
 use hostnic_core::route::{
-    Hairpin, HostLink, KernelView, MarkedLink, MarkedVeth, MarkedVethEnd, NicTable, PodDatapath, PodLink,
-    PodPlan, PodsTable, Route, VethPlan,
+    Hairpin, HostLink, KernelView, MarkedLink, MarkedSharedNic, MarkedSharedPod, MarkedVeth, MarkedVethEnd,
+    NicTable, PodDatapath, PodLink, PodPlan, PodsTable, Route, SharedPlan, VethPlan,
 };
 
 const PATIENCE: Patience = Patience { list_lag: Duration::from_secs(5), grace: Duration::from_secs(60) };
@@ -67,6 +67,7 @@ fn range() -> SubnetRange {
         id: "vxnet-1".parse().unwrap(),
         prefix: "192.168.1.0/24".parse().unwrap(),
         gateway: address(1),
+        carrier: hostnic_core::cloud::Carrier::default(),
     }
 }
 
@@ -292,6 +293,11 @@ fn short(finding: &Finding) -> String {
         |nic: &NicRecord| nic.addresses.iter().map(|a| a.state.word()).collect::<Vec<_>>().join(",");
     match finding {
         Finding::Forget(nic) => format!("forget {}", number(nic)),
+        Finding::Adopt(nic) if nic.role.is_shared() => {
+            let table =
+                nic.role.shared_table().map_or_else(String::new, |table| format!(" {}", table.number()));
+            format!("adopt {} {} shared{table}", number(&nic.id), nic.state.word())
+        }
         Finding::Adopt(nic) => format!("adopt {} {} {}", number(&nic.id), nic.state.word(), address(nic)),
         Finding::Rebuild(nic, lease) => {
             let state = lease.state.word();
@@ -302,6 +308,9 @@ fn short(finding: &Finding) -> String {
                 address(nic),
                 whose(&lease.mark)
             )
+        }
+        Finding::RebuildShared(lease) => {
+            format!("rebuild {} on {} {}", whose(&lease.mark), number(&lease.lease.nic), lease.state.word())
         }
         Finding::Quarantine(nic) => format!("{} {}", nic.state.word(), number(&nic.id)),
         Finding::Expel(nic) => format!("expel {} {}", number(&nic.id), nic.state.word()),
@@ -593,4 +602,137 @@ fn what_is_not_seen_in_a_row_is_not_acted_on() {
         [Finding::Forget(id(2))],
         "nor does it take a doubt away"
     );
+}
+
+impl Scene {
+    /// In the cloud without an address, and attached here.
+    fn bare(mut self, n: u8) -> Self {
+        self = self.here(n);
+        self.nics.iter_mut().filter(|nic| nic.id == id(n)).for_each(|nic| nic.addresses.clear());
+        self
+    }
+
+    /// The node has it for pods to share.
+    fn sharing(mut self, n: u8) -> Self {
+        self.kernel.shared_nics.push(MarkedSharedNic {
+            mac: mac(n),
+            name: format!("hostnic_{n}x"),
+            table: table(n),
+            subnet: Some(range().prefix),
+            senders: Vec::new(),
+            answers_for: Vec::new(),
+        });
+        self.host(n, true)
+    }
+
+    /// A NIC that pods share, in that state.
+    fn shared(mut self, n: u8, state: NicState) -> Self {
+        self = self.record(n, state, AddressState::Claimed);
+        let record = self.state.nics[&id(n)].clone();
+        let shared = NicRecord { role: NicRole::Shared(Some(table(n))), addresses: Vec::new(), ..record };
+        self.state.apply(&[Write::PutNic(shared)]);
+        self
+    }
+
+    /// A pod on the NIC `nic` that the kernel knows.
+    fn sharer(mut self, n: u8, nic: u8) -> Self {
+        self.kernel.shared_pods.push(MarkedSharedPod {
+            mark: mark(n),
+            address: address(n),
+            nic: Some(mac(nic)),
+            host_ifname: format!("vnic{n}").parse().unwrap(),
+            mtu: 1400,
+            pod: Some(MarkedVethEnd {
+                mark: mark(n),
+                mac: mac(n + 100),
+                ifname: "eth0".parse().unwrap(),
+                netns: netns(n),
+                sandbox: sandbox(n),
+            }),
+            silenced: false,
+        });
+        self
+    }
+
+    /// Its lease.
+    fn sharer_leased(mut self, n: u8, nic: u8, state: LeaseState) -> Self {
+        let mut lease = lease(n, state);
+        (lease.lease.nic, lease.lease.mac, lease.plan.mac) = (id(nic), mac(nic), mac(nic));
+        lease.plan.datapath = PodDatapath::Shared(SharedPlan {
+            table: table(nic),
+            pods: PodsTable::OWN,
+            host_ifname: format!("vnic{n}").parse().unwrap(),
+            source: IpAddr::from([10, 0, 0, 10]),
+            mtu_at_most: None,
+        });
+        self.state.apply(&[Write::PutLease(Box::new(lease))]);
+        self
+    }
+}
+
+#[test]
+fn the_recovery_table_of_nics_that_pods_share() {
+    use LeaseState::{Active, Releasing};
+    use NicState::{Lost, Quarantined, Ready};
+    let silenced = |mut scene: Scene| {
+        scene.kernel.shared_pods.iter_mut().for_each(|pod| pod.silenced = true);
+        scene
+    };
+    let unseen = |mut scene: Scene| {
+        scene.kernel.shared_pods.iter_mut().for_each(|pod| pod.pod = None);
+        scene
+    };
+    let well = || scene().shared(4, Ready).bare(4).sharing(4).sharer(9, 4).sharer_leased(9, 4, Active);
+    row("all is well", &well(), 6, 60, &[]);
+    row("a shared NIC without records", &scene().bare(4).sharing(4), 1, 0, &["adopt 04 ready shared 264"]);
+    let found = scene().bare(4).sharing(4).sharer(9, 4);
+    row("and its pod", &found, 1, 0, &["adopt 04 ready shared 264", "rebuild 9 on 04 active"]);
+    row(
+        "and its pod whose DEL was answered",
+        &silenced(unseen(scene().bare(4).sharing(4).sharer(9, 4))),
+        1,
+        0,
+        &["adopt 04 ready shared 264", "rebuild 9 on 04 releasing"],
+    );
+    row(
+        "a pod that is not in sight",
+        &unseen(scene().shared(4, Ready).bare(4).sharing(4).sharer(9, 4)),
+        6,
+        60,
+        &[],
+    );
+    row(
+        "a pod without a lease",
+        &scene().shared(4, Ready).bare(4).sharing(4).sharer(9, 4),
+        1,
+        0,
+        &["rebuild 9 on 04 active"],
+    );
+    row(
+        "made for pods, and none has come",
+        &scene().bare(4).host(4, false),
+        1,
+        0,
+        &["adopt 04 ready shared"],
+    );
+    let gone = || scene().shared(4, Ready).sharer(9, 4).sharer_leased(9, 4, Active);
+    row("gone from the cloud under its pods", &gone(), 2, 60, &["forget 04"]);
+    row(
+        "lost, and its pods wait for another",
+        &scene().shared(4, Lost).sharer(9, 4).sharer_leased(9, 4, Active),
+        6,
+        60,
+        &[],
+    );
+    row("lost, and nobody's", &scene().shared(4, Lost), 2, 60, &["forget 04"]);
+    let out = scene().shared(4, Ready).sharer(9, 4).sharer_leased(9, 4, Active);
+    row("taken out under its pods", &out.cloud(4, OURS, NicAttachment::Available), 2, 60, &["unplugged 04"]);
+    row("its link is gone", &gone().bare(4), 2, 60, &["unplugged 04"]);
+    row("without a link, and given up", &scene().shared(4, Quarantined).bare(4), 6, 60, &[]);
+    let elsewhere = gone().cloud(4, OURS, elsewhere());
+    row("in another instance", &elsewhere, 2, 60, &["lose 04"]);
+    let left = scene().shared(4, Ready).bare(4).sharing(4).sharer_leased(9, 4, Active);
+    row("its pod's veth is gone", &left, 1, 0, &["came back 9"]);
+    let owed = scene().shared(4, Ready).bare(4).sharing(4).sharer_leased(9, 4, Releasing);
+    row("a DEL is owed", &owed, 1, 0, &["unfinished 9"]);
 }

@@ -67,6 +67,7 @@ fn empty(config: &PoolConfig) -> PoolView {
         lending: 0,
         subnets: config.subnets.iter().map(subnet).collect(),
         gateways: Vec::new(),
+        unshared: Vec::new(),
         nic_limit: Some(63),
         hold: Hold::No,
         draining: false,
@@ -112,6 +113,22 @@ fn begun(view: &PoolView, plan: &Plan) -> PoolView {
                 view.gateways.retain(|wanted| wanted != subnet);
                 let chosen = view.subnets.iter_mut().find(|s| s.id == *subnet).expect("a subnet of the pool");
                 chosen.room = chosen.room.map(|room| room.checked_sub(1).expect("no more than the room"));
+            }
+            Action::CreateShared(subnet) => {
+                let number = view.creates.len();
+                view.creates.push(CreateView {
+                    token: format!("token{number:08}").parse().unwrap(),
+                    count: 1,
+                    purpose: Purpose::Shared,
+                    running: true,
+                    since: view.now,
+                });
+                view.unshared.retain(|wanted| wanted != subnet);
+                if let Some(room) =
+                    view.subnets.iter_mut().find(|s| s.id == *subnet).and_then(|s| s.room.as_mut())
+                {
+                    *room = room.saturating_sub(1);
+                }
             }
             Action::CreateOwn { mark, subnet } => {
                 let number = view.creates.len();
@@ -161,6 +178,7 @@ fn subjects(plan: &Plan) -> Vec<String> {
         match action {
             Action::Create { .. } => subjects.push("create".to_owned()),
             Action::CreateGateway(subnet) => subjects.push(format!("gateway in {subnet}")),
+            Action::CreateShared(subnet) => subjects.push(format!("shared in {subnet}")),
             Action::CreateOwn { mark, .. } | Action::Lend { mark, .. } => subjects.push(mark.to_string()),
             Action::Entrust { mark, nic } => subjects.extend([mark.to_string(), nic.to_string()]),
             Action::LookUp(token) => subjects.push(token.to_string()),
@@ -188,9 +206,10 @@ fn gateways_made(plan: &Plan) -> Vec<SubnetId> {
     plan.actions.iter().filter_map(made).collect()
 }
 
-/// NICs that the plan makes, or takes in, for one attachment each.
+/// NICs that the plan makes, or takes in, for one attachment each, or for pods of one subnet to share.
 fn alone(plan: &Plan) -> u32 {
-    let alone = |a: &&Action| matches!(a, Action::CreateOwn { .. } | Action::Lend { .. });
+    let alone =
+        |a: &&Action| matches!(a, Action::CreateOwn { .. } | Action::Lend { .. } | Action::CreateShared(_));
     u32::try_from(plan.actions.iter().filter(alone).count()).unwrap()
 }
 
@@ -216,6 +235,7 @@ prop_compose! {
         let purpose = match purpose {
             0 => Purpose::Own,
             1 => Purpose::Lent,
+            2 | 3 => Purpose::Shared,
             _ => Purpose::Pods,
         };
         let job = Some("job-1".parse().unwrap());
@@ -256,6 +276,10 @@ prop_compose! {
                 _ => {}
             }
         }
+        if purpose == Purpose::Shared {
+            // It has none of its own.
+            (nic.addresses, nic.free, nic.cooling) = (0, 0, Vec::new());
+        }
         nic
     }
 }
@@ -294,6 +318,7 @@ prop_compose! {
         unmet in prop::option::of(0..2u64),
         subnets in prop::collection::vec(any_subnet(), 3),
         gateways in prop::collection::btree_set(1..=3usize, 0..3),
+        unshared in prop::collection::btree_set(1..=5usize, 0..4),
         nic_limit in prop::option::weighted(0.9, 1..64u32),
         hold in 0..6u8,
         draining in prop::bool::weighted(0.1),
@@ -325,6 +350,7 @@ prop_compose! {
                 .map(|(n, (room, set_aside))| SubnetView { id: subnet_id(n + 1), room, set_aside })
                 .collect(),
             gateways: gateways.into_iter().map(subnet_id).collect(),
+            unshared: unshared.into_iter().map(subnet_id).collect(),
             nic_limit,
             hold: match hold {
                 0 => Hold::Unsettled,
@@ -395,7 +421,7 @@ proptest! {
             prop_assert!(total(&view) + sum + alone <= limit);
             prop_assert!(view.hold != Hold::Unsettled && !view.draining);
         }
-        let makes = |a: &Action| matches!(a, Action::CreateOwn { .. });
+        let makes = |a: &Action| matches!(a, Action::CreateOwn { .. } | Action::CreateShared(_));
         if sum > 0 || plan.actions.iter().any(makes) {
             prop_assert_eq!(view.hold, Hold::No);
         }
@@ -475,7 +501,7 @@ proptest! {
     fn what_is_given_back_leaves_the_low_watermark_and_takes_only_what_is_above_the_high_one(
         view in any_view(), config in any_config(),
     ) {
-        let view = PoolView { draining: false, wishes: Vec::new(), ..view };
+        let view = PoolView { draining: false, wishes: Vec::new(), unshared: Vec::new(), ..view };
         let plan = plan_of(&view, &config);
         let gone = detached(&plan);
         let surplus: Vec<_> = view.nics.iter().filter(|n| {
@@ -520,6 +546,10 @@ proptest! {
         let calm = PoolView { wishes: Vec::new(), ..view.clone() };
         let (with, without) = (detached(&plan).len(), detached(&plan_of(&calm, &config)).len());
         let open = open + view.wishes.iter().filter(|wish| wish.in_the_way.is_some()).count();
+        // What a wish has taken is no place for those that take any NIC.
+        let taken = |action: &&Action| matches!(action, Action::CreateOwn { .. } | Action::Lend { .. });
+        let queued = view.waiting > 0;
+        let open = open + if queued { plan.actions.iter().filter(taken).count() } else { 0 };
         if !view.draining {
             prop_assert!(with <= without + open, "{} go for {} that wait, {} otherwise", with, open, without);
         }
@@ -528,7 +558,7 @@ proptest! {
 
 /// The same, with what is made for one attachment alone.
 fn plan_made_in(plan: &Plan, subnet: &SubnetId) -> u32 {
-    let own = |a: &&Action| matches!(a, Action::CreateOwn { subnet: id, .. } if id == subnet);
+    let own = |a: &&Action| matches!(a, Action::CreateOwn { subnet: id, .. } | Action::CreateShared(id) if id == subnet);
     plan_created_in(plan, subnet) + u32::try_from(plan.actions.iter().filter(own).count()).unwrap()
 }
 
@@ -774,4 +804,57 @@ fn who_waits_in_vain_is_told_why() {
     let held = PoolView { hold: Hold::Until(at(NOW + 1)), ..view };
     let unserved = plan_of(&held, &config).unserved.unwrap();
     assert_eq!((unserved.count, unserved.reason), (5, Shortage::OnHold));
+}
+
+/// One that pods could share, and none does since `since`.
+fn unused(n: usize, subnet: usize, since: BootTime) -> NicView {
+    NicView { purpose: Purpose::Shared, state: NicState::Ready, addresses: 0, ..made(n, subnet, since) }
+}
+
+#[test]
+fn what_pods_share_is_made_on_demand_and_goes_when_its_time_is_over() {
+    let config = PoolConfig { low: 0, high: 0, ..config(2) };
+    let wanted = PoolView { unshared: vec![subnet_id(2), subnet_id(7)], ..empty(&config) };
+    let plan = plan_of(&wanted, &config);
+    assert_eq!(plan.actions, [Action::CreateShared(subnet_id(2)), Action::CreateShared(subnet_id(7))]);
+    assert_eq!(plan_of(&begun(&wanted, &plan), &config).actions, []);
+    let held = PoolView { hold: Hold::Until(at(NOW + 1)), ..wanted };
+    assert_eq!(plan_of(&held, &config).unshared, [2, 7].map(|n| (subnet_id(n), Shortage::OnHold)));
+
+    let young = PoolView { nics: vec![unused(0, 9, at(NOW))], ..empty(&config) };
+    let plan = plan_of(&young, &config);
+    assert_eq!((plan.actions.len(), plan.wake), (0, Some(at(NOW).after(config.free_period))));
+    let old = PoolView { now: at(NOW).after(config.free_period), ..young.clone() };
+    assert_eq!(plan_of(&old, &config).actions, [Action::Detach(vec![nic_id(0)])]);
+    let mut used = old.clone();
+    used.nics[0].held = 1;
+    assert_eq!(plan_of(&used, &config).actions, []);
+    let unsettled = PoolView { hold: Hold::Unsettled, ..old };
+    assert_eq!(plan_of(&unsettled, &config).actions, []);
+    // Of two in a subnet one is enough.
+    let twins = PoolView { nics: vec![unused(0, 9, at(NOW)), unused(1, 9, at(NOW))], ..empty(&config) };
+    assert_eq!(plan_of(&twins, &config).actions, [Action::Detach(vec![nic_id(1)])]);
+}
+
+#[test]
+fn on_a_full_node_what_was_without_pods_longest_makes_way_first() {
+    let config = PoolConfig { low: 2, high: 4, max_nics: 4, ..config(2) };
+    let warm = |n| NicView { state: NicState::Ready, free: 1, ..made(n, 1, at(NOW - 90)) };
+    let nics = || vec![warm(0), warm(1), unused(2, 8, at(NOW - 10)), unused(3, 9, at(NOW - 20))];
+    let gone = |unshared: &[usize]| {
+        let unshared = unshared.iter().map(|n| subnet_id(*n)).collect();
+        let plan = plan_of(&PoolView { nics: nics(), unshared, ..empty(&config) }, &config);
+        (detached(&plan).into_iter().cloned().collect::<Vec<_>>(), plan.unshared)
+    };
+    assert_eq!(gone(&[]), (vec![], vec![]));
+    assert_eq!(gone(&[5]), (vec![nic_id(3)], vec![]));
+    assert_eq!(gone(&[5, 6, 7]), (vec![nic_id(1), nic_id(2), nic_id(3)], vec![]));
+    let full = Shortage::NodeFull { limit: 4 };
+    assert_eq!(gone(&[3, 4, 5, 6, 7]).1, [(subnet_id(7), full)]);
+    // Pods that take any NIC have those make way that pods could share.
+    let queue = PoolView { nics: nics(), waiting: 3, ..empty(&config) };
+    let queue = PoolView { unmet_since: Some(at(NOW - 5)), ..queue };
+    assert_eq!(detached(&plan_of(&queue, &config)), BTreeSet::from([&nic_id(3)]));
+    let supply = PoolView { nics: nics()[2..].to_vec(), unshared: Vec::new(), ..empty(&config) };
+    assert_eq!(plan_of(&supply, &config).unshared, []);
 }

@@ -159,6 +159,7 @@ impl Node {
         let (mode, pool) = (config.datapath, Arc::new(config.pool.clone()));
         let parts = AgentParts {
             provider: observer.provider(parts.provider),
+            addresses: None,
             store: observer.store(parts.store),
             ..parts
         };
@@ -249,6 +250,7 @@ impl Node {
         let leases = self.facts.agent.leases();
         let used = |nic: &NicRecord| {
             nic.role.is_gateway() && leases.iter().any(|lease| lease.lease.subnet == nic.subnet.id)
+                || nic.role.is_shared() && leases.iter().any(|lease| lease.lease.nic == nic.id)
         };
         let nics = self.facts.agent.nics();
         let of_pods = nics.iter().filter(|nic| nic.has_holder() || used(nic)).count();

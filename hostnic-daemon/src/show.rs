@@ -59,6 +59,7 @@ fn note(record: &NicRecord) -> String {
             NicRole::Gateway(number) => format!("the node's own, gateway {number} for pods in the subnet"),
             NicRole::Own(_) => "for this pod alone; deleted with it".to_owned(),
             NicRole::Lent(_) => "lent to this pod; detached with it, not deleted".to_owned(),
+            NicRole::Shared(_) => "for all pods of the subnet that share a NIC".to_owned(),
             NicRole::Pods => String::new(),
         },
     }

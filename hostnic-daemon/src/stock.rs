@@ -104,6 +104,7 @@ mod tests {
                 id: subnet.parse().unwrap(),
                 prefix: "192.168.1.0/24".parse().unwrap(),
                 gateway: IpAddr::from([192, 168, 1, 1]),
+                carrier: hostnic_core::cloud::Carrier::default(),
             },
             token: None,
             role: NicRole::Pods,

@@ -124,7 +124,7 @@ impl Asked {
                 return Err(wrong(NIC, nic.as_str(), &rule));
             }
         };
-        Ok(PodWishes { nic, datapath })
+        Ok(PodWishes { nic, datapath, ..PodWishes::default() })
     }
 }
 
@@ -187,7 +187,7 @@ mod tests {
         assert_eq!(wishes(&[(TYPE, "Passthrough")]).unwrap().datapath, Some(Datapath::Passthrough));
         assert_eq!(
             wishes(&[(TYPE, "veth")]).unwrap(),
-            PodWishes { nic: NicWish::Any, datapath: Some(Datapath::Veth) }
+            PodWishes { datapath: Some(Datapath::Veth), ..PodWishes::default() }
         );
     }
 

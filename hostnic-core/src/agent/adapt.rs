@@ -6,9 +6,9 @@ use crate::attachment::AttachmentMark;
 use crate::error::Result;
 use crate::ledger::{LeaseRecord, LeaseState, NicState, State};
 use crate::point::Point;
-use crate::route::{PodDatapath, PodPlan};
+use crate::route::PodPlan;
 
-use super::datapath::{is_superseded, veth};
+use super::datapath::is_superseded;
 use super::veth::VethCommon;
 use super::{Inner, step};
 
@@ -30,9 +30,11 @@ pub(super) async fn pods(inner: &Inner, common: VethCommon) {
 /// The plan that the lease is to have, where it has another one. One that is being prepared or released has it soon, or
 /// needs it no more.
 fn adapted(lease: &LeaseRecord, common: VethCommon) -> Option<PodPlan> {
-    let plan = veth(&lease.plan).filter(|_| lease.state != LeaseState::Releasing)?;
-    let next = common.of_plan(plan);
-    (next != *plan).then(|| PodPlan { datapath: PodDatapath::Veth(next), ..lease.plan.clone() })
+    if lease.state == LeaseState::Releasing {
+        return None;
+    }
+    let next = common.of_pod(&lease.plan)?;
+    (next != lease.plan.datapath).then(|| PodPlan { datapath: next, ..lease.plan.clone() })
 }
 
 async fn pod(inner: &Inner, mark: &AttachmentMark, common: VethCommon) -> Result<()> {

@@ -7,15 +7,17 @@ use tokio_util::sync::CancellationToken;
 use crate::attachment::{AttachmentMark, Sandbox};
 use crate::clock::BootTime;
 use crate::error::{Error, ErrorKind, Result};
+use crate::id::NicId;
 use crate::ipam::{Lease, LeaseRequest};
 use crate::ledger::{LeaseRecord, LeaseState};
+use crate::pods::NicWish;
 use crate::point::Point;
 use crate::route::{Datapath, PodDatapath, PodLink, PodPlan};
 
 use super::datapath::is_superseded;
 use super::node::VethSide;
 use super::request::{AddAnswer, AddRequest};
-use super::{Inner, datapath, gateway, node, step, undo};
+use super::{Inner, datapath, gateway, node, shared, step, undo};
 
 /// Serves the request. `cancel` is heeded at each step that lasts.
 pub(super) async fn add(
@@ -26,14 +28,11 @@ pub(super) async fn add(
     let mark = request.key.mark();
     let begun = tokio::time::Instant::now();
     let announced = inner.gates.announce_add(&mark, request.started, &cancel);
-    let datapath = request.wishes.datapath.unwrap_or(inner.config.datapath);
-    if datapath == Datapath::Passthrough {
-        gateway::offered(&inner, &request)?;
-    }
+    let datapath = way(&inner, &request)?;
     // Not in its turn: the comparison that is waited for takes its own, where the pod has something already. So does
     // what brings pods to other settings.
     inner.until_recovered(&cancel, &request).await?;
-    if datapath == Datapath::Veth {
+    if datapath != Datapath::Passthrough {
         let left = request.patience.saturating_sub(begun.elapsed());
         node::until_set_up(&inner, &request, left, &cancel).await?;
     }
@@ -49,7 +48,16 @@ pub(super) async fn add(
             LeaseState::Preparing | LeaseState::Releasing => undo::undo(&inner, &record).await?,
         }
     }
-    let lease = allocate(&inner, &request, &cancel).await?;
+    shared::until_released(&inner, &request, &mark, &cancel).await?;
+    // The seat on a shared NIC is kept until the lease is recorded.
+    let (lease, _seat) = match datapath {
+        Datapath::Shared => {
+            let pod = shared::offered(&inner, &request)?;
+            let (lease, seat) = shared::allocate(&inner, &request, pod, &cancel).await?;
+            (lease, Some(seat))
+        }
+        Datapath::Passthrough | Datapath::Veth => (allocate(&inner, &request, &cancel).await?, None),
+    };
     request.patience = patience.saturating_sub(begun.elapsed());
     let done = async {
         let mut plan = plan(&request, &mark, sandbox, &lease);
@@ -62,10 +70,33 @@ pub(super) async fn add(
     match done.await {
         Ok(answer) => Ok(answer),
         Err(error) => {
-            take_back(&inner, &mark, &error).await;
+            take_back(&inner, &mark, datapath, &error).await;
             Err(error)
         }
     }
+}
+
+/// How the pod is to be joined. One that asks for a NIC of its own where pods share them is behind a veth, as where they do not.
+///
+/// # Errors
+/// For what cannot be had in that way.
+fn way(inner: &Inner, request: &AddRequest) -> Result<Datapath> {
+    let usual = match inner.config.datapath {
+        Datapath::Shared if request.wishes.nic != NicWish::Any => Datapath::Veth,
+        usual => usual,
+    };
+    let datapath = request.wishes.datapath.unwrap_or(usual);
+    match datapath {
+        Datapath::Shared => drop(shared::offered(inner, request)?),
+        _ if !request.wishes.addresses.is_empty() => {
+            return Err(Error::new(ErrorKind::Invalid, "add", &request.key).detail(
+                "it asks for one of some addresses, which only a pod that shares its NIC can; ask for a NIC with that address",
+            ));
+        }
+        Datapath::Passthrough => gateway::offered(inner, request)?,
+        Datapath::Veth => {}
+    }
+    Ok(datapath)
 }
 
 /// A path that leads to something else leads to no namespace: whoever asked has one mistake to look for.
@@ -110,8 +141,13 @@ async fn again(
         record.key = Some(request.key.clone());
         record.pod = request.pod.clone();
         record.started = request.started;
-        record.plan.routes.clone_from(&request.routes);
+        if datapath::shared(&record.plan).is_none() {
+            record.plan.routes.clone_from(&request.routes);
+        }
         ask_anew(inner, request, &mut record, cancel).await?;
+    }
+    if datapath::shared(&record.plan).is_some() {
+        shared::in_place(inner, request, &record.lease.nic, cancel).await?;
     }
     let link = inner.kernel(Point::SetUpPodAnew, |kernel| kernel.setup_pod(&record.plan)).await?;
     let answer = AddAnswer {
@@ -140,7 +176,11 @@ async fn ask_anew(
             (record.plan.mtu, veth.mtu_at_most) = datapath::mtu(side.draft(inner)?.config.mtu, request.mtu);
             Ok(())
         }
-        (PodDatapath::Veth(_), None) | (PodDatapath::Shared(_), _) => Ok(()),
+        (PodDatapath::Shared(shared), Some(side)) => {
+            (record.plan.mtu, shared.mtu_at_most) = datapath::mtu(side.draft(inner)?.config.mtu, request.mtu);
+            Ok(())
+        }
+        (PodDatapath::Veth(_) | PodDatapath::Shared(_), None) => Ok(()),
         (PodDatapath::Passthrough | PodDatapath::PassthroughWithServices(_), _) => {
             record.plan.mtu = request.mtu;
             gateway::resolve(inner, request, &mut record.plan, &record.lease.subnet, cancel).await
@@ -203,12 +243,16 @@ async fn give(
         since: inner.now(),
         by_wish: request.wishes.datapath.is_some(),
     };
+    let nic = record.lease.nic.clone();
     let plan = prepare(inner, datapath, record).await?;
     if datapath == Datapath::Passthrough {
         gateway::masquerading(inner, request, &plan, cancel).await?;
     }
+    if datapath == Datapath::Shared {
+        shared::in_place(inner, request, &nic, cancel).await?;
+    }
     stop_if(cancel, request)?;
-    let link = set_up(inner, request, &plan, cancel).await?;
+    let link = set_up(inner, request, &plan, &nic, cancel).await?;
     stop_if(cancel, request)?;
     let (now, answered): (BootTime, PodLink) = (inner.now(), link.clone());
     let activate = |state: &_| Ok((step::activate(state, &plan.mark, answered, now)?, ()));
@@ -219,19 +263,25 @@ async fn give(
 
 /// Records the lease, and answers its plan with what only the records can tell: which table is free.
 async fn prepare(inner: &Inner, datapath: Datapath, mut record: LeaseRecord) -> Result<PodPlan> {
-    let side = inner.veth.as_ref().filter(|_| datapath == Datapath::Veth);
+    let side = inner.veth.as_ref().filter(|_| datapath != Datapath::Passthrough);
     let draft = side.map(|side| side.draft(inner)).transpose()?;
     // It need not wait for the node: until that is set up only services are out of reach.
     let beside = inner.veth.as_ref().filter(|_| datapath == Datapath::Passthrough).map(VethSide::config);
     let prepare = |state: &_| {
+        let mut chosen = None;
         if let Some(draft) = draft {
-            draft.decide(state, &mut record)?;
+            match datapath {
+                Datapath::Shared => chosen = draft.decide_shared(state, &mut record)?,
+                Datapath::Passthrough | Datapath::Veth => draft.decide(state, &mut record)?,
+            }
         }
         if let Some(config) = beside {
             datapath::lead_to_services(&config, state, &mut record)?;
         }
         let plan = record.plan.clone();
-        Ok((step::prepare(state, record)?, plan))
+        let mut writes = step::prepare(state, record)?;
+        writes.extend(chosen);
+        Ok((writes, plan))
     };
     let plan = inner.ledger.transact(Point::PrepareLease, prepare).await?;
     if let Some(side) = side.filter(|side| !side.suits(&plan)) {
@@ -247,12 +297,33 @@ async fn set_up(
     inner: &Inner,
     request: &AddRequest,
     plan: &PodPlan,
+    nic: &NicId,
     cancel: &CancellationToken,
 ) -> Result<PodLink> {
-    let missing = match inner.kernel(Point::SetUpPod, |kernel| kernel.setup_pod(plan)).await {
-        Err(error) if error.kind() == ErrorKind::NotFound => error,
+    let shares = datapath::shared(plan).is_some();
+    match inner.kernel(Point::SetUpPod, |kernel| kernel.setup_pod(plan)).await {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            await_nic(inner, request, plan, error, cancel).await?
+        }
+        // Somebody may have undone what its NIC is.
+        Err(error) if error.kind() == ErrorKind::Conflict && shares => {}
         done => return done,
-    };
+    }
+    if shares {
+        inner.shared.nics.doubt(nic);
+        shared::in_place(inner, request, nic, cancel).await?;
+    }
+    inner.kernel(Point::SetUpPodAgain, |kernel| kernel.setup_pod(plan)).await
+}
+
+/// Waits until the NIC of a pod is in the node, where it is not the pod's namespace that is `missing`.
+async fn await_nic(
+    inner: &Inner,
+    request: &AddRequest,
+    plan: &PodPlan,
+    missing: Error,
+    cancel: &CancellationToken,
+) -> Result<()> {
     let sandbox = inner.kernel(Point::FindSandboxAgain, |kernel| kernel.sandbox(&plan.netns)).await?;
     if sandbox != plan.sandbox {
         return Err(missing);
@@ -263,7 +334,7 @@ async fn set_up(
         }
         () = cancel.cancelled() => return Err(called_off(request)),
     }
-    inner.kernel(Point::SetUpPodAgain, |kernel| kernel.setup_pod(plan)).await
+    Ok(())
 }
 
 fn absent(plan: &PodPlan) -> Error {
@@ -276,10 +347,14 @@ fn stop_if(cancel: &CancellationToken, request: &AddRequest) -> Result<()> {
 }
 
 /// Undoes what was begun. What cannot be undone now is found by the next comparison, or by the DEL.
-async fn take_back(inner: &Inner, mark: &AttachmentMark, why: &Error) {
+async fn take_back(inner: &Inner, mark: &AttachmentMark, datapath: Datapath, why: &Error) {
     let record = inner.ledger.read(|state| state.leases.get(mark).cloned());
     let undone = match record {
         Some(record) => undo::undo(inner, &record).await,
+        None if datapath == Datapath::Shared => {
+            inner.shared.releases.order(mark);
+            Ok(())
+        }
         None => inner.ipam.release(mark, false).await,
     };
     if let Err(error) = undone {

@@ -31,10 +31,16 @@ impl Announcer {
 
     /// Has a pod that was just set up announced again. No effect where its NIC was moved into it: the pod's own kernel does it.
     pub(super) fn later(&self, plan: &PodPlan) {
-        if datapath::veth(plan).is_some() {
+        if datapath::veth(plan).is_some() || datapath::shared(plan).is_some() {
             // Nobody listens any more where the agent is stopping.
             drop(self.0.send((Instant::now() + LATER, plan.mark.clone())));
         }
+    }
+
+    /// Has a pod announced again as soon as may be, whose NIC is another one by now.
+    pub(super) fn now(&self, plan: &PodPlan) {
+        // As above.
+        drop(self.0.send((Instant::now(), plan.mark.clone())));
     }
 }
 

@@ -14,6 +14,7 @@ use crate::ledger::{
 use crate::route::{HostLink, KernelView};
 
 use super::found::{has_left, holder, lent, rebuild, unleased};
+use super::found_shared::sharing;
 use super::veth::VethCommon;
 
 /// One moment of everything.
@@ -51,12 +52,15 @@ pub struct Evidence {
 pub enum Finding {
     /// The cloud has no such NIC any more: forget it.
     Forget(NicId),
-    /// Our NIC is here and unused, and unrecorded or quarantined: record it, free after its cooling; or it is a gateway:
-    /// record it as that.
+    /// Our NIC is here and unused, and unrecorded or quarantined: record it, free after its cooling; or it is a gateway, or
+    /// pods share it: record it as that.
     Adopt(Box<NicRecord>),
     /// Our NIC is a pod's that no lease names: record it and what the pod holds. A pod that was silenced, or that is gone and
     /// was behind a veth, holds it no more: its lease is `releasing`, and is finished.
     Rebuild(Box<NicRecord>, Box<LeaseRecord>),
+    /// A pod that shares a NIC is there, and no lease names it: record what it holds. The lease of one that was silenced is
+    /// `releasing`, and is finished.
+    RebuildShared(Box<LeaseRecord>),
     /// Our NIC is attached here, and whose it is cannot be told: record it so, and never touch it while that lasts.
     Quarantine(Box<NicRecord>),
     /// Our NIC is attached nowhere and unrecorded: record it as to be deleted.
@@ -138,6 +142,8 @@ pub fn compare(seen: &Observation<'_>, suspicions: &mut Suspicions, patience: Pa
         *suspicions = fresh;
     }
     findings.extend(unleased(seen));
+    let sharing = sharing(seen, &findings);
+    findings.extend(sharing);
     findings.extend(leases(seen));
     findings
 }
@@ -204,6 +210,10 @@ fn recorded(
         (NicState::Ready | NicState::Attaching { .. }, NicAttachment::Attached { .. }) if !here => {
             confirm(Suspicion::Elsewhere, patience.list_lag).then(|| Finding::Lose(record.id.clone()))
         }
+        // Attached again, it may come to light; else its pods get another one.
+        (NicState::Ready, _) if record.role.is_shared() && !has_link(seen, record) => {
+            confirm(Suspicion::Unplugged, patience.list_lag).then(|| Finding::Unplugged(record.id.clone()))
+        }
         (NicState::Ready, _) if is_nowhere(seen, record) => {
             confirm(Suspicion::Ownerless, patience.list_lag.max(patience.grace))
                 .then(|| Finding::Quarantine(idle(NicState::Quarantined, AddressState::Claimed)))
@@ -234,7 +244,16 @@ fn unrecorded(
         };
         return rebuild(seen, ready, holder).or_else(|| holder.is_in_node().then(unknown));
     }
+    let shared = seen.kernel.shared_nics.iter().find(|shared| shared.mac == nic.mac);
+    let as_shared = |table| {
+        let record = record(nic, name, range, NicState::Ready, AddressState::Claimed, seen.now);
+        let role = NicRole::Shared(table);
+        Some(Finding::Adopt(Box::new(NicRecord { role, addresses: Vec::new(), ..record })))
+    };
     match seen.kernel.host.iter().find(|link| link.mac == nic.mac) {
+        Some(_) if shared.is_some() => as_shared(shared.map(|shared| shared.table)),
+        // It was made for pods to share, and none has come.
+        Some(HostLink { in_use: false, .. }) if nic.addresses.is_empty() => as_shared(None),
         Some(HostLink { gateway: Some(number), .. }) if !has_gateway(seen.state, *number) => {
             let record = record(nic, name, range, NicState::Ready, AddressState::Claimed, seen.now);
             let role = NicRole::Gateway(*number);
@@ -257,10 +276,14 @@ fn unrecorded(
     }
 }
 
+fn has_link(seen: &Observation<'_>, record: &NicRecord) -> bool {
+    seen.kernel.host.iter().any(|link| link.mac == record.mac)
+}
+
 /// Whether the NIC is attached and nobody's, and yet its link is not where it can be given to a pod.
 fn is_nowhere(seen: &Observation<'_>, record: &NicRecord) -> bool {
     let pod = seen.kernel.pods.iter().any(|link| link.mac == record.mac);
-    let host = seen.kernel.host.iter().any(|link| link.mac == record.mac);
+    let host = has_link(seen, record);
     !record.role.is_gateway() && !record.has_holder() && !pod && !host
 }
 
@@ -268,7 +291,7 @@ fn is_nowhere(seen: &Observation<'_>, record: &NicRecord) -> bool {
 fn is_back(seen: &Observation<'_>, record: &NicRecord) -> bool {
     let unused = |link: &HostLink| link.mac == record.mac && !link.in_use && link.gateway.is_none();
     let marked = seen.kernel.veths.iter().any(|veth| veth.nic == Some(record.mac));
-    !record.has_holder() && !marked && seen.kernel.host.iter().any(unused)
+    !seen.state.is_leased(record) && !marked && seen.kernel.host.iter().any(unused)
 }
 
 fn every_address(record: &NicRecord, state: NicState, address: AddressState, now: BootTime) -> NicRecord {
@@ -319,11 +342,12 @@ fn missing(
     let mut findings = Vec::new();
     for record in seen.state.nics.values() {
         let settled = matches!(record.state, NicState::Ready | NicState::Quarantined | NicState::Lost);
-        if !settled || told.contains(&record.id) || seen.busy_nics.contains(&record.id) || record.has_holder()
-        {
+        // Pods that share one get another in its place; those that have one of their own keep it until their DEL.
+        let kept = record.has_holder() || record.state == NicState::Lost && seen.state.is_leased(record);
+        if !settled || told.contains(&record.id) || seen.busy_nics.contains(&record.id) || kept {
             continue;
         }
-        let link = seen.kernel.host.iter().any(|link| link.mac == record.mac);
+        let link = has_link(seen, record);
         let times = if link { DOUBTS } else { 2 };
         if suspicions.confirm(fresh, Suspicion::Missing, &record.id, seen.now, times, list_lag) {
             findings.push(Finding::Forget(record.id.clone()));

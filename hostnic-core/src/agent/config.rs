@@ -15,13 +15,16 @@ pub struct AgentConfig {
     pub pool: PoolConfig,
     /// How pods are joined to their NICs that ask for neither way. Default passthrough.
     pub datapath: Datapath,
-    /// What pods behind veths have in common. Default `None`: there are none, and whoever asks to be one is refused.
+    /// What pods behind veths have in common, those that share NICs included. Default `None`: there are none, and whoever asks
+    /// to be one is refused.
     pub veth: Option<VethConfig>,
     /// Whether, and how, the node keeps NICs in the subnets of its pods for them to send by. Default `None`: a request
     /// that asks for such a NIC is refused.
     pub gateways: Option<GatewayConfig>,
     /// How long one operation on the kernel may take. Default 10 s.
     pub kernel_deadline: Duration,
+    /// How long whoever gives addresses to pods that share NICs may take, for all but the wait for a free one. Default 30 s.
+    pub source_deadline: Duration,
     /// The time between two comparisons with the kernel. Default 60 s.
     pub node_sync: Duration,
     /// The time between two comparisons with the cloud while nothing differs, up to a tenth more. Default 30 min: the
@@ -42,6 +45,7 @@ impl AgentConfig {
             veth: None,
             gateways: None,
             kernel_deadline: Duration::from_secs(10),
+            source_deadline: Duration::from_secs(30),
             node_sync: Duration::from_secs(60),
             cloud_sync: Duration::from_secs(30 * 60),
             survey_patience: Duration::from_secs(5),

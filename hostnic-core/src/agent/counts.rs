@@ -68,7 +68,7 @@ impl Repair {
         Some(match finding {
             Finding::Forget(_) => Self::Forgotten,
             Finding::Adopt(_) => Self::Adopted,
-            Finding::Rebuild(..) => Self::Rebuilt,
+            Finding::Rebuild(..) | Finding::RebuildShared(_) => Self::Rebuilt,
             Finding::Quarantine(_) => Self::Quarantined,
             Finding::Expel(_) => Self::Expelled,
             Finding::Unplugged(_) => Self::Unplugged,

@@ -8,10 +8,11 @@ use sha1::{Digest, Sha1};
 use crate::attachment::{IfName, PodRef};
 use crate::error::{Error, ErrorKind, Result};
 use crate::gateway::GatewayConfig;
-use crate::ledger::{LeaseRecord, State};
+use crate::ledger::{LeaseRecord, State, Write};
 use crate::pool::PoolConfig;
-use crate::route::{NicTable, PodDatapath, PodPlan, ServiceVeth, VethPlan};
+use crate::route::{NicTable, PodDatapath, PodPlan, ServiceVeth, SharedPlan, VethPlan};
 
+use super::shared;
 use super::veth::{PodMtu, VethCommon, VethConfig, VethPrefix};
 
 /// How many characters of a pod's hash are in the name of its veth. Felix knows pods' veths by that.
@@ -27,17 +28,44 @@ pub(super) struct VethDraft {
 }
 
 impl VethDraft {
+    fn table(&self, state: &State, record: &LeaseRecord) -> Result<NicTable> {
+        free_table(self.config.first_table, &self.taken, state).ok_or_else(|| {
+            Error::new(ErrorKind::Exhausted, "find a routing table for", record.lease.mac).detail(format!(
+                "all from {} on are taken; begin with a lower one",
+                self.config.first_table.number()
+            ))
+        })
+    }
+
+    /// Puts into the record what a pod has that shares its NIC, as the records are now. Answers what is to be written of the
+    /// NIC.
+    ///
+    /// # Errors
+    /// `Exhausted` when the NIC has no table and none is free, `Transient` when the NIC is gone.
+    pub(super) fn decide_shared(&self, state: &State, record: &mut LeaseRecord) -> Result<Option<Write>> {
+        let nic = state.nics.get(&record.lease.nic).filter(|nic| nic.role.is_shared()).ok_or_else(|| {
+            Error::new(ErrorKind::Transient, "share NIC", &record.lease.nic)
+                .detail("it is gone since a moment ago; try again")
+        })?;
+        let (table, chosen) = shared::table_of(nic, || self.table(state, record))?;
+        let (mtu, mtu_at_most) = mtu(self.config.mtu, record.plan.mtu);
+        record.plan.mtu = mtu;
+        record.plan.datapath = PodDatapath::Shared(SharedPlan {
+            table,
+            pods: self.common.pods,
+            host_ifname: host_ifname(&self.config.prefix, state, record)?,
+            source: self.common.source,
+            mtu_at_most,
+        });
+        Ok(chosen)
+    }
+
     /// Puts into the record what is free as the records are now.
     ///
     /// # Errors
     /// `Exhausted` when no table is free.
     pub(super) fn decide(&self, state: &State, record: &mut LeaseRecord) -> Result<()> {
-        let table = free_table(self.config.first_table, &self.taken, state).ok_or_else(|| {
-            Error::new(ErrorKind::Exhausted, "find a routing table for", record.lease.mac).detail(format!(
-                "all from {} on are taken; begin with a lower one",
-                self.config.first_table.number()
-            ))
-        })?;
+        let table = self.table(state, record)?;
         let (mtu, mtu_at_most) = mtu(self.config.mtu, record.plan.mtu);
         record.plan.mtu = mtu;
         record.plan.datapath = PodDatapath::Veth(VethPlan {
@@ -96,9 +124,20 @@ pub(super) fn veth(plan: &PodPlan) -> Option<&VethPlan> {
     }
 }
 
-/// The tables that the leases have.
+/// What a plan says of a pod that shares its NIC; `None` for any other.
+pub(super) fn shared(plan: &PodPlan) -> Option<&SharedPlan> {
+    match &plan.datapath {
+        PodDatapath::Shared(shared) => Some(shared),
+        PodDatapath::Passthrough | PodDatapath::PassthroughWithServices(_) | PodDatapath::Veth(_) => None,
+    }
+}
+
+/// The tables that the leases have, and the NICs that pods share.
 pub(super) fn leased_tables(state: &State) -> impl Iterator<Item = u32> {
-    state.leases.values().filter_map(|lease| veth(&lease.plan)).map(|veth| veth.table.number())
+    let of_plan = |plan| veth(plan).map(|veth| veth.table).or(shared(plan).map(|shared| shared.table));
+    let leased = state.leases.values().filter_map(move |lease| of_plan(&lease.plan));
+    let shared = state.nics.values().filter_map(|nic| nic.role.shared_table());
+    leased.chain(shared).map(NicTable::number)
 }
 
 /// The tables that are the pods', or a gateway's, made or not.
@@ -110,7 +149,7 @@ pub(super) fn spared_tables(config: &VethConfig, gateways: Option<&GatewayConfig
     of_gateways.chain([config.pods.number()]).collect()
 }
 
-fn free_table(first: NicTable, taken: &BTreeSet<u32>, state: &State) -> Option<NicTable> {
+pub(super) fn free_table(first: NicTable, taken: &BTreeSet<u32>, state: &State) -> Option<NicTable> {
     let leased: BTreeSet<u32> = leased_tables(state).collect();
     let free = |number: &u32| !taken.contains(number) && !leased.contains(number);
     (first.number()..=NicTable::MAX).filter(free).find_map(|number| NicTable::new(number).ok())

@@ -71,11 +71,22 @@ async fn silence(inner: &Inner, record: &LeaseRecord) -> Option<Box<dyn crate::r
 /// No record: the link may still be there, when the store was lost.
 async fn forgotten(inner: &Inner, request: &DelRequest, mark: &AttachmentMark) -> Result<()> {
     inner.ipam.release(mark, false).await?;
-    let Some(netns) = &request.netns else { return Ok(()) };
+    let Some(netns) = &request.netns else {
+        release_shared(inner, mark);
+        return Ok(());
+    };
     let freed = inner.kernel(Point::TearDownMarked, |kernel| kernel.teardown_marked(mark, netns)).await?;
     if let Some(mac) = freed {
         tracing::info!(attachment = %request.key, %mac, "a DEL freed a NIC that no record named; it is looked at");
         inner.nudge();
     }
+    release_shared(inner, mark);
     Ok(())
+}
+
+/// What the pod shared its NIC with, if it did, is known by its address alone: whoever gave that takes it back.
+fn release_shared(inner: &Inner, mark: &AttachmentMark) {
+    if inner.shared.has_source() {
+        inner.shared.releases.order(mark);
+    }
 }

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use crate::attachment::{AttachmentMark, IfName, NetnsPath, Sandbox};
 use crate::clock::BootTime;
-use crate::cloud::{Nic, NicAttachment};
+use crate::cloud::{Carrier, Nic, NicAttachment};
 use crate::id::MacAddr;
 use crate::ipam::Lease;
 use crate::ledger::{
@@ -81,6 +81,7 @@ pub(super) fn unleased(seen: &Observation<'_>) -> Vec<Finding> {
     let idle = |record: &&NicRecord| {
         matches!(record.state, NicState::Ready | NicState::Quarantined)
             && !record.role.is_gateway()
+            && !record.role.is_shared()
             && !record.has_holder()
             && !seen.busy_nics.contains(&record.id)
     };
@@ -161,7 +162,7 @@ pub(super) fn lent(seen: &Observation<'_>, cloud: &Evidence, nic: &Nic) -> Optio
 fn range_of(nic: &Nic, holder: Holder<'_>) -> Option<SubnetRange> {
     let (prefix, gateway) = holder.subnet()?;
     let holds = nic.addresses.iter().any(|own| prefix.contains(own));
-    holds.then(|| SubnetRange { id: nic.subnet.clone(), prefix, gateway })
+    holds.then(|| SubnetRange { id: nic.subnet.clone(), prefix, gateway, carrier: Carrier::default() })
 }
 
 /// What a NIC that a pod has is to be recorded as; `None` where it cannot be told what the pod holds.
@@ -231,7 +232,7 @@ fn behind_veth(nic: &NicRecord, veth: &MarkedVeth, seen: &Observation<'_>) -> Op
 }
 
 /// What nobody reads of a plan that is only taken down.
-const NOTHING: VethCommon =
+pub(super) const NOTHING: VethCommon =
     VethCommon { pods: PodsTable::OWN, source: IpAddr::V4(Ipv4Addr::UNSPECIFIED), hairpin: Hairpin::Off };
 
 /// The pod's end of a veth, or what stands for one that is gone: what is left of such a pod is in the node.
@@ -261,7 +262,13 @@ fn lease(nic: &NicRecord, is_there: impl Fn(IpAddr) -> bool) -> Option<Lease> {
     })
 }
 
-fn record(lease: Lease, plan: PodPlan, state: LeaseState, link: PodLink, now: BootTime) -> LeaseRecord {
+pub(super) fn record(
+    lease: Lease,
+    plan: PodPlan,
+    state: LeaseState,
+    link: PodLink,
+    now: BootTime,
+) -> LeaseRecord {
     LeaseRecord {
         mark: plan.mark.clone(),
         key: None,

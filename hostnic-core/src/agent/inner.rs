@@ -23,6 +23,7 @@ use super::failures::Failures;
 use super::gate::Gates;
 use super::gateway::Gateways;
 use super::node::VethSide;
+use super::shared::{Orders, SharedSide};
 use super::{AddRequest, AgentConfig, AgentParts, datapath, node};
 
 /// The parts of an agent, and what is known at any moment.
@@ -42,6 +43,7 @@ pub(super) struct Inner {
     pub(super) gateways: Option<Gateways>,
     /// `None` where no pods are behind veths.
     pub(super) veth: Option<VethSide>,
+    pub(super) shared: SharedSide,
     pub(super) announcer: Announcer,
     pub(super) seed: u64,
     pub(super) tally: Tally,
@@ -52,11 +54,16 @@ pub(super) struct Inner {
 }
 
 impl Inner {
-    /// Opens the records and begins with the pool. Also gives back the pods that are to be announced, for whoever does that.
+    /// Opens the records and begins with the pool. Also gives back the pods that are to be announced, and the addresses
+    /// that are to be given back, for whoever does that.
     ///
     /// # Errors
     /// As [`Agent::start`](super::Agent::start).
-    pub(super) async fn new(parts: AgentParts, config: AgentConfig, points: Points) -> Result<(Self, Due)> {
+    pub(super) async fn new(
+        parts: AgentParts,
+        config: AgentConfig,
+        points: Points,
+    ) -> Result<(Self, Due, Orders)> {
         let gateways = config.gateways.clone().map(Gateways::new).transpose()?;
         let ledger = Arc::new(Ledger::open_probed(parts.store, points.clone()).await?);
         let pool = Arc::new(Pool::start(
@@ -71,8 +78,10 @@ impl Inner {
             config.pool.clone(),
         )?);
         let (announcer, due) = Announcer::new();
+        let (shared, orders) = SharedSide::new(parts.addresses, points.clone());
         let inner = Self {
             veth: config.veth.clone().map(VethSide::new),
+            shared,
             announcer,
             config,
             clock: parts.clock,
@@ -91,7 +100,7 @@ impl Inner {
             recovered: watch::channel(false).0,
             nudge: Notify::new(),
         };
-        Ok((inner, due))
+        Ok((inner, due, orders))
     }
 
     pub(super) fn now(&self) -> BootTime {

@@ -16,6 +16,7 @@ mod del;
 mod ending;
 mod failures;
 mod found;
+mod found_shared;
 mod gate;
 mod gateway;
 mod inner;
@@ -23,6 +24,7 @@ mod node;
 mod owned;
 mod reconcile;
 mod request;
+mod shared;
 mod step;
 mod undo;
 mod veth;
@@ -40,11 +42,12 @@ use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::gateway::GatewayStatus;
 use crate::id::SubnetId;
+use crate::ipam::AddressSource;
 use crate::ledger::{LeaseRecord, NicRecord};
 use crate::point::Points;
 use crate::pool::{Cleaned, SubnetRoom, Supply};
 use crate::provider::NicProvider;
-use crate::route::{Datapath, RouteProgrammer};
+use crate::route::{Datapath, Hairpin, RouteProgrammer};
 use crate::store::StateStore;
 
 pub use compare::{Evidence, Finding, Observation, Patience, Suspicions, compare};
@@ -53,6 +56,7 @@ pub use counts::{Counts, Repair};
 pub use ending::EndingCounts;
 pub use failures::FailureListener;
 pub use request::{AddAnswer, AddRequest, ByHost, CheckRequest, DelRequest, GcReport, GcRequest};
+pub use shared::ReleaseCounts;
 pub use veth::{PodMtu, VethCommon, VethConfig, VethPrefix};
 
 use inner::Inner;
@@ -71,6 +75,9 @@ pub struct AgentParts {
     pub tagging: Option<Arc<dyn Tagging>>,
     /// The kernel.
     pub programmer: Arc<dyn RouteProgrammer>,
+    /// Where the addresses of pods come from that share the NIC of their subnet. Needed where [`AgentConfig::datapath`] is
+    /// [`Datapath::Shared`]; otherwise pods may ask to be such ones where it is there.
+    pub addresses: Option<Arc<dyn AddressSource>>,
     /// Where records survive.
     pub store: Arc<dyn StateStore>,
     /// The time of the records.
@@ -89,6 +96,40 @@ pub struct Agent {
     tasks: Owned,
     reconciler: tokio::sync::Mutex<JoinHandle<()>>,
     requests: mpsc::Sender<reconcile::Request>,
+}
+
+/// How long addresses may still be given back when the agent stops.
+const LAST_RELEASES: Duration = Duration::from_secs(2);
+
+/// # Errors
+/// `Invalid` for settings that do not go together, with what to change.
+fn check_settings(parts: &AgentParts, config: &AgentConfig) -> Result<()> {
+    let refuse = |why| Err(Error::new(ErrorKind::Invalid, "start", "node agent").detail(why));
+    if config.datapath != Datapath::Passthrough && config.veth.is_none() {
+        return refuse("pods are to be behind veths, and what these have in common is not set");
+    }
+    if config.datapath != Datapath::Shared {
+        return Ok(());
+    }
+    if parts.addresses.is_none() {
+        return refuse("pods are to share NICs, and where their addresses come from is not set");
+    }
+    if !parts.provider.capabilities().bare_nics {
+        return refuse(
+            "pods are to share NICs, and this cloud gives each NIC an address; choose another way",
+        );
+    }
+    config.veth.as_ref().map_or(Ok(()), |veth| refuse_hairpin(config.datapath, veth))
+}
+
+fn refuse_hairpin(datapath: Datapath, veth: &VethConfig) -> Result<()> {
+    if datapath == Datapath::Shared && veth.hairpin == Hairpin::On {
+        return Err(Error::new(ErrorKind::Invalid, "set up", "the node for pods that share NICs").detail(
+            "hairpin is on, and no cloud brings a packet back to the NIC that sent it; switch hairpin off, or give pods NICs \
+            of their own",
+        ));
+    }
+    Ok(())
 }
 
 /// Whether the agent can serve ADDs.
@@ -116,11 +157,8 @@ impl Agent {
     /// # Errors
     /// As [`Agent::start`].
     pub async fn start_probed(parts: AgentParts, config: AgentConfig, points: Points) -> Result<Self> {
-        if config.datapath == Datapath::Veth && config.veth.is_none() {
-            return Err(Error::new(ErrorKind::Invalid, "start", "node agent")
-                .detail("pods are to be behind veths, and what these have in common is not set"));
-        }
-        let (inner, due) = Inner::new(parts, config, points).await?;
+        check_settings(&parts, &config)?;
+        let (inner, due, orders) = Inner::new(parts, config, points).await?;
         let inner = Arc::new(inner);
         inner.set_up_bare_node().await?;
         let leases = inner.ledger.read(|state| {
@@ -140,6 +178,7 @@ impl Agent {
                     gateway::run(&inner),
                     node::run(&inner),
                     announce::run(&inner, due),
+                    shared::run(&inner, orders),
                 );
             }
         });
@@ -189,6 +228,16 @@ impl Agent {
         self.inner.endings.counts()
     }
 
+    /// How the addresses of pods that share NICs are given back, which is not waited for when they are deleted.
+    pub fn releases(&self) -> ReleaseCounts {
+        self.inner.shared.releases.counts()
+    }
+
+    /// Waits until all of these are back where they came from.
+    pub async fn addresses_released(&self) {
+        self.inner.shared.releases.none().await;
+    }
+
     /// Compares an attachment with what it was given, and answers its record.
     ///
     /// # Errors
@@ -212,6 +261,9 @@ impl Agent {
             if let Some(why) = self.inner.veth.as_ref().and_then(VethSide::trouble) {
                 return Readiness::NotReady(why);
             }
+            if let Some(why) = self.shares().then(|| self.inner.shared.trouble()).flatten() {
+                return Readiness::NotReady(why);
+            }
             return self.inner.pool.blocked().map_or(Readiness::Ready, Readiness::NotReady);
         }
         let why = self.inner.pool.trouble();
@@ -228,6 +280,13 @@ impl Agent {
         if let Some(side) = &self.inner.veth {
             side.ready().await;
         }
+        if self.shares() {
+            self.inner.shared.restored().await;
+        }
+    }
+
+    fn shares(&self) -> bool {
+        self.inner.config.datapath == Datapath::Shared
     }
 
     /// Takes other settings for pods behind veths, and waits until node and pods have them. Running pods keep their
@@ -236,9 +295,11 @@ impl Agent {
     /// Dropping the future does not take the settings back.
     ///
     /// # Errors
-    /// `Unsupported` where the agent was started without such settings; why the node could not be set up as they say,
+    /// `Unsupported` where the agent was started without such settings, `Invalid` for hairpin where pods share NICs; why the node could not be set up as they say,
     /// where that is so: it is tried again until it can.
     pub async fn set_veth(&self, config: VethConfig) -> Result<()> {
+        let shares = self.leases().iter().any(|lease| datapath::shared(&lease.plan).is_some());
+        refuse_hairpin(if shares { Datapath::Shared } else { self.inner.config.datapath }, &config)?;
         match &self.inner.veth {
             Some(side) => node::change(side, config).await,
             None => Err(Error::new(ErrorKind::Unsupported, "change", "the settings of pods behind veths")
@@ -270,7 +331,12 @@ impl Agent {
     /// not matter as long as the agent is dropped as well.
     pub async fn stop(&self) {
         let patience = self.inner.config.kernel_deadline;
-        if timeout(patience, self.dels_ended()).await.is_err() {
+        let ended = async {
+            self.dels_ended().await;
+            // They are given back again after the next start, if need be.
+            drop(timeout(LAST_RELEASES, self.addresses_released()).await);
+        };
+        if timeout(patience, ended).await.is_err() {
             let left = self.endings().running;
             tracing::warn!(
                 left,

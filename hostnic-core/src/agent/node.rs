@@ -139,18 +139,27 @@ impl VethSide {
             return Err(Error::new(ErrorKind::Transient, "set up", "a pod behind a veth").detail(why));
         };
         let config = self.config();
-        let mut taken = datapath::spared_tables(&config, inner.config.gateways.as_ref());
-        taken.extend(self.strange.lock().unwrap_or_else(PoisonError::into_inner).iter());
+        let taken = self.spared_tables(inner, &config);
         Ok(VethDraft { common, config, taken })
+    }
+
+    fn spared_tables(&self, inner: &Inner, config: &VethConfig) -> BTreeSet<u32> {
+        let mut taken = datapath::spared_tables(config, inner.config.gateways.as_ref());
+        taken.extend(self.strange.lock().unwrap_or_else(PoisonError::into_inner).iter());
+        taken
+    }
+
+    /// A table that no NIC has; `None` where all are taken.
+    pub(super) fn free_table(&self, inner: &Inner, state: &State) -> Option<NicTable> {
+        let config = self.config();
+        datapath::free_table(config.first_table, &self.spared_tables(inner, &config), state)
     }
 
     /// Whether a pod's plan is as those of all pods are to be now.
     pub(super) fn suits(&self, plan: &PodPlan) -> bool {
         let common = *self.pods.borrow();
-        match (common, datapath::veth(plan)) {
-            (Some(common), Some(veth)) => common.of_plan(veth) == *veth,
-            _ => true,
-        }
+        let wanted = common.and_then(|common| common.of_pod(plan));
+        wanted.is_none_or(|wanted| wanted == plan.datapath)
     }
 
     /// What the node is to have; an error where it has no address.
@@ -189,7 +198,13 @@ impl VethSide {
 pub(super) fn strange_tables(kernel: &KernelView, explained: &BTreeSet<u32>) -> BTreeSet<u32> {
     let named = kernel.host.iter().filter_map(|link| NicTable::of_link(&link.name));
     let marked = kernel.veths.iter().filter_map(|veth| veth.table);
-    named.chain(marked).map(NicTable::number).filter(|number| !explained.contains(number)).collect()
+    let shared = kernel.shared_nics.iter().map(|nic| nic.table);
+    named
+        .chain(marked)
+        .chain(shared)
+        .map(NicTable::number)
+        .filter(|number| !explained.contains(number))
+        .collect()
 }
 
 fn own(config: &VethConfig, kernel: &KernelView, state: &State) -> Own {
@@ -197,6 +212,7 @@ fn own(config: &VethConfig, kernel: &KernelView, state: &State) -> Own {
         link.gateway.is_some()
             || state.nic_by_mac(link.mac).is_some()
             || kernel.veths.iter().any(|veth| veth.nic == Some(link.mac))
+            || kernel.shared_nics.iter().any(|nic| nic.mac == link.mac)
     };
     let links: Vec<&HostLink> = kernel.host.iter().filter(|link| !is_ours(link)).collect();
     let of_link = |link: &HostLink| -> Vec<IpAddr> {

@@ -11,7 +11,7 @@ use crate::attachment::AttachmentMark;
 use crate::cloud::{Nic, NicFilter, NicName, Subnet};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{InstanceId, NicId, SubnetId};
-use crate::ledger::{AddressState, LeaseRecord, LeaseState, NicRecord, NicState, SubnetRange, Write};
+use crate::ledger::{AddressState, LeaseRecord, LeaseState, NicRecord, NicState, State, SubnetRange, Write};
 use crate::point::Point;
 use crate::random::split_mix;
 
@@ -19,7 +19,7 @@ use super::compare::{Evidence, Finding, Observation, Patience, Suspicions, compa
 use super::counts::Repair;
 use super::datapath::is_superseded;
 use super::node::VethSide;
-use super::{Inner, datapath, gateway, node, step, undo};
+use super::{Inner, datapath, gateway, node, shared, step, undo};
 
 /// The time after which a comparison that failed is tried again; doubled from then on, unless ADDs wait for it.
 const RETRY: Duration = Duration::from_secs(5);
@@ -174,7 +174,8 @@ async fn compare_once(
         // What has changed since we looked at the kernel is not what we saw.
         let moved = state.leases.values().filter(|lease| lease.since >= looked).map(|lease| &lease.mark);
         let under_way = state.leases.keys().filter(|mark| !inner.gates.is_open(mark));
-        let busy_leases: BTreeSet<AttachmentMark> = moved.chain(under_way).cloned().collect();
+        let mut busy_leases: BTreeSet<AttachmentMark> = moved.chain(under_way).cloned().collect();
+        busy_leases.extend(inner.shared.releases.since(looked));
         let freed = state.nics.values().filter(|nic| nic.freed_since(looked));
         busy_nics.extend(freed.map(|nic| nic.id.clone()));
         // What was given back since we began to look may be in the lists still: it is no stray.
@@ -204,7 +205,9 @@ async fn compare_once(
             inner.failures.tell(Arc::new(error));
         }
     }
+    shared::compare(inner).await;
     repair_pods(inner).await;
+    let all_told = shared::tell_held(inner, &kernel, looked).await;
     if let Some((side, own)) = side.zip(own) {
         // Not before: pods that are found again are to be among those that ADDs find.
         side.learn(own, strange);
@@ -216,6 +219,9 @@ async fn compare_once(
     let known = inner.ledger.read(|state| !state.nics.is_empty());
     if cloud.is_some() {
         inner.pool.settle();
+        if all_told {
+            inner.shared.all_is_known();
+        }
     }
     if cloud.is_some() || known {
         inner.recovered.send_replace(true);
@@ -254,7 +260,7 @@ async fn gather(inner: &Inner, scope: Scope, suspicious: bool) -> Result<Evidenc
     };
     let strange = strange_subnets(inner, &instance.id, attached.iter().chain(&available), &subnets).await?;
     let ranges = subnets.into_iter().chain(strange).map(|s| {
-        let range = SubnetRange { id: s.id.clone(), prefix: s.prefix, gateway: s.gateway };
+        let range = SubnetRange::from(&s);
         (s.id, range)
     });
     // A NIC that was unplugged between the two answers is in both.
@@ -299,6 +305,10 @@ async fn mend(inner: &Arc<Inner>, finding: &Finding) -> Result<()> {
             // Nothing to finish for a pod that runs.
             finish(inner, &lease.mark).await
         }
+        Finding::RebuildShared(lease) => {
+            shared::rebuild(inner, lease).await?;
+            finish(inner, &lease.mark).await
+        }
         Finding::Unplugged(nic) => unplugged(inner, nic).await,
         Finding::Lose(nic) => {
             tracing::error!(%nic, "a NIC of ours is in another instance; it is never touched again");
@@ -332,15 +342,15 @@ async fn put_idle(inner: &Inner, record: &NicRecord) -> Result<()> {
     inner
         .ledger
         .transact(Point::RecordIdle, |state| {
-            let idle = state.nics.get(&record.id).is_none_or(is_idle);
+            let idle = state.nics.get(&record.id).is_none_or(|nic| is_idle(state, nic));
             Ok((if idle { vec![Write::PutNic(record.clone())] } else { Vec::new() }, ()))
         })
         .await
 }
 
 /// Whether a NIC is recorded as nobody's, and as neither on its way in nor out.
-fn is_idle(nic: &NicRecord) -> bool {
-    matches!(nic.state, NicState::Ready | NicState::Quarantined) && !nic.has_holder()
+fn is_idle(state: &State, nic: &NicRecord) -> bool {
+    matches!(nic.state, NicState::Ready | NicState::Quarantined) && !state.is_leased(nic)
 }
 
 /// The lists said twice that it is gone; the last word has a question for just this NIC.
@@ -351,10 +361,14 @@ async fn forget(inner: &Inner, nic: &NicId) -> Result<()> {
         tracing::error!(%nic, "a NIC of ours is neither attached here nor available; it is never touched again");
         return to_lost(inner, nic).await;
     }
+    if inner.ledger.read(|state| state.nics.get(nic).is_some_and(|record| state.is_leased(record))) {
+        tracing::error!(%nic, "the NIC that pods share is gone from the cloud; they get another one");
+        return to_lost(inner, nic).await;
+    }
     inner
         .ledger
         .transact(Point::ForgetMissing, |state| {
-            let idle = state.nics.get(nic).is_some_and(|record| !record.has_holder());
+            let idle = state.nics.get(nic).is_some_and(|record| !state.is_leased(record));
             Ok((if idle { vec![Write::DropNic(nic.clone())] } else { Vec::new() }, ()))
         })
         .await
@@ -379,7 +393,7 @@ async fn rebuild(inner: &Inner, nic: &NicRecord, lease: &LeaseRecord) -> Result<
         .ledger
         .transact(Point::RebuildLease, |state| {
             // A NIC that was given back since it was seen is no longer in the pod.
-            let still = |known: &NicRecord| is_idle(known) && !known.freed_since(nic.since);
+            let still = |known: &NicRecord| is_idle(state, known) && !known.freed_since(nic.since);
             if state.leases.contains_key(&lease.mark) || !state.nics.get(&nic.id).is_none_or(still) {
                 return Ok((Vec::new(), ()));
             }
@@ -403,10 +417,14 @@ async fn unplugged(inner: &Inner, nic: &NicId) -> Result<()> {
             let still = state.nics.get(nic).filter(still);
             let Some(record) = still else { return Ok((Vec::new(), ())) };
             let mut next = record.clone();
+            if record.state == NicState::Quarantined && state.is_leased(record) {
+                // Its pods get another one first.
+                return Ok((Vec::new(), ()));
+            }
             if record.role.is_gateway() {
                 tracing::error!(%nic, "a gateway of the node was detached behind our back; it is attached again");
                 next = next.in_state(NicState::Attaching { job: None, failures: 0 }, now);
-            } else if record.has_holder() {
+            } else if state.is_leased(record) {
                 tracing::error!(%nic, "a pod's NIC was detached behind our back; it is attached again");
                 next = next.in_state(NicState::Attaching { job: None, failures: 0 }, now);
             } else {

@@ -16,11 +16,16 @@ const TOMBSTONE_LIFE: Duration = Duration::from_secs(600);
 pub(super) fn prepare(state: &State, record: LeaseRecord) -> Result<Vec<Write>> {
     let mut writes = Vec::new();
     if let Some(nic) = state.nics.get(&record.lease.nic) {
+        let address = record.lease.address.addr();
+        let has_it = |other: &LeaseRecord| other.mark != record.mark && other.lease.address.addr() == address;
+        if nic.role.is_shared() && state.leases_on(&nic.id).any(has_it) {
+            return Err(Error::new(ErrorKind::Conflict, "lease address", address)
+                .detail("another attachment holds it, and yet it was given once more; try again"));
+        }
         if nic.state != NicState::Ready {
             return Err(Error::new(ErrorKind::Transient, "lease address on NIC", &nic.id)
                 .detail(format!("it is {} since a moment ago; try again", nic.state.word())));
         }
-        let address = record.lease.address.addr();
         let holder = nic.addresses.iter().find(|a| a.address == address).map(|a| &a.state);
         if let Some(AddressState::Leased { mark }) = holder
             && *mark != record.mark
@@ -29,7 +34,8 @@ pub(super) fn prepare(state: &State, record: LeaseRecord) -> Result<Vec<Write>> 
                 .detail("another attachment holds it; try again"));
         }
         let leased = AddressState::Leased { mark: record.mark.clone() };
-        writes.push(Write::PutNic(nic.clone().with_address(address, leased)));
+        // A NIC that pods share knows nothing of their addresses.
+        writes.extend(holder.is_some().then(|| Write::PutNic(nic.clone().with_address(address, leased))));
     }
     writes.push(Write::PutLease(Box::new(record)));
     Ok(writes)

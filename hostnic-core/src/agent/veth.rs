@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::attachment::IfName;
 use crate::id::text_type;
-use crate::route::{Hairpin, NatMark, NicTable, PodsTable, VethPlan};
+use crate::route::{Hairpin, NatMark, NicTable, PodDatapath, PodPlan, PodsTable, SharedPlan, VethPlan};
 
 /// What all pods behind veths of one node have in common. Make one with [`VethConfig::new`] and change what is to differ.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,9 +75,18 @@ impl VethConfig {
 }
 
 impl VethCommon {
-    /// The same plan, with this in common.
-    pub(super) fn of_plan(&self, plan: &VethPlan) -> VethPlan {
-        VethPlan { pods: self.pods, source: self.source, hairpin: self.hairpin, ..plan.clone() }
+    /// How a pod is joined, with this in common; `None` for one that its NIC is moved into.
+    pub(super) fn of_pod(&self, plan: &PodPlan) -> Option<PodDatapath> {
+        let Self { pods, source, hairpin } = *self;
+        match &plan.datapath {
+            PodDatapath::Veth(veth) => {
+                Some(PodDatapath::Veth(VethPlan { pods, source, hairpin, ..veth.clone() }))
+            }
+            PodDatapath::Shared(shared) => {
+                Some(PodDatapath::Shared(SharedPlan { pods, source, ..shared.clone() }))
+            }
+            PodDatapath::Passthrough | PodDatapath::PassthroughWithServices(_) => None,
+        }
     }
 }
 

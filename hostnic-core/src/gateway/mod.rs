@@ -167,7 +167,7 @@ pub fn gateway_for(plans: &[GatewayPlan], pod: IpNet) -> Option<&GatewayPlan> {
 pub(crate) mod tests {
     use super::*;
     use crate::clock::BootTime;
-    use crate::cloud::NicAttachment;
+    use crate::cloud::{Carrier, NicAttachment};
     use crate::ledger::{AddressRecord, AddressState, NicRecord, SubnetRange, Write};
 
     pub(super) fn mac(n: u8) -> MacAddr {
@@ -179,7 +179,12 @@ pub(crate) mod tests {
     }
 
     pub(super) fn range() -> SubnetRange {
-        SubnetRange { id: "vxnet-1".parse().unwrap(), prefix: address(0), gateway: address(1).addr() }
+        SubnetRange {
+            id: "vxnet-1".parse().unwrap(),
+            prefix: address(0),
+            gateway: address(1).addr(),
+            carrier: Carrier::default(),
+        }
     }
 
     fn nic(n: u8, attachment: NicAttachment) -> Nic {

@@ -7,10 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::attachment::{AttachmentKey, AttachmentMark, PodRef};
 use crate::clock::BootTime;
+use crate::cloud::{Carrier, Subnet};
 use crate::gateway::GatewayNumber;
 use crate::id::{CreateToken, JobId, MacAddr, NicId, SubnetId};
 use crate::ipam::Lease;
-use crate::route::{PodLink, PodPlan};
+use crate::route::{NicTable, PodLink, PodPlan};
 
 /// What a NIC is for.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -25,9 +26,25 @@ pub enum NicRole {
     /// It is somebody else's, was there before, and that attachment has it for a while. It is detached when that ends, and
     /// never deleted.
     Lent(AttachmentMark),
+    /// It stays in the node's own namespace, without an address of its own, and carries all pods of its subnet that share
+    /// one: their leases name it. The table of what they send by it is chosen for the first of them.
+    Shared(Option<NicTable>),
 }
 
 impl NicRole {
+    /// Whether pods share it.
+    pub fn is_shared(&self) -> bool {
+        matches!(self, Self::Shared(_))
+    }
+
+    /// The routing table of what pods send by it, where they share it.
+    pub fn shared_table(&self) -> Option<NicTable> {
+        match self {
+            Self::Shared(table) => *table,
+            _ => None,
+        }
+    }
+
     /// Whether it is a gateway.
     pub fn is_gateway(&self) -> bool {
         matches!(self, Self::Gateway(_))
@@ -42,23 +59,24 @@ impl NicRole {
     pub fn pod(&self) -> Option<&AttachmentMark> {
         match self {
             Self::Own(mark) | Self::Lent(mark) => Some(mark),
-            Self::Pods | Self::Gateway(_) => None,
+            Self::Pods | Self::Gateway(_) | Self::Shared(_) => None,
         }
     }
 
-    /// Whether the attachment may have an address of the NIC.
+    /// Whether the attachment may have an address that is the NIC's own.
     pub fn serves(&self, attachment: &AttachmentMark) -> bool {
         match self {
             Self::Pods => true,
-            Self::Gateway(_) => false,
+            Self::Gateway(_) | Self::Shared(_) => false,
             Self::Own(mark) | Self::Lent(mark) => mark == attachment,
         }
     }
 
-    /// Whether `next` may follow: one attachment may be followed by another.
+    /// Whether `next` may follow: one attachment may be followed by another, and a table is chosen once.
     pub(super) fn may_become(&self, next: &Self) -> bool {
         match (self, next) {
             (Self::Own(_), Self::Own(_)) | (Self::Lent(_), Self::Lent(_)) => true,
+            (Self::Shared(None), Self::Shared(_)) => true,
             _ => self == next,
         }
     }
@@ -89,6 +107,16 @@ pub struct SubnetRange {
     pub prefix: IpNet,
     /// The VPC router's address in it.
     pub gateway: IpAddr,
+    /// What it is made of.
+    #[serde(default, skip_serializing_if = "Carrier::is_usual")]
+    pub carrier: Carrier,
+}
+
+impl From<&Subnet> for SubnetRange {
+    fn from(subnet: &Subnet) -> Self {
+        let Subnet { id, prefix, gateway, carrier, .. } = subnet.clone();
+        Self { id, prefix, gateway, carrier }
+    }
 }
 
 /// One NIC of ours.
@@ -102,14 +130,15 @@ pub struct NicRecord {
     pub subnet: SubnetRange,
     /// The create call that made it, where it is known.
     pub token: Option<CreateToken>,
-    /// What it is for. It does not change, but that a NIC for one attachment may be left to another while nobody has it.
+    /// What it is for. It does not change, but that a NIC for one attachment may be left to another while nobody has it, and
+    /// that the table of a shared one is chosen.
     #[serde(default)]
     pub role: NicRole,
     /// Where it is in its life.
     pub state: NicState,
-    /// When it came into that state.
+    /// When it came into that state; of a shared one that is ready, also when its last pod left it.
     pub since: BootTime,
-    /// The addresses that it carries. One in the seeds' modes, where address and NIC are the same thing.
+    /// The addresses that it carries, of its own: a shared one has none. One in the seeds' modes, where address and NIC are the same thing.
     pub addresses: Vec<AddressRecord>,
 }
 

@@ -82,9 +82,7 @@ impl State {
         match write {
             Write::PutNic(next) => self.check_nic(next),
             Write::DropNic(id) => match self.nics.get(id) {
-                Some(nic) if nic.has_holder() => {
-                    Err(illegal("forget NIC", id, "one of its addresses is leased"))
-                }
+                Some(nic) if self.is_leased(nic) => Err(illegal("forget NIC", id, "a lease needs it")),
                 _ => Ok(()),
             },
             Write::PutLease(next) => match self.leases.get(&next.mark) {
@@ -109,6 +107,12 @@ impl State {
             .any(|a| matches!(a.state, AddressState::Leased { .. } | AddressState::Cooling { .. }))
         {
             return Err(illegal("change NIC", &next.id, "an address is still leased or cooling"));
+        }
+        if matches!(next.state, NicState::Detaching { .. } | NicState::Deleting)
+            && next.role.is_shared()
+            && self.leases_on(&next.id).next().is_some()
+        {
+            return Err(illegal("change NIC", &next.id, "pods still share it"));
         }
         check_role(next)?;
         let Some(now) = self.nics.get(&next.id) else { return Ok(()) };
@@ -135,9 +139,20 @@ impl State {
         Ok(())
     }
 
-    /// Whether anybody needs the NIC: a lease has one of its addresses or, for a gateway, pods are in its subnet.
+    /// The leases that name the NIC.
+    pub fn leases_on(&self, nic: &NicId) -> impl Iterator<Item = &LeaseRecord> {
+        let nic = nic.clone();
+        self.leases.values().filter(move |lease| lease.lease.nic == nic)
+    }
+
+    /// Whether a lease has one of the NIC's addresses or, of a shared one, names it.
+    pub fn is_leased(&self, nic: &NicRecord) -> bool {
+        nic.has_holder() || nic.role.is_shared() && self.leases_on(&nic.id).next().is_some()
+    }
+
+    /// Whether anybody needs the NIC: it is leased or, for a gateway, pods are in its subnet.
     pub fn is_held(&self, nic: &NicRecord) -> bool {
-        nic.has_holder()
+        self.is_leased(nic)
             || nic.role.is_gateway() && self.leases.values().any(|lease| lease.lease.subnet == nic.subnet.id)
     }
 
@@ -149,7 +164,9 @@ impl State {
             _ => false,
         });
         let mut here = self.leases.values().filter(|lease| lease.lease.subnet == nic.subnet.id);
-        leased || nic.role.is_gateway() && here.any(stays)
+        leased
+            || nic.role.is_gateway() && here.any(stays)
+            || nic.role.is_shared() && self.leases_on(&nic.id).any(stays)
     }
 
     /// The lowest number that no gateway has, nor one that is being made.
@@ -158,7 +175,7 @@ impl State {
         let taken: BTreeSet<u32> = roles
             .filter_map(|role| match role {
                 NicRole::Gateway(number) => Some(number.0),
-                NicRole::Pods | NicRole::Own(_) | NicRole::Lent(_) => None,
+                NicRole::Pods | NicRole::Own(_) | NicRole::Lent(_) | NicRole::Shared(_) => None,
             })
             .collect();
         GatewayNumber((0..).find(|n| !taken.contains(n)).unwrap_or_default())
@@ -171,7 +188,7 @@ impl State {
 }
 
 impl NicRecord {
-    /// Whether a lease has one of its addresses.
+    /// Whether a lease has one of its addresses. What shares a NIC has none of that NIC's own: see [`State::is_leased`].
     pub fn has_holder(&self) -> bool {
         self.addresses.iter().any(|a| matches!(a.state, AddressState::Leased { .. }))
     }
@@ -214,6 +231,9 @@ impl NicRecord {
 fn check_role(nic: &NicRecord) -> Result<()> {
     if nic.role.is_lent() && nic.state == NicState::Deleting {
         return Err(illegal("change NIC", &nic.id, "it is lent, and never deleted"));
+    }
+    if nic.role.is_shared() && !nic.addresses.is_empty() {
+        return Err(illegal("change NIC", &nic.id, "pods share it, and it has addresses of its own"));
     }
     let fits = |state: &AddressState| match state {
         AddressState::Claimed => true,

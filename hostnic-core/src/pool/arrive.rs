@@ -143,7 +143,12 @@ pub(super) async fn give_up(shared: &Shared, nics: &[NicId]) -> Result<()> {
         tracing::error!(%nic, "the cloud says that the NIC is attached, but no link with its address has appeared; \
             it is detached and deleted. Look at the node's kernel log for hot-plug errors");
     }
+    let leased = shared.leased(nics);
     let away = |nic: &NicRecord| match nic.state {
+        // Its pods get another one; then it goes, too.
+        NicState::Attaching { .. } if leased.contains(&nic.id) && nic.role.is_shared() => {
+            Some(Change::put(nic.clone().in_state(NicState::Quarantined, now)))
+        }
         NicState::Attaching { .. } => {
             Some(Change::put(nic.clone().in_state(NicState::Detaching { job: None }, now)))
         }

@@ -47,6 +47,9 @@ pub struct PoolConfig {
     /// How long a NIC that was made for one pod, or lent to it, is kept for that pod's next try when its ADD has failed.
     /// Default 20 s.
     pub left_grace: Duration,
+    /// How long a NIC that pods shared is kept when none has it any more: the next pod of its subnet then need not wait.
+    /// Default 12 h.
+    pub free_period: Duration,
     /// Tags that let a pod borrow a NIC that carries one of them, as the cloud knows them (ids). Default none: only NICs
     /// with a name of ours are lent.
     pub lent_tags: Vec<String>,
@@ -80,6 +83,7 @@ impl PoolConfig {
             link_deadline: Duration::from_secs(60),
             visibility: Duration::from_secs(5),
             left_grace: Duration::from_secs(20),
+            free_period: Duration::from_secs(12 * 3600),
             lent_tags: Vec::new(),
             tag: None,
         }

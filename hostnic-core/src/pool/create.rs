@@ -206,7 +206,7 @@ pub(super) async fn order(
 }
 
 /// What was not written down needs no looking up.
-fn never_sent(shared: &Shared, intent: &CreateIntent, error: &Error) -> Result<()> {
+pub(super) fn never_sent(shared: &Shared, intent: &CreateIntent, error: &Error) -> Result<()> {
     tracing::warn!(error = %error.chain(), subnet = %intent.subnet, "no NICs can be created");
     unintended(shared, intent);
     shared.inflight().create_failed(&intent.subnet, error, shared.now(), &shared.config);
@@ -231,7 +231,7 @@ pub(super) async fn describe(shared: &Shared, id: &SubnetId) -> Result<Option<Su
     Ok(inflight.subnets.get(id).cloned())
 }
 
-async fn refused(shared: &Shared, intent: &CreateIntent, error: &Error) -> Result<()> {
+pub(super) async fn refused(shared: &Shared, intent: &CreateIntent, error: &Error) -> Result<()> {
     tracing::warn!(error = %error.chain(), subnet = %intent.subnet, count = intent.count, "NICs could not be created");
     {
         let (now, mut inflight) = (shared.now(), shared.inflight());
@@ -252,7 +252,8 @@ async fn refused(shared: &Shared, intent: &CreateIntent, error: &Error) -> Resul
 /// Takes note of how many NICs the account may have, where that is why it was refused more.
 pub(super) fn quota(shared: &Shared, inflight: &mut Inflight, error: &Error) {
     if error.kind() == ErrorKind::Quota(QuotaScope::Account) {
-        let there = |state: &State| state.nics.values().filter(|nic| !nic.role.is_gateway()).count();
+        let of_pods = |nic: &&NicRecord| !nic.role.is_gateway() && !nic.role.is_shared();
+        let there = |state: &State| state.nics.values().filter(of_pods).count();
         inflight.quota_reached(shared.parts.ledger.read(there));
     }
 }
@@ -270,11 +271,12 @@ pub(super) async fn record(
     nics: &[Nic],
 ) -> Result<()> {
     let now = shared.now();
-    let range = SubnetRange { id: subnet.id.clone(), prefix: subnet.prefix, gateway: subnet.gateway };
+    let range = SubnetRange::from(subnet);
     let mut writes = vec![Write::DropIntent(intent.token.clone())];
     writes.extend(nics.iter().map(|nic| {
         let claimed =
             |address: &std::net::IpAddr| AddressRecord { address: *address, state: AddressState::Claimed };
+        let own = nic.addresses.iter().filter(|_| !intent.role.is_shared());
         Write::PutNic(NicRecord {
             id: nic.id.clone(),
             mac: nic.mac,
@@ -283,7 +285,8 @@ pub(super) async fn record(
             role: intent.role.clone(),
             state: NicState::Attaching { job: None, failures: 0 },
             since: now,
-            addresses: nic.addresses.iter().map(claimed).collect(),
+            // What pods share has none of its own, whatever the cloud may have given it since.
+            addresses: own.map(claimed).collect(),
         })
     }));
     shared.parts.ledger.transact(Point::RecordNics, |_| Ok((writes, ()))).await

@@ -18,7 +18,7 @@ use super::create::Surveys;
 use super::jobs::JobPoll;
 use super::plan::{Action, Plan, Shortage, plan};
 use super::tags::Tags;
-use super::{Change, Hold, Shared, arrive, create, lend, make, remove, tags};
+use super::{Change, Hold, Shared, arrive, create, lend, make, remove, share, tags};
 
 /// How long the pool rests after an error of our own making, such as a store that cannot be written.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -161,6 +161,10 @@ impl Driver {
                 let number = create::next_gateway(&self.shared);
                 let intent = create::intend(&self.shared, subnet, 1, NicRole::Gateway(number));
                 self.spawn(move |shared| async move { create::create(&shared, &intent).await });
+            }
+            Action::CreateShared(subnet) => {
+                let intent = create::intend(&self.shared, subnet, 1, NicRole::Shared(None));
+                self.spawn(move |shared| async move { share::make(&shared, &intent).await });
             }
             Action::CreateOwn { mark, subnet } => {
                 let intent = create::intend(&self.shared, subnet, 1, NicRole::Own(mark.clone()));

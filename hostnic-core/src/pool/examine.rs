@@ -60,10 +60,15 @@ pub(super) async fn examine(shared: &Shared, nics: &[NicId]) -> Result<()> {
         inflight.plugged.extend(plugged.into_iter().map(|nic| (nic, now)));
         inflight.set_back(nics, now, shared.config.visibility);
     }
-    shared.change(Point::RecordExamined, nics, |nic| next(shared, nic, &found(&nic.id))).await
+    let shared_by_pods = shared.leased(nics);
+    shared
+        .change(Point::RecordExamined, nics, |nic| {
+            next(shared, nic, &found(&nic.id), shared_by_pods.contains(&nic.id))
+        })
+        .await
 }
 
-fn next(shared: &Shared, nic: &NicRecord, found: &Found) -> Option<Change> {
+fn next(shared: &Shared, nic: &NicRecord, found: &Found, leased: bool) -> Option<Change> {
     let now = shared.now();
     let put = |state| Some(Change::put(nic.clone().in_state(state, now)));
     match (&nic.state, found) {
@@ -91,7 +96,8 @@ fn next(shared: &Shared, nic: &NicRecord, found: &Found) -> Option<Change> {
         }
         // A list may lag behind a create: only what has been missing for long enough is gone.
         (NicState::Attaching { .. }, Found::Nowhere) if now.since(nic.since) > shared.config.visibility => {
-            Some(Change::Drop)
+            // Its pods get another one.
+            if leased { put(NicState::Lost) } else { Some(Change::Drop) }
         }
         _ => None,
     }

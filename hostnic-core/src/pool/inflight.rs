@@ -14,6 +14,7 @@ use crate::policy::{PolicyState, SubnetView};
 
 use super::config::PoolConfig;
 use super::plan::{Action, Plan, Supply, Unserved, capacity, supply_of};
+use super::share::{self, Sharing};
 use super::view::{CreateView, Hold, NicView, PoolView, Purpose, SubnetRoom};
 use super::wish::Wishes;
 
@@ -35,6 +36,8 @@ pub(super) struct Inflight {
     pub(super) unmet_since: Option<BootTime>,
     /// Attachments that wait for a particular NIC.
     pub(super) wishes: Wishes,
+    /// Pods that wait for a NIC to share.
+    pub(super) sharing: Sharing,
     /// Addresses promised to attachments whose lease is not recorded yet.
     pub(super) reserved: BTreeMap<AttachmentMark, Lease>,
     /// Subnets in trouble.
@@ -105,6 +108,7 @@ impl Inflight {
             next_ticket: 0,
             unmet_since: None,
             wishes: Wishes::default(),
+            sharing: Sharing::default(),
             reserved: BTreeMap::new(),
             troubles: BTreeMap::new(),
             gateways: BTreeSet::new(),
@@ -223,6 +227,7 @@ impl Inflight {
         self.policy = plan.policy.clone();
         self.unserved = plan.unserved.clone();
         self.wishes.planned(&plan.refused);
+        self.sharing.planned(&plan.unshared);
         let creates = plan.actions.iter().any(|action| matches!(action, Action::Create { .. }));
         // What comes after a create is gathered anew, as is what comes after a time of plenty.
         self.unmet_since = if creates { None } else { self.unmet_since };
@@ -238,6 +243,7 @@ impl Inflight {
                 Action::CreateOwn { mark, subnet } => {
                     *self.choices.entry(subnet.clone()).or_default() += u64::from(self.wishes.is_free(mark));
                 }
+                Action::CreateShared(subnet) => self.sharing.trying(subnet),
                 Action::Lend { mark, .. } => self.wishes.looking(mark, true),
                 Action::Entrust { nic, .. } => drop(self.busy.insert(nic.clone())),
                 Action::CreateGateway(_) | Action::LookUp(_) | Action::Thaw(..) => {}
@@ -286,6 +292,13 @@ impl Inflight {
         self.quota = Some(u32::try_from(nics).unwrap_or(u32::MAX));
     }
 
+    /// Whether nothing is made in the subnet at present, because of what went wrong.
+    pub(super) fn is_aside(&self, subnet: &SubnetId, now: BootTime) -> bool {
+        // One that is over ends with the next plan.
+        matches!(self.hold, Hold::Until(at) if at > now)
+            || self.troubles.get(subnet).is_some_and(|trouble| trouble.until > now)
+    }
+
     /// When the next subnet in trouble may be tried again.
     pub(super) fn next_relief(&self, now: BootTime) -> Option<BootTime> {
         self.troubles.values().map(|t| t.until).filter(|until| *until > now).min()
@@ -315,7 +328,8 @@ impl Inflight {
 
     /// The most NICs that pods can ever have here, as far as is known.
     pub(super) fn capacity(&self, state: &State, config: &PoolConfig) -> u32 {
-        let there = state.nics.values().filter(|nic| !nic.role.is_gateway()).count();
+        let of_pods = |nic: &&NicRecord| !nic.role.is_gateway() && !nic.role.is_shared();
+        let there = state.nics.values().filter(of_pods).count();
         let there = u32::try_from(there).unwrap_or(u32::MAX);
         let limit = self.instance.as_ref().map(|instance| instance.nic_limit);
         capacity(config, limit, self.quota, there, self.described().map(|subnet| subnet.room))
@@ -343,6 +357,7 @@ impl Inflight {
             unmet_since: self.unmet_since,
             subnets: self.sources.iter().map(|id| self.subnet_view(id, now)).collect(),
             gateways: self.gateways.iter().filter(|id| self.wants_gateway(state, id, now)).cloned().collect(),
+            unshared: self.unshared(state, now),
             nic_limit: self.instance.as_ref().map(|i| i.nic_limit),
             hold: self.hold,
             draining: self.draining || self.cleaning > 0,
@@ -365,6 +380,13 @@ impl Inflight {
         let of_use = self.sources.contains(subnet) || self.pods_in(state, subnet) > 0;
         let aside = self.troubles.get(subnet).is_some_and(|trouble| trouble.until > now);
         of_use && !aside && self.lacks_gateway(state, subnet)
+    }
+
+    /// The subnets in which a NIC for pods to share is to be made. What keeps all from being made is the planner's to say.
+    fn unshared(&self, state: &State, now: BootTime) -> Vec<SubnetId> {
+        let aside = |id: &SubnetId| self.troubles.get(id).is_some_and(|trouble| trouble.until > now);
+        let wanted = self.sharing.subnets(state).into_iter();
+        wanted.filter(|id| !aside(id) && share::is_lacking(state, self, id)).collect()
     }
 
     /// Whether a subnet has no gateway, nor one on its way.
@@ -402,6 +424,10 @@ impl Inflight {
             held: match nic.role.pod() {
                 Some(_) => u32::from(self.wishes.awaits(nic)),
                 None if nic.role.is_gateway() => self.pods_in(state, &nic.subnet.id),
+                None if nic.role.is_shared() => {
+                    let leases = u32::try_from(state.leases_on(&nic.id).count()).unwrap_or(u32::MAX);
+                    leases.saturating_add(self.sharing.pods(&nic.subnet.id))
+                }
                 None => 0,
             },
             addresses: u32::try_from(nic.addresses.len()).unwrap_or(u32::MAX),

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use async_trait::async_trait;
 use ipnet::IpNet;
 
-use crate::attachment::AttachmentMark;
+use crate::attachment::{AttachmentKey, AttachmentMark};
 use crate::clock::BootTime;
 use crate::error::{Error, ErrorKind, QuotaScope, Result};
 use crate::ipam::{Ipam, Lease, LeaseRequest};
@@ -143,7 +143,7 @@ fn serve_alone(shared: &Shared, request: &LeaseRequest) -> Result<Option<Lease>>
     }
     let Some(shortage) = wish.shortage() else { return Ok(None) };
     match shared.parts.ledger.read(|state| hopeless(state, &inflight, shortage)) {
-        Some(why) => Err(in_vain(inflight.reason.as_ref(), request, &why, Some(shortage))),
+        Some(why) => Err(in_vain(inflight.reason.as_ref(), &request.key, &why, Some(shortage))),
         None => Ok(None),
     }
 }
@@ -155,7 +155,7 @@ fn too_late(inflight: &Inflight, request: &LeaseRequest) -> Error {
         return refused.error(LEASE, &request.key);
     }
     let cause = inflight.reason.as_ref().or(inflight.attach_trouble.as_ref());
-    in_vain(cause, request, "no NIC became ready in time", None)
+    in_vain(cause, &request.key, "no NIC became ready in time", None)
 }
 
 /// An address that could be given, how long it has been its NIC's own, and its NIC.
@@ -200,7 +200,9 @@ fn serve(shared: &Shared, request: &LeaseRequest, ticket: u64) -> Result<Option<
     match &inflight.unserved {
         Some(unserved) if behind <= unserved.count as usize => {
             match shared.parts.ledger.read(|state| hopeless(state, &inflight, unserved.reason)) {
-                Some(why) => Err(in_vain(inflight.reason.as_ref(), request, &why, Some(unserved.reason))),
+                Some(why) => {
+                    Err(in_vain(inflight.reason.as_ref(), &request.key, &why, Some(unserved.reason)))
+                }
                 None => Ok(None),
             }
         }
@@ -243,12 +245,17 @@ fn lease(nic: &NicRecord, address: IpAddr) -> Option<Lease> {
 }
 
 /// Why waiting is in vain; `None` where something may still come.
-fn hopeless(state: &State, inflight: &Inflight, reason: Shortage) -> Option<String> {
+pub(super) fn hopeless(state: &State, inflight: &Inflight, reason: Shortage) -> Option<String> {
     match reason {
         Shortage::NodeFull { limit } => {
             let coming = state.nics.values().any(|nic| {
                 let left = nic.role.pod().is_some() && !nic.has_holder() && !inflight.wishes.awaits(nic);
-                left || matches!(nic.state, NicState::Detaching { .. } | NicState::Deleting)
+                let unused = nic.role.is_shared()
+                    && nic.state == NicState::Ready
+                    && !state.is_leased(nic)
+                    && inflight.sharing.pods(&nic.subnet.id) == 0;
+                left || unused
+                    || matches!(nic.state, NicState::Detaching { .. } | NicState::Deleting)
                     || nic.addresses.iter().any(|a| matches!(a.state, AddressState::Cooling { .. }))
             });
             let released = state.leases.values().any(|lease| lease.state == LeaseState::Releasing);
@@ -262,9 +269,9 @@ fn hopeless(state: &State, inflight: &Inflight, reason: Shortage) -> Option<Stri
     }
 }
 
-fn in_vain(
+pub(super) fn in_vain(
     cause: Option<&(ErrorKind, String)>,
-    request: &LeaseRequest,
+    key: &AttachmentKey,
     why: &str,
     shortage: Option<Shortage>,
 ) -> Error {
@@ -272,7 +279,7 @@ fn in_vain(
         Some((kind, said)) => (told(*kind), format!("; the cloud's last word: {said}")),
         None => (ErrorKind::Exhausted, String::new()),
     };
-    let error = Error::new(kind, LEASE, &request.key).detail(format!("{why}{said}"));
+    let error = Error::new(kind, LEASE, key).detail(format!("{why}{said}"));
     match refusal(cause.map(|(kind, _)| *kind), shortage) {
         Some(refusal) => error.refusal_of(refusal),
         None => error,

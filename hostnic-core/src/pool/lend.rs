@@ -75,7 +75,7 @@ async fn looked_at(shared: &Shared, mark: &AttachmentMark, id: &NicId) -> Result
         let bare = Error::new(ErrorKind::Invalid, "lend NIC", id).detail("it has no address");
         return Err(Refused::by_cloud(&bare));
     }
-    let range = SubnetRange { id: subnet.id, prefix: subnet.prefix, gateway: subnet.gateway };
+    let range = SubnetRange::from(&subnet);
     Ok(record(shared, mark, nic, range))
 }
 
@@ -137,7 +137,7 @@ pub(super) async fn entrust(shared: &Shared, mark: &AttachmentMark, nic: &NicId)
         let role = match &record.role {
             NicRole::Own(_) => NicRole::Own(mark.clone()),
             NicRole::Lent(_) => NicRole::Lent(mark.clone()),
-            NicRole::Pods | NicRole::Gateway(_) => return None,
+            NicRole::Pods | NicRole::Gateway(_) | NicRole::Shared(_) => return None,
         };
         (!record.has_holder()).then(|| Change::put(NicRecord { role, ..record.clone() }))
     };

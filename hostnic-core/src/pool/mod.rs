@@ -17,11 +17,12 @@ mod make;
 mod plan;
 mod remove;
 mod scarcity;
+mod share;
 mod tags;
 mod view;
 mod wish;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -46,6 +47,7 @@ pub use clean::Cleaned;
 pub use config::PoolConfig;
 pub use plan::{Action, Plan, Shortage, Supply, Unserved, plan};
 pub use scarcity::Scarcity;
+pub use share::SharedSeat;
 pub use view::{CreateView, Hold, NicView, PoolView, Purpose, SubnetRoom, Want, WishView};
 
 use inflight::Inflight;
@@ -351,6 +353,14 @@ impl Shared {
 
     fn tell(&self) {
         self.news.send_modify(|n| *n = n.wrapping_add(1));
+    }
+
+    /// Those of the NICs that leases need.
+    fn leased(&self, nics: &[NicId]) -> BTreeSet<NicId> {
+        self.parts.ledger.read(|state| {
+            let leased = |id: &&NicId| state.nics.get(*id).is_some_and(|nic| state.is_leased(nic));
+            nics.iter().filter(leased).cloned().collect()
+        })
     }
 
     /// Changes those of the NICs that still have a record, in one transaction.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::cloud::Submitted;
 use crate::error::{Effect, Error, ErrorKind, Result};
-use crate::id::NicId;
+use crate::id::{MacAddr, NicId};
 use crate::ledger::{AddressState, NicRecord, NicState};
 use crate::point::Point;
 
@@ -27,8 +27,12 @@ pub(super) async fn detach(shared: &Shared, nics: &[NicId]) -> Result<()> {
 async fn begin_detach(shared: &Shared, nics: &[NicId]) -> Result<()> {
     let now = shared.now();
     let mut leaving = Vec::new();
+    // What is busy gets no lease: this does not change any more.
+    let leased = shared.leased(nics);
     let leaves = |nic: &NicRecord| {
         match nic.state {
+            _ if leased.contains(&nic.id) => return None,
+            NicState::Quarantined if nic.role.is_shared() => {}
             // Nobody can have got an address since the plan, as no address of a busy NIC is given.
             NicState::Ready if nic.is_idle() => {}
             NicState::Attaching { .. } if !nic.has_holder() => {}
@@ -49,6 +53,7 @@ async fn begin_detach(shared: &Shared, nics: &[NicId]) -> Result<()> {
     if leaving.is_empty() {
         return Ok(());
     }
+    unshare(shared, &leaving).await;
     let provider = &shared.parts.provider;
     match provider.at(Point::DetachNics, |cloud| cloud.detach_nics(&leaving)).await {
         Ok(Submitted::Job(job)) => {
@@ -68,6 +73,28 @@ async fn begin_detach(shared: &Shared, nics: &[NicId]) -> Result<()> {
         Err(error) => refused(shared, &leaving, &error).await,
     }
 }
+
+/// What the node has for NICs that pods shared goes before their links do: the kernel would keep the rules.
+async fn unshare(shared: &Shared, nics: &[NicId]) {
+    let macs: Vec<MacAddr> = shared.parts.ledger.read(|state| {
+        let there = nics.iter().filter_map(|id| state.nics.get(id));
+        there.filter(|nic| nic.role.is_shared()).map(|nic| nic.mac).collect()
+    });
+    for mac in macs {
+        let programmer = &shared.parts.programmer;
+        let down = programmer.at(Point::TearDownSharedNic, |kernel| kernel.teardown_shared_nic(mac));
+        match tokio::time::timeout(KERNEL_DEADLINE, down).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(nic = %mac, error = %error.chain(), "what the node has for a shared NIC could not be taken down; the next set-up of the node does that");
+            }
+            Err(_) => tracing::warn!(nic = %mac, "the kernel took too long to take a shared NIC down"),
+        }
+    }
+}
+
+/// How long the kernel may take to make a shared NIC one like any other.
+const KERNEL_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Deletes NICs, with one call.
 pub(super) async fn delete(shared: &Shared, nics: &[NicId]) -> Result<()> {

@@ -30,6 +30,8 @@ pub struct PoolView {
     pub subnets: Vec<SubnetView>,
     /// Subnets in which a gateway is wanted, and none is there or on its way.
     pub gateways: Vec<SubnetId>,
+    /// Subnets in which a NIC is wanted for pods to share, and none is there or on its way.
+    pub unshared: Vec<SubnetId>,
     /// How many NICs of ours the instance may carry; `None` while the cloud has not told.
     pub nic_limit: Option<u32>,
     /// Nothing is made before this: the cloud refused us, or what exists is not known yet.
@@ -62,6 +64,8 @@ pub enum Purpose {
     Own,
     /// One pod alone, to which it is lent by its owner.
     Lent,
+    /// All pods of its subnet that share a NIC.
+    Shared,
 }
 
 impl Purpose {
@@ -78,6 +82,7 @@ impl From<&NicRole> for Purpose {
             NicRole::Gateway(_) => Self::Gateway,
             NicRole::Own(_) => Self::Own,
             NicRole::Lent(_) => Self::Lent,
+            NicRole::Shared(_) => Self::Shared,
         }
     }
 }
@@ -128,7 +133,7 @@ pub struct NicView {
     /// Since when the one that was freed last is free.
     pub free_since: BootTime,
     /// How many are leased or reserved, or waited for by the one pod that the NIC is for; of a gateway, how many pods are
-    /// in its subnet.
+    /// in its subnet; of a shared one, how many have it and wait for it.
     pub held: u32,
     /// How many it carries in all.
     pub addresses: u32,

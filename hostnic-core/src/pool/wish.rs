@@ -62,6 +62,11 @@ impl Refused {
         Self { kind, detail: error.chain().to_string(), refusal, last }
     }
 
+    /// Whether trying again within somebody's patience cannot help.
+    pub(super) fn is_last(&self) -> bool {
+        self.last
+    }
+
     /// The NIC that has the address.
     pub(super) fn holder(&self) -> Option<&NicId> {
         match &self.refusal {

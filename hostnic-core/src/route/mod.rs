@@ -28,6 +28,9 @@ pub enum Datapath {
     Passthrough,
     /// The NIC stays in the node, and the pod is behind a veth.
     Veth,
+    /// The NIC stays in the node and carries all pods of its subnet there, each behind a veth. Their addresses are not the
+    /// NIC's own, but come from an [`AddressSource`](crate::ipam::AddressSource).
+    Shared,
 }
 
 /// A route inside a pod.

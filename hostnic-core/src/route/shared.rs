@@ -4,9 +4,10 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+use sha1::{Digest, Sha1};
 
 use crate::attachment::{AttachmentMark, IfName};
-use crate::id::MacAddr;
+use crate::id::{InvalidValue, MacAddr, SubnetId};
 
 use super::{MarkedVethEnd, NicTable, PodsTable, Route};
 
@@ -21,15 +22,47 @@ pub struct SharedNicPlan {
     pub mac: MacAddr,
     /// The addresses of the subnet. What pods send from them leaves by the NIC, but for pods that have a NIC of their own.
     pub subnet: IpNet,
-    /// The address in the subnet that the node asks by ARP from, which no pod and no other node has: clouds drop
-    /// questions in the name of an address that is not the NIC's. Nothing else is sent from it, and nobody is heard at it.
-    pub sender: IpAddr,
+    /// The address in the subnet that the node asks by ARP from: that of one of the pods, or one that nobody else has.
+    /// Clouds drop questions in the name of an address that is not the NIC's, and who hears one remembers that the NIC has
+    /// the address. Nothing else is sent from it, and the node itself is not heard at it. `None` where no pod is there:
+    /// then nothing is to be asked for.
+    pub sender: Option<IpAddr>,
     /// The name of the NIC's link.
     pub ifname: IfName,
     /// The table of what pods send by the NIC. No pod and no other NIC of the node has it.
     pub table: NicTable,
     /// What is in that table.
     pub routes: SharedRoutes,
+}
+
+impl SharedNicPlan {
+    const PREFIX: &str = "hostnic_";
+    /// How many characters of a subnet's hash are in a name that cannot be the subnet's own.
+    const HASHED: usize = 6;
+
+    /// The name of the link of the NIC that pods share in a subnet: `hostnic_` and what comes after the first `-` of the
+    /// subnet's id, as in the Go versions. Where that is too long, or the name of a NIC with a routing table of one pod, it
+    /// is a hash of the id instead. Always the same for a subnet.
+    ///
+    /// # Errors
+    /// [`InvalidValue`] never, as far as is known: a hash always fits.
+    pub fn link_of(subnet: &SubnetId) -> Result<IfName, InvalidValue> {
+        let id = subnet.as_str();
+        let own = id.split_once('-').map_or(id, |(_, own)| own);
+        let name = format!("{}{own}", Self::PREFIX);
+        if !own.is_empty() && NicTable::of_link(&name).is_none() && IfName::new(&name).is_ok() {
+            return IfName::new(name);
+        }
+        let hash = data_encoding::HEXLOWER.encode(&Sha1::digest(id.as_bytes()));
+        // The letter is no digit of a hash, nor of a table.
+        IfName::new(format!("{}s{}", Self::PREFIX, hash.get(..Self::HASHED).unwrap_or(&hash)))
+    }
+
+    /// Whether a link of the node has a name of ours: that of a NIC that pods behind veths send by, one pod or many. No
+    /// address of such a link is the node's own.
+    pub fn is_link_of_ours(name: &str) -> bool {
+        name.starts_with(Self::PREFIX)
+    }
 }
 
 /// Who fills the table of a NIC that pods share.
@@ -106,6 +139,22 @@ mod tests {
     use crate::route::PodDatapath;
 
     use super::*;
+
+    #[test]
+    fn the_link_is_named_after_the_subnet_where_that_can_be() {
+        let name = |id: &str| SharedNicPlan::link_of(&id.parse().unwrap()).unwrap().to_string();
+        assert_eq!(name("vxnet-a1b2c3d"), "hostnic_a1b2c3d");
+        assert_eq!(name("vxnet-a-b"), "hostnic_a-b");
+        assert_eq!(name("plain"), "hostnic_plain");
+        let hashed =
+            ["vxnet-toolong1", "vxnet-260", "vxnet-", "vxnet-a:b", "subnet-0123456789abcdef"].map(name);
+        for (n, name) in hashed.iter().enumerate() {
+            assert!(name.starts_with("hostnic_s") && name.len() == 15, "{name}");
+            assert_eq!(NicTable::of_link(name), None);
+            assert!(SharedNicPlan::is_link_of_ours(name) && !hashed[..n].contains(name), "{name}");
+        }
+        assert!(!SharedNicPlan::is_link_of_ours("hostnic0") && !SharedNicPlan::is_link_of_ours("eth0"));
+    }
 
     #[test]
     fn a_plan_is_read_as_it_was_written() {

@@ -5,6 +5,7 @@
 //! drives. `kernel` is the other half: a node in which the cloud's
 //! NICs appear, and pods get them.
 
+mod addresses;
 mod builder;
 mod cloud;
 mod control;
@@ -26,6 +27,7 @@ mod state;
 mod time;
 mod view;
 
+pub use addresses::{AddressEvent, SimAddressSource, SimAddresses};
 pub use builder::{CloudBuilder, Durations, SubnetSpec};
 pub use cloud::Cloud;
 pub use control::{ControlPlane, JobRecord, NicRecord, ReservationRecord, Selection};

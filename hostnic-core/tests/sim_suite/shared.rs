@@ -35,7 +35,7 @@ fn nic_plan() -> SharedNicPlan {
     SharedNicPlan {
         mac: mac(NIC),
         subnet: "192.168.50.0/24".parse().unwrap(),
-        sender: "192.168.50.250".parse().unwrap(),
+        sender: "192.168.50.250".parse().ok(),
         ifname: "hostnic_vx1".parse().unwrap(),
         table: NicTable::FIRST,
         routes: SharedRoutes::Ours { gateway: "192.168.50.1".parse().unwrap(), others: Vec::new() },
@@ -96,7 +96,7 @@ async fn pods_share_a_nic_that_answers_for_each_of_them() {
         assert_eq!((&view.pods, &view.veths), (&Vec::new(), &Vec::new()));
         let addresses: Vec<_> = plans.iter().map(|plan| plan.address.addr()).collect();
         assert_eq!(view.shared_nics[0].answers_for, addresses);
-        assert_eq!(view.shared_nics[0].senders, [nic_plan().sender]);
+        assert_eq!(view.shared_nics[0].senders, [nic_plan().sender.unwrap()]);
         let shared = view.shared_pods.iter().find(|pod| pod.mark == plans[0].mark).unwrap();
         assert_eq!((shared.address, shared.nic), (addresses[0], Some(mac(NIC))));
         assert_eq!((shared.host_ifname.as_str(), shared.mtu, shared.silenced), ("vnic4", 1400, false));
@@ -144,7 +144,7 @@ async fn a_nic_is_a_pods_or_shared_and_never_both() {
     let routes =
         vec![hostnic_core::route::Route { destination: "10.9.0.0/16".parse().unwrap(), next_hop: None }];
     assert_eq!(kind(kernel.setup_pod(&PodPlan { routes, ..sharing }).await), ErrorKind::Invalid);
-    let outside = SharedNicPlan { sender: "192.168.51.9".parse().unwrap(), ..nic_plan() };
+    let outside = SharedNicPlan { sender: "192.168.51.9".parse().ok(), ..nic_plan() };
     assert_eq!(kind(kernel.setup_shared_nic(&outside).await), ErrorKind::Invalid);
     assert_bare(&kernel.observe().await.unwrap());
 }
@@ -216,7 +216,12 @@ async fn what_differs_is_drift_and_a_set_up_repairs_it() {
     assert_eq!(kernel.check_shared_nic(&nic_plan()).await.unwrap().len(), 1);
     kernel.setup_shared_nic(&nic_plan()).await.unwrap();
     assert_eq!(drifts(&plan).await, [""; 0], "the NIC answers again for the pods that share it");
-    let other = SharedNicPlan { sender: "192.168.50.251".parse().unwrap(), ..nic_plan() };
+    let none = SharedNicPlan { sender: None, ..nic_plan() };
+    assert_eq!(kernel.check_shared_nic(&none).await.unwrap().len(), 1);
+    kernel.setup_shared_nic(&none).await.unwrap();
+    assert_eq!(kernel.observe().await.unwrap().shared_nics[0].senders, [] as [std::net::IpAddr; 0]);
+    assert_eq!(drifts(&plan).await, [""; 0]);
+    let other = SharedNicPlan { sender: "192.168.50.251".parse().ok(), ..nic_plan() };
     assert_eq!(kernel.check_shared_nic(&other).await.unwrap().len(), 1);
     kernel.setup_shared_nic(&other).await.unwrap();
     assert_eq!(kernel.check_shared_nic(&other).await.unwrap(), []);

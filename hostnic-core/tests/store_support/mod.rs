@@ -70,6 +70,7 @@ pub(crate) fn nic(n: u32, state: AddressState) -> NicRecord {
             id: "vxnet-1".parse().unwrap(),
             prefix: "192.168.0.0/16".parse().unwrap(),
             gateway: "192.168.255.254".parse().unwrap(),
+            carrier: hostnic_core::cloud::Carrier::default(),
         },
         token: Some(intent(n).token),
         role: NicRole::Pods,

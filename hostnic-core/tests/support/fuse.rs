@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::task::Poll;
 
 use async_trait::async_trait;
-use hostnic_core::attachment::{AttachmentMark, NetnsPath, Sandbox};
+use hostnic_core::attachment::{AttachmentMark, NetnsPath, PodRef, Sandbox};
 use hostnic_core::cloud::{Instance, Job, Nic, NicFilter, Submitted, Subnet};
 use hostnic_core::id::{JobId, MacAddr, NicId, SubnetId};
+use hostnic_core::ipam::{AddressRequest, AddressSource, ClaimedAddress};
 use hostnic_core::ledger::{State, Write};
 use hostnic_core::provider::{Capabilities, CreateNics};
 use hostnic_core::route::{
@@ -75,6 +76,10 @@ impl Fuse {
     }
 
     pub(crate) fn programmer(&self, inner: Arc<dyn RouteProgrammer>) -> Fused<dyn RouteProgrammer> {
+        Fused { fuse: self.clone(), inner }
+    }
+
+    pub(crate) fn addresses(&self, inner: Arc<dyn AddressSource>) -> Fused<dyn AddressSource> {
         Fused { fuse: self.clone(), inner }
     }
 
@@ -190,6 +195,22 @@ impl SilencedPod for FusedPod {
     }
     async fn forget(&mut self) -> Result<()> {
         self.fuse.through(self.inner.forget()).await
+    }
+}
+
+#[async_trait]
+impl AddressSource for Fused<dyn AddressSource> {
+    async fn restore(&self, held: &[(AttachmentMark, Option<PodRef>, ClaimedAddress)]) -> Result<()> {
+        self.fuse.through(self.inner.restore(held)).await
+    }
+    async fn settled(&self) -> Result<()> {
+        self.fuse.through(self.inner.settled()).await
+    }
+    async fn claim(&self, request: &AddressRequest) -> Result<ClaimedAddress> {
+        self.fuse.through(self.inner.claim(request)).await
+    }
+    async fn release(&self, mark: &AttachmentMark) -> Result<()> {
+        self.fuse.through(self.inner.release(mark)).await
     }
 }
 

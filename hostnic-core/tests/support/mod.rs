@@ -17,7 +17,7 @@ use std::time::Duration;
 use hostnic_core::agent::{
     AddAnswer, AddRequest, Agent, AgentConfig, AgentParts, ByHost, CheckRequest, DelRequest, VethConfig,
 };
-use hostnic_core::attachment::{AttachmentKey, NetnsPath};
+use hostnic_core::attachment::{AttachmentKey, NetnsPath, PodRef};
 use hostnic_core::clock::{BootTime, Clock, TokioClock};
 use hostnic_core::cloud::{Nic, NicAttachment, NicName};
 use hostnic_core::id::{InstanceId, MacAddr, NicId};
@@ -25,10 +25,12 @@ use hostnic_core::ledger::{AddressState, LeaseRecord, LeaseState, NicState, Stat
 use hostnic_core::pods::{NicWish, PodWishes};
 use hostnic_core::policy::PolicyName;
 use hostnic_core::pool::PoolConfig;
-use hostnic_core::route::{Datapath, PodDatapath, VethPlan};
-use hostnic_core::sim::{Call, Cloud, CloudBuilder, Durations, Kernel, Operation, PlugByInstance};
+use hostnic_core::route::{Datapath, KernelView, PodDatapath, VethPlan};
+use hostnic_core::sim::{
+    Call, Cloud, CloudBuilder, Durations, Kernel, Operation, PlugByInstance, SimAddresses,
+};
 use hostnic_core::store::{MemoryStore, StateStore};
-use hostnic_core::{NicProvider, Result, RouteProgrammer};
+use hostnic_core::{AddressSource, NicProvider, Result, RouteProgrammer};
 
 use fuse::Fuse;
 
@@ -53,6 +55,8 @@ pub(crate) struct World {
     pub(crate) store: MemoryStore,
     pub(crate) clock: TokioClock,
     pub(crate) config: AgentConfig,
+    /// Where pods that share NICs have their addresses from, where there are to be any.
+    pub(crate) addresses: Option<SimAddresses>,
     me: InstanceId,
     agents: Cell<u64>,
 }
@@ -137,7 +141,7 @@ impl World {
 
     fn around(cloud: Cloud, kernel: Kernel, me: InstanceId, pool: PoolConfig, clock: TokioClock) -> Self {
         let (store, config) = (MemoryStore::default(), AgentConfig::new(pool));
-        Self { cloud, kernel, store, clock, config, me, agents: Cell::new(0) }
+        Self { cloud, kernel, store, clock, config, addresses: None, me, agents: Cell::new(0) }
     }
 
     /// The usual cloud, this pool, and pods behind veths. The node has an address of its own.
@@ -150,10 +154,20 @@ impl World {
         world
     }
 
+    /// The usual cloud, and pods that share NICs: those of namespace `default` have addresses of vxnet-1, those of `other` of
+    /// vxnet-2, and those of `third` of vxnet-3. The pool keeps no NIC warm.
+    pub(crate) fn sharing(pool: PoolConfig) -> Self {
+        let mut world = Self::behind_veths(PoolConfig { low: 0, high: 0, ..pool });
+        world.config.datapath = Datapath::Shared;
+        world.addresses = Some(shared_addresses());
+        world
+    }
+
     /// A world whose pods are joined to their NICs in this way.
     pub(crate) fn of(datapath: Datapath, pool: PoolConfig) -> Self {
         match datapath {
             Datapath::Veth => Self::behind_veths(pool),
+            Datapath::Shared => Self::sharing(pool),
             _ => Self::new(pool),
         }
     }
@@ -174,10 +188,18 @@ impl World {
             forwarding: Some(Arc::new(self.cloud.node(&self.me))),
             tagging: Some(Arc::new(self.cloud.node(&self.me))),
             programmer: Arc::new(self.kernel.clone()),
+            addresses: self.source(),
             store: Arc::new(self.store.clone()),
             clock: Arc::new(self.clock),
             seed: self.agents.get(),
         }
+    }
+
+    /// The addresses of this node, as after its start.
+    fn source(&self) -> Option<Arc<dyn AddressSource>> {
+        let node =
+            |cluster: &SimAddresses| Arc::new(cluster.node(self.me.as_str())) as Arc<dyn AddressSource>;
+        self.addresses.as_ref().map(node)
     }
 
     /// Starts an agent.
@@ -192,6 +214,9 @@ impl World {
             provider: Arc::new(fuse.provider(parts.provider)),
             programmer: Arc::new(fuse.programmer(parts.programmer)),
             store: Arc::new(fuse.store(parts.store)),
+            addresses: parts
+                .addresses
+                .map(|source| Arc::new(fuse.addresses(source)) as Arc<dyn AddressSource>),
             ..parts
         };
         Agent::start(parts, self.config.clone()).await
@@ -225,7 +250,7 @@ impl World {
         AddRequest {
             key: pod.key.clone(),
             netns: pod.netns.clone(),
-            pod: None,
+            pod: self.addresses.as_ref().map(|_| in_namespace("default", pod)),
             wishes: PodWishes::default(),
             routes: Vec::new(),
             by_host: ByHost::default(),
@@ -290,6 +315,13 @@ impl World {
     /// The pod has its link, with the NIC and the address that it was told, whatever any agent says.
     pub(crate) async fn check_kernel(&self, pod: &Pod, answer: &AddAnswer) {
         let kernel = self.kernel.observe().await.unwrap();
+        if let Some(shared) = kernel.shared_pods.iter().find(|shared| shared.mark == pod.key.mark()) {
+            let end = shared.pod.as_ref().unwrap_or_else(|| panic!("{} has no link", pod.key));
+            assert_eq!((&end.netns, &end.ifname), (&pod.netns, &pod.key.ifname));
+            assert_eq!((shared.address, shared.silenced), (answer.lease.address.addr(), false));
+            assert!(shared.nic.is_some(), "a NIC answers for it");
+            return;
+        }
         if let Some(veth) = kernel.veths.iter().find(|veth| veth.mark == pod.key.mark()) {
             let end = veth.pod.as_ref().unwrap_or_else(|| panic!("{} has no link", pod.key));
             assert_eq!((&end.netns, &end.ifname), (&pod.netns, &pod.key.ifname));
@@ -427,7 +459,8 @@ impl World {
             let carries = |r: &hostnic_core::ledger::NicRecord| {
                 r.addresses.iter().any(|a| a.address == address && a.state == leased)
             };
-            if !state.nics.get(&lease.lease.nic).is_some_and(carries) {
+            let shares = |r: &hostnic_core::ledger::NicRecord| r.role.is_shared() && r.mac == lease.lease.mac;
+            if !state.nics.get(&lease.lease.nic).is_some_and(|nic| carries(nic) || shares(nic)) {
                 note(format!("the NIC of {} does not know of it", lease.mark));
             }
             if is_superseded(state, lease) {
@@ -443,8 +476,12 @@ impl World {
         for veth in kernel.veths.iter().filter(|veth| !state.leases.contains_key(&veth.mark)) {
             note(format!("{veth:?} is of no lease"));
         }
+        self.sharing_disagreements(state, &kernel, &mut note);
         for link in kernel.host.iter().filter(|link| {
-            state.nic_by_mac(link.mac).is_some_and(|nic| !nic.has_holder() && !nic.role.is_gateway())
+            let idle = |nic: &hostnic_core::ledger::NicRecord| {
+                !nic.has_holder() && !nic.role.is_gateway() && !nic.role.is_shared()
+            };
+            state.nic_by_mac(link.mac).is_some_and(idle)
         }) {
             if link.in_use {
                 note(format!("{} is in use and nobody's", link.name));
@@ -452,6 +489,54 @@ impl World {
         }
         wrong
     }
+
+    /// What pods that share NICs have: in the node, and of the addresses of the cluster.
+    fn sharing_disagreements(&self, state: &State, kernel: &KernelView, note: &mut impl FnMut(String)) {
+        for pod in kernel.shared_pods.iter().filter(|pod| !state.leases.contains_key(&pod.mark)) {
+            note(format!("{pod:?} is of no lease"));
+        }
+        let pods = |mac| state.leases.values().filter(move |lease| lease.lease.mac == mac);
+        for nic in &kernel.shared_nics {
+            let record = state.nic_by_mac(nic.mac);
+            if record.and_then(|record| record.role.shared_table()) != Some(nic.table) {
+                note(format!("{nic:?} is recorded as {record:?}"));
+            }
+            let addresses: BTreeSet<_> = pods(nic.mac).map(|lease| lease.lease.address.addr()).collect();
+            if nic.answers_for.iter().copied().collect::<BTreeSet<_>>() != addresses {
+                note(format!(
+                    "{} answers for {:?}, and its pods are {addresses:?}",
+                    nic.name, nic.answers_for
+                ));
+            }
+            let asks = nic.senders.len() == usize::from(!addresses.is_empty());
+            if !asks || !nic.senders.iter().all(|sender| addresses.contains(sender)) {
+                note(format!("{} asks from {:?}, and its pods are {addresses:?}", nic.name, nic.senders));
+            }
+        }
+        let Some(cluster) = &self.addresses else { return };
+        let shared = state.leases.values().filter(|l| matches!(l.plan.datapath, PodDatapath::Shared(_)));
+        let leased: BTreeMap<_, _> =
+            shared.map(|lease| (lease.lease.address.addr(), lease.mark.clone())).collect();
+        if cluster.held() != leased {
+            note(format!("the cluster says that {:?} are held, and the records {leased:?}", cluster.held()));
+        }
+    }
+}
+
+/// A pod in a namespace of the orchestrator's.
+pub(crate) fn in_namespace(namespace: &str, pod: &Pod) -> PodRef {
+    PodRef { namespace: namespace.to_owned(), name: pod.key.container.to_string(), uid: None }
+}
+
+/// A hundred addresses of each subnet, for a namespace each.
+pub(crate) fn shared_addresses() -> SimAddresses {
+    let cluster = SimAddresses::new();
+    for (namespace, n) in [("default", 1), ("other", 2), ("third", 3)] {
+        let (prefix, gateway) = (format!("192.168.{n}.0/24"), format!("192.168.{n}.1"));
+        let subnet = format!("vxnet-{n}");
+        cluster.add(namespace, &subnet, prefix.parse().unwrap(), gateway.parse().unwrap(), 100..=199);
+    }
+    cluster
 }
 
 /// The node's own address, and the MAC of its own link.
@@ -473,6 +558,7 @@ pub(crate) fn veth(lease: &LeaseRecord) -> &VethPlan {
 fn is_superseded(state: &State, lease: &LeaseRecord) -> bool {
     let name = |lease: &LeaseRecord| match &lease.plan.datapath {
         PodDatapath::Veth(veth) => Some(veth.host_ifname.clone()),
+        PodDatapath::Shared(shared) => Some(shared.host_ifname.clone()),
         _ => None,
     };
     let newer = |other: &LeaseRecord| other.started > lease.started && name(other) == name(lease);

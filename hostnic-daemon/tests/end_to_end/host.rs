@@ -65,6 +65,7 @@ impl Host {
             forwarding: Some(cloud.forwarding(&self.instance)),
             tagging: None,
             programmer: Arc::new(self.programmer().await),
+            addresses: None,
             store: Arc::new(store),
             clock: Arc::new(SystemClock),
             seed: seed().unwrap(),

@@ -28,7 +28,7 @@ impl PodDirectory for Directory {
     async fn wishes(&self, pod: &PodRef) -> Result<PodWishes> {
         let made_in = |subnet: &str| PodWishes {
             nic: NicWish::Made { subnet: Some(subnet.parse().unwrap()), address: None },
-            datapath: None,
+            ..PodWishes::default()
         };
         match pod.name.as_str() {
             "gone" => Err(Error::new(ErrorKind::NotFound, "read pod", pod)),

@@ -86,6 +86,7 @@ impl World {
             forwarding: None,
             tagging: None,
             programmer: Arc::new(self.kernel.clone()),
+            addresses: None,
             store: Arc::new(MemoryStore::default()),
             clock: Arc::new(SystemClock),
             seed: 1,

@@ -39,7 +39,7 @@ fn made(subnet: Option<&str>, address: Option<&str>) -> PodWishes {
         subnet: subnet.map(|id| SubnetId::new(id).unwrap()),
         address: address.map(|ip| ip.parse().unwrap()),
     };
-    PodWishes { nic, datapath: None }
+    PodWishes { nic, ..PodWishes::default() }
 }
 
 async fn warm(world: &World) {

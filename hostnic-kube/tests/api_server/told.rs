@@ -131,7 +131,8 @@ async fn wished(world: &World) {
     let cluster = telling(world, "wisher", true, false).await;
     let directory = cluster.pods();
     let pod = make_pod(&admin, "wisher", "picky", &[(annotation::NIC, "52:54:00:AA:00:02")]).await;
-    let expected = PodWishes { nic: NicWish::Existing("52:54:00:aa:00:02".parse().unwrap()), datapath: None };
+    let expected =
+        PodWishes { nic: NicWish::Existing("52:54:00:aa:00:02".parse().unwrap()), ..PodWishes::default() };
     assert_eq!(directory.wishes(&pod).await.unwrap(), expected);
     directory.attached(&pod, &lease("52:54:00:aa:00:02", "10.9.0.4/24"));
     event(&admin, pod.uid.as_deref().unwrap(), "NicAttached", 1).await;

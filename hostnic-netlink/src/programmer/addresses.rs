@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hostnic_core::Result;
-use hostnic_core::route::NicTable;
+use hostnic_core::route::SharedNicPlan;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
@@ -72,7 +72,7 @@ async fn until_it_fails(events: &mut AddressEvents, news: &Notify) -> Result<Inf
 /// Whether it may be about an address of the node's own. A pod's NIC has its name before it has an address.
 fn concerns_node(event: &AddressEvent) -> bool {
     match event {
-        AddressEvent::Changed(link) => NicTable::of_link(link).is_none(),
+        AddressEvent::Changed(link) => !SharedNicPlan::is_link_of_ours(link),
         AddressEvent::Missed => true,
     }
 }
@@ -84,7 +84,7 @@ mod tests {
     #[test]
     fn the_addresses_of_pods_nics_are_no_news() {
         let changed = |link: &str| AddressEvent::Changed(link.to_owned());
-        assert!(!concerns_node(&changed("hostnic_260")));
+        assert!(!concerns_node(&changed("hostnic_260")) && !concerns_node(&changed("hostnic_a1b2c3d")));
         for event in [changed("eth0"), changed("hostnic0"), changed(""), AddressEvent::Missed] {
             assert!(concerns_node(&event), "{event:?}");
         }

@@ -48,6 +48,7 @@ impl Node {
             forwarding: None,
             tagging: None,
             programmer: Arc::new(self.kernel.clone()),
+            addresses: None,
             store: Arc::new(self.store.clone()),
             clock: Arc::new(self.clock),
             seed: self.seed,

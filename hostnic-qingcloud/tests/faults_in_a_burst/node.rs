@@ -55,6 +55,7 @@ impl Node {
             forwarding: None,
             tagging: None,
             programmer: Arc::new(kernel.clone()),
+            addresses: None,
             store: store.clone(),
             clock: Arc::new(clock),
             seed: 1,

@@ -122,6 +122,7 @@ async fn node(provider: Arc<QingCloudProvider>, shown: &Shown) {
         forwarding: None,
         tagging: None,
         programmer: Arc::new(kernel.clone()),
+        addresses: None,
         store: Arc::new(MemoryStore::default()),
         clock: Arc::new(SystemClock),
         seed: 1,

@@ -20,19 +20,20 @@ pub(super) fn gateways(plan: &mut Plan, view: &PoolView, config: &PoolConfig) {
     }
 }
 
+/// Answers for how many NICs that pods wait for the node has no place.
 pub(super) fn create(
     plan: &mut Plan,
     view: &PoolView,
     config: &PoolConfig,
     policy: &dyn PoolPolicy,
     create_batch: u32,
-) {
+) -> u32 {
     let per_nic = config.addresses_per_nic.max(1);
     let supply = supply(view, per_nic);
     let wanted = (view.waiting + config.low).saturating_sub(supply).div_ceil(per_nic);
     plan.short = wanted > 0;
     if !plan.short || !gathered(plan, view, config) {
-        return;
+        return 0;
     }
     let (made, why) = match room(plan, view, config) {
         Err(shortage) => (0, shortage),
@@ -53,6 +54,7 @@ pub(super) fn create(
     if count > 0 {
         plan.unserved = Some(Unserved { count, reason: why });
     }
+    if matches!(why, Shortage::NodeFull { .. }) { count.div_ceil(per_nic) } else { 0 }
 }
 
 /// Addresses that can be leased now or soon. Those that rest are not counted: else a burst of DELs would leave the
@@ -116,7 +118,13 @@ pub(super) fn taken(view: &PoolView) -> u32 {
 /// NICs for which this plan has decided before it comes to those for any pod.
 fn planned(plan: &Plan) -> u32 {
     let one = |action: &&Action| {
-        matches!(action, Action::CreateGateway(_) | Action::CreateOwn { .. } | Action::Lend { .. })
+        matches!(
+            action,
+            Action::CreateGateway(_)
+                | Action::CreateOwn { .. }
+                | Action::CreateShared(_)
+                | Action::Lend { .. }
+        )
     };
     u32::try_from(plan.actions.iter().filter(one).count()).unwrap_or(u32::MAX)
 }
@@ -125,7 +133,8 @@ fn planned(plan: &Plan) -> u32 {
 pub(super) fn subnets_left(plan: &Plan, view: &PoolView) -> Vec<SubnetView> {
     let mut subnets = view.subnets.clone();
     for action in &plan.actions {
-        if let Action::CreateGateway(id) | Action::CreateOwn { subnet: id, .. } = action
+        if let Action::CreateGateway(id) | Action::CreateShared(id) | Action::CreateOwn { subnet: id, .. } =
+            action
             && let Some(room) = subnets.iter_mut().find(|s| s.id == *id).and_then(|s| s.room.as_mut())
         {
             *room = room.saturating_sub(1);

@@ -1,6 +1,7 @@
 //! What to do next: a pure function of one moment of the pool.
 
 mod create;
+mod share;
 mod supply;
 mod wish;
 
@@ -31,6 +32,8 @@ pub enum Action {
     },
     /// Make a gateway in one subnet.
     CreateGateway(SubnetId),
+    /// Make a NIC that pods of one subnet share.
+    CreateShared(SubnetId),
     /// Make a NIC for one attachment.
     CreateOwn {
         /// The attachment.
@@ -79,6 +82,8 @@ pub struct Plan {
     pub unserved: Option<Unserved>,
     /// Attachments that wait for a particular NIC, for which nothing can be done now; and why.
     pub refused: Vec<(AttachmentMark, Shortage)>,
+    /// Subnets in which pods lack a NIC to share, and for which nothing can be done now; and why.
+    pub unshared: Vec<(SubnetId, Shortage)>,
 }
 
 /// Why attachments wait in vain.
@@ -122,10 +127,12 @@ pub fn plan(
     thaw(&mut plan, view, config);
     look_up(&mut plan, view, config);
     create::gateways(&mut plan, view, config);
-    let evict = wish::wishes(&mut plan, view, config, policy);
-    create::create(&mut plan, view, config, policy, create_batch);
+    let unshared = share::share(&mut plan, view, config);
+    let alone = wish::wishes(&mut plan, view, config, policy);
+    let evict = wish::make_place(&mut plan, view, config, &unshared, &alone);
+    let queued = create::create(&mut plan, view, config, policy, create_batch);
     attach(&mut plan, view, config, batch);
-    detach(&mut plan, view, config, batch, evict);
+    detach(&mut plan, view, config, batch, evict, queued);
     delete(&mut plan, view, batch);
     plan
 }
@@ -211,7 +218,13 @@ fn attach(plan: &mut Plan, view: &PoolView, config: &PoolConfig, batch: u32) {
     let Some(oldest) = oldest else { return };
     let others_come = view.creates.iter().any(|c| c.running)
         || plan.actions.iter().any(|a| {
-            matches!(a, Action::Create { .. } | Action::CreateGateway(_) | Action::CreateOwn { .. })
+            matches!(
+                a,
+                Action::Create { .. }
+                    | Action::CreateGateway(_)
+                    | Action::CreateOwn { .. }
+                    | Action::CreateShared(_)
+            )
         });
     if others_come && !plan.due(oldest.after(config.attach_gather), view.now) {
         return;
@@ -219,14 +232,18 @@ fn attach(plan: &mut Plan, view: &PoolView, config: &PoolConfig, batch: u32) {
     plan.calls(ready, batch, Action::Attach);
 }
 
-fn detach(plan: &mut Plan, view: &PoolView, config: &PoolConfig, batch: u32, evict: u32) {
-    let (mut out, mut lent) = (Vec::new(), Vec::new());
+/// `evict` NICs that nobody has must make place for particular ones, and `queued` of those that pods could share for pods that
+/// take any.
+fn detach(plan: &mut Plan, view: &PoolView, config: &PoolConfig, batch: u32, evict: u32, queued: u32) {
+    let (mut out, mut lent) = (share::surplus(plan, view, config, evict.saturating_add(queued)), Vec::new());
+    let evict = evict.saturating_sub(u32::try_from(out.len()).unwrap_or(u32::MAX));
     for nic in view.nics.iter().filter(|n| !n.busy) {
         if entrusted(plan, &nic.id) {
             continue;
         }
         let leaves = nic.state == NicState::Detaching { job: None }
             || given_up(nic)
+            || share::is_useless(nic, view)
             || is_in_the_way(nic, view)
             || nobody_comes(plan, nic, view, config);
         if leaves && plan.due(nic.not_before.unwrap_or_default(), view.now) {
@@ -274,7 +291,7 @@ fn is_idle(nic: &NicView) -> bool {
         && nic.cooling.is_empty()
         && match nic.purpose {
             Purpose::Pods => nic.free == nic.addresses,
-            Purpose::Gateway => true,
+            Purpose::Gateway | Purpose::Shared => true,
             Purpose::Own | Purpose::Lent => false,
         }
 }
@@ -284,11 +301,13 @@ fn is_idle(nic: &NicView) -> bool {
 /// watermarks are. A gateway is kept while it may be of use.
 fn surplus<'a>(view: &'a PoolView, config: &PoolConfig, evict: u32) -> Vec<&'a NicView> {
     let configured = |nic: &NicView| view.subnets.iter().any(|s| s.id == nic.subnet);
-    let idle = |nic: &&NicView| is_idle(nic);
+    let idle = |nic: &&NicView| is_idle(nic) && nic.purpose != Purpose::Shared;
     if view.hold == Hold::Unsettled {
         return Vec::new();
     }
-    let mut surplus: Vec<&NicView> = view.nics.iter().filter(idle).filter(|n| !configured(n)).collect();
+    // One without an address is of no use to any pod of the pool's.
+    let no_use = |nic: &&NicView| !configured(nic) || nic.addresses == 0 && nic.purpose == Purpose::Pods;
+    let mut surplus: Vec<&NicView> = view.nics.iter().filter(idle).filter(no_use).collect();
     if view.waiting > 0 && !view.draining {
         return surplus;
     }
@@ -306,7 +325,7 @@ fn surplus<'a>(view: &'a PoolView, config: &PoolConfig, evict: u32) -> Vec<&'a N
         .nics
         .iter()
         .filter(idle)
-        .filter(|n| configured(n))
+        .filter(|nic| !no_use(nic))
         .partition(|nic| nic.purpose == Purpose::Gateway);
     if view.draining {
         surplus.extend(gateways);

@@ -6,6 +6,7 @@ use crate::policy::SubnetView;
 use super::super::config::PoolConfig;
 use super::super::view::{PoolView, Purpose};
 use super::create::{limit, supply, taken};
+use super::share::is_unused;
 
 /// What a node has left for pods to come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -41,7 +42,10 @@ pub(in super::super) fn supply_of(view: &PoolView, config: &PoolConfig, may_pass
     let usable = resting.flat_map(|nic| &nic.cooling).filter(|(_, since)| since.since_boot() <= rested);
     let usable = u32::try_from(usable.count()).unwrap_or(u32::MAX);
     let wishes = u32::try_from(view.wishes.len()).unwrap_or(u32::MAX);
-    let places = limit(view, config).saturating_sub(taken(view)).saturating_sub(wishes);
+    // What pods could share, and none does, makes place.
+    let unused = view.nics.iter().filter(|nic| is_unused(nic)).count();
+    let taken = taken(view).saturating_sub(u32::try_from(unused).unwrap_or(u32::MAX));
+    let places = limit(view, config).saturating_sub(taken).saturating_sub(wishes);
     let held = !may_pass && view.hold != super::Hold::No;
     let made = if held { 0 } else { places.min(space(&view.subnets)) };
     let free = (supply(view, per_nic) + usable)

@@ -2,22 +2,28 @@
 
 use std::collections::BTreeSet;
 
+use crate::id::SubnetId;
 use crate::ledger::NicState;
 use crate::policy::PoolPolicy;
 
 use super::super::config::PoolConfig;
 use super::super::view::{NicView, PoolView, Purpose, Want, WishView};
 use super::create::{limit, places, room, subnets_left, taken};
+use super::share::is_unused;
 use super::{Action, Plan, Shortage, is_idle, is_left};
 
 /// Whether attachments wait for NICs of their own on a node that has all it may.
 pub(super) fn lacks_place(view: &PoolView, config: &PoolConfig) -> bool {
-    !view.wishes.is_empty() && taken(view) >= limit(view, config)
+    (!view.wishes.is_empty() || !view.unshared.is_empty()) && taken(view) >= limit(view, config)
 }
 
-/// Decides for each attachment that waits for a particular NIC. Answers how many NICs that are nobody's must go, so that
-/// there is place for others.
-pub(super) fn wishes(plan: &mut Plan, view: &PoolView, config: &PoolConfig, policy: &dyn PoolPolicy) -> u32 {
+/// Decides for each attachment that waits for a particular NIC. Answers those for which the node has no place.
+pub(super) fn wishes<'a>(
+    plan: &mut Plan,
+    view: &'a PoolView,
+    config: &PoolConfig,
+    policy: &dyn PoolPolicy,
+) -> Vec<&'a WishView> {
     let mut without_place = Vec::new();
     let mut given = BTreeSet::new();
     for wish in &view.wishes {
@@ -38,7 +44,7 @@ pub(super) fn wishes(plan: &mut Plan, view: &PoolView, config: &PoolConfig, poli
             Err(why) => plan.refused.push((wish.mark.clone(), why)),
         }
     }
-    make_place(plan, view, config, &without_place)
+    without_place
 }
 
 fn decide(
@@ -65,8 +71,15 @@ fn decide(
     Ok(Action::CreateOwn { mark, subnet })
 }
 
-/// What is on its way out makes place, and what is idle can.
-fn make_place(plan: &mut Plan, view: &PoolView, config: &PoolConfig, waiting: &[&WishView]) -> u32 {
+/// What is on its way out makes place, and what is idle can: for NICs that pods of these subnets are to share first, as each
+/// serves many. Answers how many NICs that are nobody's must go for that.
+pub(super) fn make_place(
+    plan: &mut Plan,
+    view: &PoolView,
+    config: &PoolConfig,
+    unshared: &[SubnetId],
+    waiting: &[&WishView],
+) -> u32 {
     let leaves = |nic: &&NicView| {
         matches!(nic.state, NicState::Detaching { .. } | NicState::Deleting)
             || nic.state == NicState::Ready && nic.busy && nic.held == 0
@@ -74,12 +87,14 @@ fn make_place(plan: &mut Plan, view: &PoolView, config: &PoolConfig, waiting: &[
     };
     let spare = |nic: &&NicView| {
         // Soon, where an address rests.
-        nic.purpose == Purpose::Pods
-            && is_idle(&NicView { cooling: Vec::new(), free: nic.addresses, ..(*nic).clone() })
+        let rested = NicView { cooling: Vec::new(), free: nic.addresses, ..(*nic).clone() };
+        is_unused(nic) || nic.purpose == Purpose::Pods && is_idle(&rested)
     };
     let leaving = view.nics.iter().filter(leaves).count();
     let idle = view.nics.iter().filter(spare).count();
     let full = Shortage::NodeFull { limit: limit(view, config) };
-    plan.refused.extend(waiting.iter().skip(leaving + idle).map(|wish| (wish.mark.clone(), full)));
-    u32::try_from(waiting.len().saturating_sub(leaving)).unwrap_or(u32::MAX)
+    plan.unshared.extend(unshared.iter().skip(leaving + idle).map(|subnet| (subnet.clone(), full)));
+    let rest = (leaving + idle).saturating_sub(unshared.len());
+    plan.refused.extend(waiting.iter().skip(rest).map(|wish| (wish.mark.clone(), full)));
+    u32::try_from((unshared.len() + waiting.len()).saturating_sub(leaving)).unwrap_or(u32::MAX)
 }

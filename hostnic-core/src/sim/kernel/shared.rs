@@ -18,12 +18,16 @@ pub(super) struct SharedSide {
     answers_for: BTreeSet<IpAddr>,
 }
 
+fn senders(plan: &SharedNicPlan) -> Vec<IpNet> {
+    plan.sender.map(IpNet::from).into_iter().collect()
+}
+
 impl Links {
     /// The NIC becomes one that pods share, or nothing changes.
     pub(super) fn set_shared(&mut self, plan: &SharedNicPlan) -> Result<()> {
         let refuse = |kind| Error::new(kind, "set up shared NIC", plan.mac);
-        if !plan.subnet.contains(&plan.sender) {
-            let detail = format!("{} is not in {}", plan.sender, plan.subnet);
+        if let Some(outside) = plan.sender.filter(|sender| !plan.subnet.contains(sender)) {
+            let detail = format!("{outside} is not in {}", plan.subnet);
             return Err(refuse(ErrorKind::Invalid).detail(detail));
         }
         let name = plan.ifname.as_str();
@@ -37,7 +41,7 @@ impl Links {
         }
         *named = name.to_owned();
         nic.up = true;
-        nic.addresses = vec![IpNet::from(plan.sender)];
+        nic.addresses = senders(plan);
         nic.part = Part::Shared(Box::new(SharedSide { plan: plan.clone(), answers_for }));
         Ok(())
     }
@@ -47,7 +51,7 @@ impl Links {
             vec![Drift { object: format!("NIC {}", plan.ifname), difference: difference.to_owned() }]
         };
         let Some((name, nic)) = self.host.get(&plan.mac) else { return one("missing") };
-        let whole = name == plan.ifname.as_str() && nic.up && nic.addresses == [IpNet::from(plan.sender)];
+        let whole = name == plan.ifname.as_str() && nic.up && nic.addresses == senders(plan);
         match &nic.part {
             Part::Shared(side) if side.plan != *plan || !whole => one("changed"),
             Part::Shared(side) if side.answers_for != self.sharing(plan) => one("answers for other pods"),

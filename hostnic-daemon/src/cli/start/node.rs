@@ -86,6 +86,7 @@ pub(super) async fn serve(
         forwarding: Some(cloud.forwarding()),
         tagging: Some(cloud.tagging()),
         programmer: Arc::new(programmer),
+        addresses: None,
         store: Arc::new(records),
         clock: Arc::new(SystemClock),
         seed: seed()?,

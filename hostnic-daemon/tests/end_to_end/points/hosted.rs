@@ -169,6 +169,7 @@ async fn serve(folder: &Path) {
         forwarding: Some(cloud.clone()),
         tagging: Some(cloud),
         programmer: Arc::new(programmer.unwrap()),
+        addresses: None,
         store: Arc::new(store),
         clock: Arc::new(SystemClock),
         seed: seed().unwrap(),

@@ -73,8 +73,8 @@ pub(super) struct Nic<'a> {
     /// The name of its link.
     pub(super) name: String,
     pub(super) settings: &'static Settings,
-    /// The address that it asks by ARP from.
-    pub(super) sender: Ipv4Addr,
+    /// The address that it asks by ARP from; none where nobody needs it to ask.
+    pub(super) sender: Option<Ipv4Addr>,
     pub(super) table: NicTable,
     /// The routes of its table; `None` where others fill that.
     pub(super) routes: Option<Vec<Route>>,
@@ -104,8 +104,9 @@ impl Nic<'_> {
         }
     }
 
-    pub(super) fn address(&self, link: LinkIndex) -> Address {
-        Address::new(link, IpAddr::V4(self.sender).into()).without_prefix_route().scope(Scope::Link)
+    pub(super) fn address(&self, link: LinkIndex) -> Option<Address> {
+        let of = |sender| Address::new(link, IpAddr::V4(sender).into());
+        self.sender.map(|sender| of(sender).without_prefix_route().scope(Scope::Link))
     }
 
     /// The routes of its table, where they are ours.

@@ -11,8 +11,9 @@ use crate::route::KernelRoute;
 use crate::rule::Rule;
 
 /// One thing that a NIC should have and does not, or has too much. In the order in which they are to be put right: an
-/// address has to be there when its link is set up, as the kernel announces it then; setting a link up brings the local
-/// route of its address; routes need a link that is up; a packet finds its way at each moment where a rule goes after the one
+/// address has to be there when its link is set up, as the kernel announces it then; a link that loses its last address loses
+/// its routes and its answers to ARP with it, so that one that takes the place of another comes first; setting a link up brings
+/// the local route of its address; routes need a link that is up; a packet finds its way at each moment where a rule goes after the one
 /// in its place has come.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::programmer) enum Difference {
@@ -20,8 +21,8 @@ pub(in crate::programmer) enum Difference {
     Name(String),
     Mtu(u32),
     Setting(Ipv4Setting),
-    StrayAddress(Address),
     Address(Address),
+    StrayAddress(Address),
     Down,
     /// The node takes packets to the NIC's address for its own.
     LocalRoute(KernelRoute),
@@ -54,15 +55,19 @@ pub(in crate::programmer) fn differences(
     }
     let wanted = nic.address(index);
     let of_ipv4 = |address: &&Address| address.address.addr().is_ipv4();
-    for stray in state.addresses.iter().filter(of_ipv4).filter(|address| **address != wanted) {
+    let has_address = wanted.is_none_or(|wanted| state.addresses.contains(&wanted));
+    if let Some(wanted) = wanted {
+        note(!has_address, Difference::Address(wanted));
+    }
+    for stray in state.addresses.iter().filter(of_ipv4).filter(|address| Some(**address) != wanted) {
         note(true, Difference::StrayAddress(*stray));
     }
-    let has_address = state.addresses.contains(&wanted);
-    note(!has_address, Difference::Address(wanted));
     note(!link.up, Difference::Down);
-    let local = KernelRoute::local(nic.sender.into(), index);
-    let taken = state.local.iter().any(|route| route.destination == local.destination);
-    note(taken || !has_address || !link.up, Difference::LocalRoute(local));
+    if let Some(sender) = nic.sender {
+        let local = KernelRoute::local(sender.into(), index);
+        let taken = state.local.iter().any(|route| route.destination == local.destination);
+        note(taken || !has_address || !link.up, Difference::LocalRoute(local));
+    }
     note(state.proxy_delay != Some(PROXY_DELAY), Difference::ProxyDelay);
     if let Some(wanted) = nic.kernel_routes(index) {
         let (stray, missing) = of_routes(routes, &wanted, |route| route.table == nic.table.number());

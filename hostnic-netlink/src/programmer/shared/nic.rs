@@ -35,15 +35,17 @@ impl<'a> Planned<'a> {
     /// `Unsupported` for addresses of IPv6, `Invalid` for a sender outside the subnet.
     fn new(plan: &'a SharedNicPlan) -> Result<Self> {
         let refused = |kind| Error::new(kind, "set up shared NIC", plan.mac);
-        let IpAddr::V4(sender) = plan.sender else {
-            return Err(refused(ErrorKind::Unsupported).detail(format!(
-                "{} is of IPv6; pods that share a NIC have addresses of IPv4",
-                plan.sender
-            )));
+        let sender = match plan.sender {
+            None => None,
+            Some(IpAddr::V4(sender)) => Some(sender),
+            Some(other) => {
+                return Err(refused(ErrorKind::Unsupported)
+                    .detail(format!("{other} is of IPv6; pods that share a NIC have addresses of IPv4")));
+            }
         };
-        if !plan.subnet.contains(&plan.sender) {
+        if let Some(outside) = plan.sender.filter(|sender| !plan.subnet.contains(sender)) {
             return Err(refused(ErrorKind::Invalid)
-                .detail(format!("{sender} is not in {}; give an address of the subnet", plan.subnet)));
+                .detail(format!("{outside} is not in {}; give an address of the subnet", plan.subnet)));
         }
         let (name, table) = (plan.ifname.to_string(), plan.table.number());
         let routes = match &plan.routes {

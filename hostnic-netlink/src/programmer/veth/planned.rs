@@ -93,7 +93,7 @@ fn nic<'a>(plan: &'a PodPlan, veth: &'a VethPlan, pod: Ipv4Addr) -> Nic<'a> {
             Hairpin::Off => &nic::ALONE,
             Hairpin::On => &nic::HAIRPIN,
         },
-        sender: pod,
+        sender: Some(pod),
         table: veth.table,
         routes: Some(nic::routes(plan.address, plan.gateway, &plan.routes)),
         rules,

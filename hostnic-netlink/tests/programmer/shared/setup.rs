@@ -291,9 +291,9 @@ async fn refused() {
         assert_eq!(node.whole(), before);
     };
     let plan = node.nic_plan("b");
-    let outside = SharedNicPlan { sender: address("a", 9), ..plan.clone() };
+    let outside = SharedNicPlan { sender: Some(address("a", 9)), ..plan.clone() };
     refused_nic(outside, ErrorKind::Invalid, "is not in").await;
-    let ipv6 = SharedNicPlan { sender: "2001:db8::9".parse().unwrap(), ..plan.clone() };
+    let ipv6 = SharedNicPlan { sender: "2001:db8::9".parse().ok(), ..plan.clone() };
     refused_nic(ipv6, ErrorKind::Unsupported, "IPv6").await;
     let named = SharedNicPlan { ifname: "hostnic_a".parse().unwrap(), ..plan.clone() };
     refused_nic(named, ErrorKind::Conflict, "hostnic_a").await;

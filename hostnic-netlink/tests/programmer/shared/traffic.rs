@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use hostnic_core::RouteProgrammer;
+use hostnic_core::route::SharedNicPlan;
 use libtest_mimic::Trial;
 use tokio::time::Instant;
 
@@ -22,6 +23,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("an_address_that_moved_to_another_node_answers_within_a_second", moved),
         trial("a_pod_that_shares_a_nic_reaches_others_and_itself_by_a_service", services),
         trial("nobody_is_heard_at_the_address_that_a_shared_nic_asks_from", sender),
+        trial("a_shared_nic_asks_in_the_name_of_one_pod_or_of_another", borrowed_sender),
+        trial("a_shared_nic_without_pods_has_no_address_and_serves_the_next_pod", no_sender),
     ];
     for (primary, words) in [("a", "the_same"), ("b", "another")] {
         let name = |what| format!("{what}_and_the_node_in_{words}_subnet");
@@ -208,5 +211,53 @@ async fn sender() {
     mouth.send_to(b"lie", "10.1.0.250:7000").await.unwrap();
     mouth.send_to(b"truth", SocketAddr::new(node.address, PORT)).await.unwrap();
     assert_eq!(next_heard(&ear).await, b"truth");
+    vpc.nothing_policed().await;
+}
+
+/// Who is asked remembers where the sender of the question is: so that has to be a pod that is there.
+async fn borrowed_sender() {
+    let (vpc, node, pods) = Vpc::with_pods(&[101, 102, 103]).await;
+    let (host, address) = vpc.host("a", 30).await;
+    let to = SocketAddr::new(address, PORT);
+    for (asks, gone) in [(0, 1), (1, 2), (2, 0)] {
+        let plan = SharedNicPlan { sender: Some(pods[asks].address()), ..node.nic_plan("a") };
+        assert_ne!(node.programmer.check_shared_nic(&plan).await.unwrap(), []);
+        node.programmer.setup_shared_nic(&plan).await.unwrap();
+        assert_eq!(node.programmer.check_shared_nic(&plan).await.unwrap(), []);
+        let seen = node.programmer.observe().await.unwrap();
+        assert_eq!(seen.shared_nics[0].senders, [pods[asks].address()]);
+        assert_eq!(seen.shared_nics[0].answers_for.len(), 3, "no answer goes with an address");
+        for place in [&node.path, &host] {
+            sh(place, "ip neigh flush all");
+        }
+        let quiet = pods[gone].address().to_string();
+        for pod in pods.iter().filter(|pod| pod.address() != pods[gone].address()) {
+            assert_eq!(node.programmer.check_pod(&pod.plan).await.unwrap(), []);
+            assert_eq!(talk(pod.path(), &host, to).await, pod.address());
+            talk(&host, pod.path(), SocketAddr::new(pod.address(), PORT)).await;
+        }
+        let known = crate::world::ip(&host, &["neigh", "show", "to", &quiet]);
+        assert!(known[0]["lladdr"].is_null(), "nobody speaks in its name: {known}");
+    }
+    vpc.nothing_policed().await;
+}
+
+async fn no_sender() {
+    let (vpc, node, pods) = Vpc::with_pods(&[101]).await;
+    let (host, address) = vpc.host("b", 31).await;
+    let to = SocketAddr::new(address, PORT);
+    let lent = SharedNicPlan { sender: Some(pods[0].address()), ..node.nic_plan("a") };
+    node.programmer.setup_shared_nic(&lent).await.unwrap();
+    talk(pods[0].path(), &host, to).await;
+    node.programmer.teardown_pod(&pods[0].plan).await.unwrap();
+    let none = SharedNicPlan { sender: None, ..lent.clone() };
+    node.programmer.setup_shared_nic(&none).await.unwrap();
+    assert_eq!(node.programmer.check_shared_nic(&none).await.unwrap(), [], "its routes are there again");
+    let seen = node.programmer.observe().await.unwrap();
+    assert!(seen.shared_nics[0].senders.is_empty() && seen.shared_nics[0].answers_for.is_empty(), "{seen:?}");
+    node.programmer.setup_shared_nic(&lent).await.unwrap();
+    node.programmer.setup_pod(&pods[0].plan).await.unwrap();
+    assert_eq!(talk(pods[0].path(), &host, to).await, pods[0].address());
+    assert_eq!(node.programmer.check_shared_nic(&lent).await.unwrap(), []);
     vpc.nothing_policed().await;
 }

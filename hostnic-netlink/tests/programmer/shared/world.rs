@@ -189,7 +189,7 @@ impl Node {
         SharedNicPlan {
             mac: self.mac(subnet),
             subnet: format!("10.{net}.0.0/24").parse().unwrap(),
-            sender: address(subnet, 249 + self.number / 10),
+            sender: Some(address(subnet, 249 + self.number / 10)),
             ifname: format!("hostnic_{subnet}").parse().unwrap(),
             table: NicTable::new(260 + net).unwrap(),
             routes: SharedRoutes::Ours { gateway: address(subnet, 1), others: Vec::new() },
