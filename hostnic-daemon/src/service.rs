@@ -12,8 +12,8 @@ use hostnic_cni::error::{CniError, Code};
 use hostnic_core::agent::{AddAnswer, AddRequest, ByHost, CheckRequest, DelRequest, GcRequest};
 use hostnic_core::attachment::{AttachmentKey, PodRef};
 use hostnic_core::ledger::LeaseRecord;
-use hostnic_core::pods::{PodDirectory, PodWishes};
-use hostnic_core::route::Route;
+use hostnic_core::pods::{NicWish, PodDirectory, PodWishes};
+use hostnic_core::route::{Datapath, Route};
 use hostnic_core::turn::Turn;
 use hostnic_core::{Error, ErrorKind};
 use tokio::time::{Instant, sleep, timeout};
@@ -31,6 +31,17 @@ const ATTEMPT: Duration = Duration::from_secs(57);
 /// How long an ADD may go on waiting when the daemon is told to stop.
 const LAST_CALL: Duration = Duration::from_secs(5);
 
+/// What a pod asks for on a node of this mode: where NICs are shared, an address alone is one of the shared ones, and takes no NIC
+/// of its own.
+fn as_shared(wishes: PodWishes, mode: Datapath) -> PodWishes {
+    match wishes.nic {
+        NicWish::Made { subnet: None, address: Some(address) } if mode == Datapath::Shared => {
+            PodWishes { nic: NicWish::Any, addresses: vec![address], ..wishes }
+        }
+        nic => PodWishes { nic, ..wishes },
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Service {
     facts: Facts,
@@ -47,7 +58,7 @@ impl Service {
     async fn wishes(&self, pod: Option<&PodRef>, patience: Duration) -> Result<PodWishes, Error> {
         let (Some(pods), Some(pod)) = (&self.pods, pod) else { return Ok(PodWishes::default()) };
         match timeout(patience, pods.wishes(pod)).await {
-            Ok(wishes) => wishes,
+            Ok(wishes) => wishes.map(|wishes| as_shared(wishes, self.facts.mode)),
             Err(_) => Err(Error::new(ErrorKind::Transient, "read what is asked by pod", pod)
                 .detail("the orchestrator did not say it in time; it is tried again")),
         }

@@ -22,6 +22,11 @@ pub const NIC_GIVEN: &str = "hostnic.network.kubesphere.io/nic-given";
 /// On a pod: how it is joined to its NIC, `passthrough` or `veth`.
 pub const TYPE: &str = "hostnic.network.kubesphere.io/type";
 
+/// On a pod: the addresses that it may have, as a JSON list of texts, the preferred one first. As the Go version and Calico have it.
+pub const IP_ADDRS: &str = "cni.projectcalico.org/ipAddrs";
+/// The longest list of addresses that is read; a longer one is refused.
+const LONGEST_LIST: usize = 1024;
+
 /// Longer values are no ids or addresses. One byte more than the longest that is valid is kept, so that a value that was cut
 /// is refused as the whole one would be.
 const LONGEST: usize = 129;
@@ -33,6 +38,7 @@ pub(crate) struct Asked {
     ip: Option<Box<str>>,
     nic: Option<Box<str>>,
     datapath: Option<Box<str>>,
+    addresses: Option<Box<str>>,
 }
 
 /// An annotation that makes no sense. Displays its name, its value and what it may be.
@@ -49,8 +55,8 @@ impl fmt::Display for WrongWish {
     }
 }
 
-fn cut(value: &str) -> &str {
-    let end = (0..=LONGEST).rev().find(|end| value.is_char_boundary(*end)).unwrap_or(0);
+fn cut(value: &str, longest: usize) -> &str {
+    let end = (0..=longest).rev().find(|end| value.is_char_boundary(*end)).unwrap_or(0);
     value.get(..end).unwrap_or(value)
 }
 
@@ -67,9 +73,11 @@ impl Asked {
                 NIC => &mut asked.nic,
                 NIC_GIVEN => &mut given,
                 TYPE => &mut asked.datapath,
+                IP_ADDRS => &mut asked.addresses,
                 _ => continue,
             };
-            *place = (!value.is_empty()).then(|| cut(value).into());
+            let longest = if name == IP_ADDRS { LONGEST_LIST } else { LONGEST };
+            *place = (!value.is_empty()).then(|| cut(value, longest).into());
         }
         if asked.nic == given {
             asked.nic = None;
@@ -114,6 +122,10 @@ impl Asked {
             .nic
             .as_deref()
             .map(|value| nic_id(value).ok_or_else(|| wrong(NIC, value, &"a NIC's id, as 52:54:00:12:34:56")));
+        let addresses = self.addresses.as_deref().map_or(Ok(Vec::new()), |value| {
+            addresses(value)
+                .ok_or_else(|| wrong(IP_ADDRS, value, &r#"a JSON list of addresses, as ["172.22.0.88"]"#))
+        })?;
         let (datapath, subnet, address) = (datapath.transpose()?, subnet.transpose()?, address.transpose()?);
         let nic = match (nic.transpose()?, subnet, address) {
             (None, None, None) => NicWish::Any,
@@ -124,8 +136,16 @@ impl Asked {
                 return Err(wrong(NIC, nic.as_str(), &rule));
             }
         };
-        Ok(PodWishes { nic, datapath, ..PodWishes::default() })
+        Ok(PodWishes { nic, datapath, addresses })
     }
+}
+
+/// A list of addresses that a pod can have; at least one.
+fn addresses(value: &str) -> Option<Vec<IpAddr>> {
+    let texts: Vec<String> = serde_json::from_str(value).ok()?;
+    let addresses: Option<Vec<IpAddr>> = texts.iter().map(|text| text.trim().parse().ok()).collect();
+    let fits = |ip: &IpAddr| !(ip.is_unspecified() || ip.is_loopback() || ip.is_multicast());
+    addresses.filter(|addresses| !addresses.is_empty() && addresses.iter().all(fits))
 }
 
 /// MAC addresses are NIC ids of QingCloud's, in lower case; people write them as they like.
@@ -189,6 +209,18 @@ mod tests {
             wishes(&[(TYPE, "veth")]).unwrap(),
             PodWishes { datapath: Some(Datapath::Veth), ..PodWishes::default() }
         );
+    }
+
+    #[test]
+    fn a_list_of_addresses_is_read_as_the_document_writes_it() {
+        let list = |value: &str| wishes(&[(IP_ADDRS, value)]).map(|wishes| wishes.addresses);
+        let addresses =
+            |texts: &[&str]| -> Vec<IpAddr> { texts.iter().map(|text| text.parse().unwrap()).collect() };
+        assert_eq!(list(r#"["192.168.102.40"]"#).unwrap(), addresses(&["192.168.102.40"]));
+        assert_eq!(list(r#"["10.0.0.4", "10.0.0.5"]"#).unwrap(), addresses(&["10.0.0.4", "10.0.0.5"]));
+        for wrong in ["10.0.0.4", "[]", "[\"a\"]", "[\"127.0.0.1\"]", "[1]"] {
+            assert!(list(wrong).unwrap_err().contains("cni.projectcalico.org/ipAddrs"), "{wrong}");
+        }
     }
 
     #[test]

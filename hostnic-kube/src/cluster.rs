@@ -9,14 +9,16 @@ use tokio::task::JoinSet;
 
 use crate::choice::{Chooser, NodeSubnet, choose};
 use crate::client::{Asker, Reach, connect};
-use crate::config::ClusterConfig;
+use crate::config::{ClusterConfig, NodeName};
 use crate::error::ConnectError;
 use crate::events::{Notice, Reporter, Speaker, write};
-use crate::facts::{ClusterUid, ProxyMode, cluster_uid, proxy_mode};
+use crate::facts::{ClusterUid, ProxyMode, cluster_uid, node_uid, proxy_mode};
+use crate::ipam::BlockAddresses;
 use crate::node::{NodeView, Readiness, Wanted, keep};
 use crate::pods::{Cache, Pods};
 use crate::services::{ServiceRange, service_range};
-use crate::{node, pods};
+use crate::v_pool::VPool;
+use crate::{node, pods, v_pool};
 
 /// A node's connection to its cluster.
 ///
@@ -25,6 +27,8 @@ use crate::{node, pods};
 /// leaves what stands there.
 pub struct Cluster {
     asker: Asker,
+    node: NodeName,
+    v_pool: watch::Receiver<VPool>,
     pods: Arc<Pods>,
     subnet: watch::Receiver<NodeSubnet>,
     reach: watch::Receiver<Reach>,
@@ -65,11 +69,14 @@ impl Cluster {
         tasks.spawn(node::follow(asker.client.clone(), node.clone(), view_told));
         tasks.spawn(write(asker.clone(), Speaker::Node(node.clone()), told));
         tasks.spawn(keep(asker.clone(), node.clone(), view.clone(), to_be));
-        let chooser = Chooser { asker: asker.clone(), node, rules: choice, reporter: reporter.clone() };
+        let (v_pool_told, v_pool) = watch::channel(VPool::Unknown);
+        tasks.spawn(v_pool::follow(asker.clone(), v_pool_told));
+        let chooser =
+            Chooser { asker: asker.clone(), node: node.clone(), rules: choice, reporter: reporter.clone() };
         tasks.spawn(choose(chooser, view.clone(), subnet_told));
 
         let pods = Arc::new(Pods::new(cache, asker.clone(), rules, deadlines, reporter.clone()));
-        Ok(Self { asker, pods, subnet, reach, wanted, view, reporter, tasks })
+        Ok(Self { asker, node, v_pool, pods, subnet, reach, wanted, view, reporter, tasks })
     }
 
     /// The pods of this node. The handle may outlive this; then it knows what it knew, and asks for the rest.
@@ -80,6 +87,25 @@ impl Cluster {
     /// The subnet that the node's pool draws from, now and whenever it changes.
     pub fn node_subnet(&self) -> watch::Receiver<NodeSubnet> {
         self.subnet.clone()
+    }
+
+    /// Whether the cluster's nodes are to share NICs, now and whenever that changes.
+    pub fn v_pool(&self) -> watch::Receiver<VPool> {
+        self.v_pool.clone()
+    }
+
+    /// The uid of the node's object. Asks the API server once; the future may be dropped.
+    ///
+    /// # Errors
+    /// `NotFound` where there is no such node, `Transient` where the API server cannot be reached.
+    pub async fn node_uid(&self) -> Result<String> {
+        node_uid(&self.asker, &self.node).await
+    }
+
+    /// The addresses that pods of this node have, which share NICs; `uid` is the node's. To be called once. Must be called within
+    /// a tokio runtime.
+    pub fn addresses(&self, uid: &str) -> BlockAddresses {
+        BlockAddresses::begin(self.asker.clone(), &self.node, uid)
     }
 
     /// Whether the API server answers, now and whenever that changes. A quiet watch is no request: what is told may be as old

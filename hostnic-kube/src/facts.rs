@@ -3,11 +3,12 @@
 use std::fmt;
 
 use hostnic_core::error::{Error, ErrorKind, Result};
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
-use kube::api::{Api, PartialObjectMeta};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node};
+use kube::api::{Api, ListParams, PartialObjectMeta};
 use serde::Deserialize;
 
 use crate::client::Asker;
+use crate::config::NodeName;
 use crate::error::api_error;
 
 pub(crate) const KUBE_SYSTEM: &str = "kube-system";
@@ -52,6 +53,19 @@ pub(crate) async fn cluster_uid(asker: &Asker) -> Result<ClusterUid> {
         Some(uid) if !uid.is_empty() => Ok(ClusterUid(uid)),
         _ => Err(Error::new(ErrorKind::Internal, READ, KUBE_SYSTEM).detail("the API server gave it no uid")),
     }
+}
+
+/// The uid of a node's object.
+pub(crate) async fn node_uid(asker: &Asker, node: &NodeName) -> Result<String> {
+    let nodes: Api<PartialObjectMeta<Node>> = Api::all(asker.client.clone());
+    // The right to list is there already, and to get one would be one more.
+    let own = ListParams::default().fields(&format!("metadata.name={node}"));
+    let found = asker.ask(nodes.list(&own)).await.map_err(|error| api_error("look for node", node, error))?;
+    let uid = found.items.into_iter().find_map(|node| node.metadata.uid);
+    uid.ok_or_else(|| {
+        Error::new(ErrorKind::NotFound, "look for node", node)
+            .detail("the cluster has no node of that name; correct the name of this node (node-name)")
+    })
 }
 
 pub(crate) async fn proxy_mode(asker: &Asker) -> Result<ProxyMode> {

@@ -24,6 +24,7 @@
 //! | (core) | `events` | create, patch | events on pods and on the node |
 //! | (core) | `namespaces`, only `kube-system` | get | its uid, which is the cluster's identity |
 //! | `networking.k8s.io` | `servicecidrs` | list | the addresses of services, where nobody gave them |
+//! | `network.qingcloud.com` | `vxnetpools` | list, watch | whether the cluster's nodes share NICs |
 //! | `network.qingcloud.com` | `ippools` | list | cluster mode: the vxnets that addresses are of |
 //! | `network.qingcloud.com` | `ipamblocks` | get, list, watch, update | cluster mode: addresses of pods ([`ipam::BlockAddresses`]) |
 //! | `network.qingcloud.com` | `ipamhandles` | list, create, delete | cluster mode: the same, for tools; list for [`ipam::IpamTools`] |
@@ -54,6 +55,7 @@ mod leader;
 mod node;
 mod pods;
 mod services;
+mod v_pool;
 
 pub use choice::{ChoiceRules, NoSubnet, NodeSubnet};
 pub use client::Reach;
@@ -66,3 +68,4 @@ pub use leader::{Candidate, Leader};
 pub use node::Readiness;
 pub use pods::{PodRules, Pods};
 pub use services::{ServiceRange, ToldBy};
+pub use v_pool::VPool;

@@ -163,6 +163,9 @@ fn settings(reading: &mut Reading<'_>, files: &Files) -> Settings {
 fn no_services(mode: ModeChoice, kubernetes: bool) -> Option<SettingsError> {
     let because = match mode {
         ModeChoice::Only(Datapath::Veth) if !kubernetes => "veth mode",
+        ModeChoice::Only(Datapath::Shared) if !kubernetes => {
+            "mode shared, which is for nodes of Kubernetes only (--kubernetes)"
+        }
         ModeChoice::Only(_) | ModeChoice::Auto => return None,
     };
     let example = "the addresses of the cluster's services, as in \"serviceCIDR\": \"10.96.0.0/12\" in hostnic-cni.json \

@@ -229,7 +229,7 @@ pub(super) const SPECS: &[Spec] = &[
         takes: Takes::One("MINUTES"),
         guide: &[Guide::Pool("freePeriod")],
         default: "720",
-        help: "How many minutes a NIC that pods share is kept without a pod; no NIC is shared yet",
+        help: "How many minutes a NIC that pods share is kept without a pod",
         ..PLAIN
     },
     Spec {

@@ -68,7 +68,7 @@ impl Settings {
     /// Whether the node's pods are behind veths unless they ask for something else.
     pub fn has_veths(&self) -> bool {
         match self.mode.value {
-            ModeChoice::Only(datapath) => datapath == Datapath::Veth,
+            ModeChoice::Only(datapath) => datapath != Datapath::Passthrough,
             ModeChoice::Auto => self.kubernetes.enabled.value,
         }
     }
@@ -89,12 +89,8 @@ impl FromStr for ModeChoice {
     fn from_str(text: &str) -> Result<Self, InvalidValue> {
         match text.to_ascii_lowercase().as_str() {
             "auto" => Ok(Self::Auto),
-            "shared" => {
-                let rule =
-                    "passthrough, veth or auto; shared, one NIC for many pods, comes in a later release";
-                Err(InvalidValue::new("mode", text, rule))
-            }
-            _ => datapath("mode", text, "passthrough, veth or auto").map(Self::Only),
+            "shared" => Ok(Self::Only(Datapath::Shared)),
+            _ => datapath("mode", text, "passthrough, veth, shared or auto").map(Self::Only),
         }
     }
 }
@@ -125,6 +121,7 @@ pub fn name(datapath: Datapath) -> &'static str {
     match datapath {
         Datapath::Passthrough => "passthrough",
         Datapath::Veth => "veth",
+        Datapath::Shared => "shared",
         _ => "",
     }
 }

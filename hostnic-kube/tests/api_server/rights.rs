@@ -33,6 +33,8 @@ pub(crate) const NODE: Account = Account {
         ("", "events", None, "patch"),
         ("", "namespaces", Some("kube-system"), "get"),
         ("networking.k8s.io", "servicecidrs", None, "list"),
+        (GROUP, "vxnetpools", None, "list"),
+        (GROUP, "vxnetpools", None, "watch"),
         (GROUP, "ippools", None, "list"),
         (GROUP, "ipamblocks", None, "get"),
         (GROUP, "ipamblocks", None, "list"),

@@ -18,14 +18,15 @@ pub(super) struct Mode {
     pub(super) because: String,
 }
 
-/// The mode of the settings, where services have these addresses and these leases are on record.
-pub(super) fn mode(settings: &Settings, services: &Services, leases: &[LeaseRecord]) -> Mode {
+/// The mode of the settings, where services have these addresses and these leases are on record. `v_pool` says whether the cluster has
+/// vxnets whose NICs pods share.
+pub(super) fn mode(settings: &Settings, services: &Services, leases: &[LeaseRecord], v_pool: bool) -> Mode {
     let (kind, because) = match settings.mode.value {
         ModeChoice::Only(datapath) => (datapath, format!("mode is given, {}", settings.mode.source)),
-        ModeChoice::Auto => kept(automatic(settings), leases),
+        ModeChoice::Auto => kept(automatic(settings, v_pool), leases),
     };
     let kubernetes = Services::are_asked_for(settings);
-    let needed = kind == Datapath::Veth || kubernetes;
+    let needed = kind != Datapath::Passthrough || kubernetes;
     let because = match needed {
         true => format!("{because}{services}"),
         false => because,
@@ -37,6 +38,7 @@ pub(super) fn mode(settings: &Settings, services: &Services, leases: &[LeaseReco
     };
     let veth = (needed || !services.prefixes().is_empty()).then(config);
     match (kind, settings.pod_type.value) {
+        // What pods of a node in veth mode are unless they say otherwise; hostNicType has no effect where NICs are shared.
         (Datapath::Veth, Some(wanted)) if wanted != Datapath::Veth => {
             let because = format!("{because}; pods are joined as {} says", settings.pod_type.source);
             Mode { datapath: wanted, veth, because }
@@ -46,7 +48,10 @@ pub(super) fn mode(settings: &Settings, services: &Services, leases: &[LeaseReco
 }
 
 /// What suits a node of this kind.
-fn automatic(settings: &Settings) -> (Datapath, String) {
+fn automatic(settings: &Settings, v_pool: bool) -> (Datapath, String) {
+    if settings.kubernetes.enabled.value && v_pool {
+        return (Datapath::Shared, "the cluster has a VxNetPool v-pool".to_owned());
+    }
     if settings.kubernetes.enabled.value {
         return (Datapath::Veth, "a node of Kubernetes".to_owned());
     }
@@ -85,6 +90,7 @@ fn mode_then(lease: &LeaseRecord) -> Option<Datapath> {
         _ if lease.by_wish || lease.state != LeaseState::Active => None,
         PodDatapath::Passthrough => Some(Datapath::Passthrough),
         PodDatapath::Veth(_) => Some(Datapath::Veth),
+        PodDatapath::Shared(_) => Some(Datapath::Shared),
         // That is of a node in veth mode, where something else than the mode has it so.
         _ => None,
     }
@@ -114,7 +120,7 @@ mod tests {
 
     fn with(variables: &[(&str, &str)], leases: &[LeaseRecord]) -> Mode {
         let settings = settings(variables);
-        mode(&settings, &Services::of(&settings), leases)
+        mode(&settings, &Services::of(&settings), leases, false)
     }
 
     fn of(variables: &[(&str, &str)]) -> (Datapath, bool, String) {
@@ -180,12 +186,27 @@ mod tests {
     }
 
     #[test]
+    fn a_cluster_with_vxnets_of_its_own_has_its_nodes_share_nics() {
+        let mode_of = |variables: &[(&str, &str)], leases: &[LeaseRecord]| {
+            let settings = settings(variables);
+            let mode = mode(&settings, &Services::of(&settings), leases, true);
+            (mode.datapath, mode.veth.is_some())
+        };
+        assert_eq!(mode_of(&[KUBERNETES, SERVICES], &[]), (Datapath::Shared, true));
+        assert_eq!(mode_of(&[SERVICES], &[]).0, PASSTHROUGH, "no node of Kubernetes");
+        assert_eq!(mode_of(&[KUBERNETES, SERVICES, ("MODE", "veth")], &[]).0, VETH);
+        let pods = [lease(behind_veth(), false)];
+        assert_eq!(mode_of(&[KUBERNETES, SERVICES], &pods).0, VETH, "it has pods of the other kind");
+        assert_eq!(mode_of(&[KUBERNETES, SERVICES, ("POD_TYPE", "passthrough")], &[]).0, Datapath::Shared);
+    }
+
+    #[test]
     fn a_node_of_kubernetes_goes_without_the_addresses_of_services_and_says_so() {
         let (datapath, veth, because) = of(&[KUBERNETES]);
         assert_eq!((datapath, veth), (VETH, true));
         assert!(because.contains("may not reach services") && because.contains("serviceCIDR"), "{because}");
         let told = Services::Told(SERVICES.1.parse().into_iter().collect(), "ConfigMap x".to_owned());
-        let mode = mode(&settings(&[KUBERNETES]), &told, &[]);
+        let mode = mode(&settings(&[KUBERNETES]), &told, &[], false);
         assert_eq!(mode.veth.unwrap().services, told.prefixes());
         assert_eq!(mode.because, "a node of Kubernetes; services have 10.96.0.0/12, as ConfigMap x says");
         assert!(Services::are_asked_for(&settings(&[KUBERNETES])));

@@ -11,6 +11,7 @@ use hostnic_core::clock::{Clock, SystemClock};
 use hostnic_core::id::{InstanceId, SubnetId};
 use hostnic_core::ledger::LeaseRecord;
 use hostnic_core::pool::PoolConfig;
+use hostnic_core::route::{Datapath, PodDatapath};
 use hostnic_core::store::{BootId, HostId, Identity, Opened, RedbStore, StateStore};
 use hostnic_core::{Error, Result};
 use hostnic_netlink::programmer::POD_FOLDERS;
@@ -28,7 +29,7 @@ use super::services::Services;
 use super::sysctls;
 use crate::cni_file::CniFile;
 use crate::facts::Facts;
-use crate::settings::{Settings, datapath_name};
+use crate::settings::{ModeChoice, Settings, datapath_name};
 use crate::signals::Signals;
 use crate::{Node, Observer, Surroundings, Waiting, seed};
 
@@ -56,7 +57,7 @@ pub(super) async fn serve(
         false => None,
     };
     let listeners = listeners(settings).await?;
-    let (cluster_id, services, waiting) = match &mut cluster {
+    let (cluster_id, services, v_pool, waiting) = match &mut cluster {
         Some(cluster) => {
             earlier::tell();
             let waiting = Waiting::listen(&listeners, observer.clone(), ASKED).await?;
@@ -70,15 +71,28 @@ pub(super) async fn serve(
                 return Ok(());
             };
             pool.subnets = known.subnets;
-            (Some(known.id), known.services, Some(waiting))
+            (Some(known.id), known.services, known.v_pool, Some(waiting))
         }
-        None => (None, Services::of(settings), None),
+        None => (None, Services::of(settings), false, None),
     };
     let records = open_store(store, cloud.instance(), cluster_id.as_deref()).await?;
     let leases: Vec<LeaseRecord> = records.load().await?.leases.into_values().collect();
-    let Mode { datapath, veth, because } = mode(settings, &services, &leases);
+    let Mode { datapath, veth, because } = mode(settings, &services, &leases, v_pool);
     tracing::info!(mode = datapath_name(datapath), %because, "how pods are joined to their NICs");
     sysctls::tell(veth.is_some());
+    let may_change = settings.mode.value == ModeChoice::Auto && datapath != Datapath::Shared;
+    // Pods that share NICs may be left of a mode before this one.
+    let shares = |lease: &LeaseRecord| matches!(lease.plan.datapath, PodDatapath::Shared(_));
+    let addresses = match &mut cluster {
+        Some(cluster) if datapath == Datapath::Shared || leases.iter().any(shares) => tokio::select! {
+            addresses = cluster.addresses(waiting.as_ref()) => Some(addresses),
+            () = signals.next() => return Ok(()),
+        },
+        _ => None,
+    };
+    if addresses.is_some() {
+        capabilities::check_shared()?;
+    }
     let folders = POD_FOLDERS.map(PathBuf::from).to_vec();
     let programmer = NetlinkProgrammer::new(Netns::current()?, folders).await?.wherever_mounted();
     let parts = AgentParts {
@@ -86,7 +100,7 @@ pub(super) async fn serve(
         forwarding: Some(cloud.forwarding()),
         tagging: Some(cloud.tagging()),
         programmer: Arc::new(programmer),
-        addresses: None,
+        addresses,
         store: Arc::new(records),
         clock: Arc::new(SystemClock),
         seed: seed()?,
@@ -114,7 +128,7 @@ pub(super) async fn serve(
         () = signals.next() => None,
         () = node.told_to_end() => None,
         error = node.failed() => Some(error),
-        error = in_step(cluster.as_mut(), &facts) => Some(error),
+        error = in_step(cluster.as_mut(), &facts, may_change) => Some(error),
         never = keep(cni_file.as_ref(), &facts) => match never {},
         never = company.keep(&facts) => match never {},
     };
@@ -137,6 +151,8 @@ struct Known {
     id: String,
     subnets: Vec<SubnetId>,
     services: Services,
+    /// Whether the cluster has vxnets whose NICs pods share.
+    v_pool: bool,
 }
 
 async fn told(cluster: &mut InCluster, settings: &Settings, waiting: &Waiting) -> Known {
@@ -147,7 +163,10 @@ async fn told(cluster: &mut InCluster, settings: &Settings, waiting: &Waiting) -
         true => cluster.services().await,
         false => Services::of(settings),
     };
-    Known { id, subnets: cluster.first_subnets().await, services }
+    let v_pool = cluster.has_v_pool().await;
+    // What is shared is made for pods, and no subnet of the node's is waited for.
+    let subnets = if v_pool { Vec::new() } else { cluster.first_subnets().await };
+    Known { id, subnets, services, v_pool }
 }
 
 /// Stops with as few NICs as there are pods. Whoever cannot wait for that sends another signal.
@@ -184,9 +203,9 @@ async fn keep(file: Option<&CniFile>, facts: &Facts) -> Infallible {
     }
 }
 
-async fn in_step(cluster: Option<&mut InCluster>, facts: &Facts) -> Error {
+async fn in_step(cluster: Option<&mut InCluster>, facts: &Facts, may_change: bool) -> Error {
     match cluster {
-        Some(cluster) => cluster.keep(facts).await,
+        Some(cluster) => cluster.keep(facts, may_change).await,
         None => std::future::pending().await,
     }
 }

@@ -16,6 +16,7 @@ pub(super) fn pool(settings: &Settings, subnets: Vec<SubnetId>) -> PoolConfig {
         policy: settings.policy.value,
         cooling,
         tag: settings.nic_tag.value.clone(),
+        free_period: settings.free_period.value,
         lent_tags: settings.kubernetes.annotation_nic_tags.value.clone(),
         job_poll_first: usual.job_poll_first.min(settings.job_poll.value),
         job_poll: settings.job_poll.value,

@@ -217,7 +217,8 @@ fn veth_mode_needs_the_services_addresses_where_no_cluster_can_tell_them() {
         line(does_not).settings();
     }
     let shared = line("hostnic-daemon start --mode shared").errors();
-    assert!(shared[0].contains("comes in a later release"), "{shared:?}");
+    assert!(shared[0].contains("for nodes of Kubernetes only"), "{shared:?}");
+    assert_eq!(line("hostnic-node start --mode shared").shown("mode").0, "shared");
 }
 
 #[test]

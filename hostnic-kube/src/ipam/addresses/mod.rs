@@ -36,7 +36,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::block::Holder;
 use super::mapping::Mapping;
 use super::name::BlockName;
-use crate::client::connect;
+use crate::client::{Asker, connect};
 use crate::config::{Access, NodeName};
 use crate::error::ConnectError;
 use batch::{Outcome, Wish};
@@ -110,6 +110,10 @@ impl BlockAddresses {
         uid: &str,
     ) -> std::result::Result<Self, ConnectError> {
         let (asker, _) = connect(access, REQUEST).await?;
+        Ok(Self::begin(asker, node, uid))
+    }
+
+    pub(crate) fn begin(asker: Asker, node: &NodeName, uid: &str) -> Self {
         let start = start(uid);
         let writer = Writer {
             asker: asker.clone(),
@@ -132,7 +136,7 @@ impl BlockAddresses {
         tasks.spawn(keep::mapping(inner.clone(), heard));
         tasks.spawn(keep::fresh(inner.clone()));
         tasks.spawn(keep::wanted(inner.clone()));
-        Ok(Self { inner, _tasks: tasks })
+        Self { inner, _tasks: tasks }
     }
 
     /// Takes over what this node has of an earlier run, and gives back what it should not have. To be called when all attachments of
@@ -182,6 +186,10 @@ impl AddressSource for BlockAddresses {
             }
         }
         Ok(())
+    }
+
+    async fn settled(&self) -> Result<()> {
+        self.settle().await
     }
 
     async fn claim(&self, request: &AddressRequest) -> Result<ClaimedAddress> {

@@ -25,6 +25,12 @@ struct Said {
     subnets: Vec<SubnetId>,
     #[serde(default)]
     services: Vec<IpNet>,
+    /// Whether there is a VxNetPool `v-pool`.
+    #[serde(default)]
+    v_pool: bool,
+    /// The uid of the node's object.
+    #[serde(default)]
+    node: Option<String>,
 }
 
 impl Memory {
@@ -78,6 +84,30 @@ impl Memory {
         }
     }
 
+    /// Whether the cluster's nodes share NICs.
+    pub(super) fn v_pool(&self) -> bool {
+        self.said.as_ref().is_some_and(|said| said.v_pool)
+    }
+
+    /// Takes whether the cluster's nodes share NICs.
+    pub(super) fn set_v_pool(&mut self, v_pool: bool) {
+        if let Some(said) = self.said.clone().filter(|said| said.v_pool != v_pool) {
+            self.set(Said { v_pool, ..said });
+        }
+    }
+
+    /// The uid of the node's object.
+    pub(super) fn node(&self) -> Option<String> {
+        self.said.as_ref().and_then(|said| said.node.clone())
+    }
+
+    /// Takes the uid of the node's object.
+    pub(super) fn set_node(&mut self, uid: &str) {
+        if let Some(said) = self.said.clone().filter(|said| said.node.as_deref() != Some(uid)) {
+            self.set(Said { node: Some(uid.to_owned()), ..said });
+        }
+    }
+
     fn set(&mut self, said: Said) {
         if let Err(error) = write(&self.path, &said) {
             tracing::warn!(file = %self.path.display(), %error, "what the cluster says cannot be kept for the next start");
@@ -117,6 +147,10 @@ mod tests {
         let again = memory("b1");
         assert_eq!((again.cluster(), again.subnets()), (Some("c1"), subnets));
         assert_eq!(again.services(), services);
+        assert_eq!((again.v_pool(), again.node()), (false, None));
+        first.set_v_pool(true);
+        first.set_node("u1");
+        assert_eq!((memory("b1").v_pool(), memory("b1").node().as_deref()), (true, Some("u1")));
         assert!(memory("b2").is_new());
         first.set_cluster("c2");
         assert_eq!((memory("b1").cluster(), memory("b1").subnets()), (Some("c2"), vec![]));

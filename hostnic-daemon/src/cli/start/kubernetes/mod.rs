@@ -4,6 +4,7 @@ mod identity;
 mod memory;
 mod readiness;
 mod scarcity;
+mod shared;
 mod subnets;
 
 use std::convert::Infallible;
@@ -116,12 +117,14 @@ impl InCluster {
 
     /// Keeps node and cluster in step.
     ///
-    /// Ends when the node turns out to be in another cluster than its records are of: it has to start again.
-    pub(super) async fn keep(&mut self, facts: &Facts) -> Error {
+    /// Ends when the node turns out to be in another cluster than its records are of, and, where it `may_change` its mode, when that is
+    /// to be another one: it has to start again.
+    pub(super) async fn keep(&mut self, facts: &Facts, may_change: bool) -> Error {
         let Self { cluster, memory } = self;
         let recorded = memory.cluster().map(str::to_owned);
         tokio::select! {
             error = identity::contradicted(cluster, recorded) => error,
+            error = shared::begins(cluster, facts, may_change) => error,
             never = subnets::follow(cluster, memory, &facts.agent) => match never {},
             never = readiness::tell(cluster, facts) => match never {},
             never = scarcity::tell(cluster, facts) => match never {},
