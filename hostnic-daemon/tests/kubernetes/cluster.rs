@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::cloud::OUTSIDE;
 use crate::machine::Machine;
 use crate::process::{Process, output, succeeds, until};
-use crate::ready;
+use crate::{ready, repair};
 
 /// Services' addresses.
 pub(crate) const SERVICES: &str = "10.233.0.0/18";
@@ -41,6 +41,8 @@ impl Cluster {
         std::fs::create_dir_all(&programs).unwrap();
         std::os::unix::fs::symlink(&programs, folder.join("bin")).unwrap();
         let cluster = Self { folder, started: Mutex::default() };
+        succeeds(Command::new(ready::kubernetes().join("up")).arg("unpack").env("D", &cluster.folder));
+        repair::mend(&programs.join("kube-apiserver")).unwrap();
         cluster.up(first);
         cluster
     }
@@ -144,6 +146,11 @@ impl Cluster {
     /// The file by which a daemon on a node reaches the API server, with the rights that it has by the manifests.
     pub(crate) fn daemons_kubeconfig(&self) -> PathBuf {
         self.folder.join("kubeconfig.daemon")
+    }
+
+    /// The file by which whoever may do everything reaches the API server from beside the cluster.
+    pub(crate) fn kubeconfig(&self) -> PathBuf {
+        self.folder.join("kubeconfig")
     }
 
     /// Makes the daemons' account with its rights, and that file.

@@ -25,6 +25,8 @@ pub(crate) enum Way {
     Passthrough,
     /// The NIC stays on the node.
     Veth { hairpin: bool },
+    /// One NIC of a vxnet is that of all of the node's pods in it.
+    Shared,
 }
 
 /// What the daemon of a node is told.
@@ -86,6 +88,7 @@ impl Settings {
             Way::Passthrough => {
                 network["ipam"] = json!({"routes": [{"dst": SERVICES, "gw": "0.0.0.0"}]});
             }
+            Way::Shared => network["serviceCIDR"] = json!(SERVICES),
             Way::Veth { hairpin } => {
                 network["serviceCIDR"] = json!(SERVICES);
                 network["hairpin"] = json!(hairpin);

@@ -33,10 +33,13 @@ mod reach;
 mod ready;
 mod reboot;
 mod refusals;
+#[path = "../../../hostnic-kube/tests/api_server/repair.rs"]
+mod repair;
 mod requests;
 mod restarts;
 mod scale;
 mod scarcity;
+mod shared;
 mod stage;
 mod stream;
 #[path = "../end_to_end/documents/table.rs"]
@@ -72,6 +75,7 @@ fn trials() -> Vec<Trial> {
         restarts::trials(),
         churn::trials(),
         reboot::trials(),
+        shared::trials(),
         installed::trials(),
     ]
     .into_iter()

@@ -18,14 +18,27 @@ const DIES: [u8; 11] = [0x4c, 0x8d, 0x64, 0x24, 0xf0, 0x4d, 0x3b, 0x66, 0x10, 0x
 const LIVES: [u8; 11] = [0x48, 0x89, 0xd8, 0x48, 0x89, 0xcb, 0xe9, 0xd5, 0xb3, 0xef, 0xff];
 
 /// The program to run: that one, or a copy in `folder`.
+#[allow(dead_code, reason = "some tests mend a program of their own")]
 pub(crate) fn program(present: &Path, folder: &Path) -> io::Result<PathBuf> {
-    let mut beginning = [0; 11];
-    let told = File::open(present)?.read_exact_at(&mut beginning, ENCODER);
-    if told.is_err() || beginning != DIES {
+    if !dies(present)? {
         return Ok(present.to_owned());
     }
     let copy = folder.join("kube-apiserver");
     fs::copy(present, &copy)?;
-    File::options().write(true).open(&copy)?.write_all_at(&LIVES, ENCODER)?;
+    mend(&copy)?;
     Ok(copy)
+}
+
+/// Mends a program in its place, if it has to be.
+pub(crate) fn mend(program: &Path) -> io::Result<()> {
+    if dies(program)? {
+        File::options().write(true).open(program)?.write_all_at(&LIVES, ENCODER)?;
+    }
+    Ok(())
+}
+
+fn dies(program: &Path) -> io::Result<bool> {
+    let mut beginning = [0; 11];
+    let told = File::open(program)?.read_exact_at(&mut beginning, ENCODER);
+    Ok(told.is_ok() && beginning == DIES)
 }
