@@ -73,6 +73,7 @@ struct State {
     events: Vec<AddressEvent>,
     away: bool,
     latency: Duration,
+    answers_late: Duration,
 }
 
 #[derive(Debug)]
@@ -122,6 +123,11 @@ impl SimAddresses {
         self.lock().latency = takes;
     }
 
+    /// How long it takes from now on until a node hears that an address was taken back.
+    pub fn set_answer_latency(&self, takes: Duration) {
+        self.lock().answers_late = takes;
+    }
+
     /// Who holds which address.
     pub fn held(&self) -> BTreeMap<IpAddr, AttachmentMark> {
         self.lock().held.iter().map(|(address, holder)| (*address, holder.mark.clone())).collect()
@@ -140,6 +146,13 @@ impl SimAddresses {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Each change is whole before the lock is let go of.
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn answer(&self) {
+        let takes = self.lock().answers_late;
+        if !takes.is_zero() {
+            sleep(takes).await;
+        }
     }
 
     /// Waits as long as an answer takes, and fails where none comes.
@@ -297,8 +310,9 @@ impl AddressSource for SimAddressSource {
         }
         self.cluster.reach("release the address of", mark.as_str()).await?;
         self.cluster.lock().release(&self.node, mark);
-        self.known().remove(mark);
         self.cluster.0.freed.send_modify(|freed| *freed += 1);
+        self.cluster.answer().await;
+        self.known().remove(mark);
         Ok(())
     }
 }

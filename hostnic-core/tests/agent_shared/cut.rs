@@ -90,6 +90,7 @@ async fn life(world: &World, agent: &Agent, pod: Pod, seed: u64, number: u64, go
 fn world_of(seed: u64) -> World {
     let world = world();
     cluster(&world).set_latency(millis(draw(seed, 7, 40)));
+    cluster(&world).set_answer_latency(millis(draw(seed, 10, 20)));
     world.kernel.set_latency(KernelOperation::SetupSharedNic, millis(draw(seed, 8, 30)));
     world.kernel.set_latency(KernelOperation::SetupPod, millis(draw(seed, 9, 30)));
     world

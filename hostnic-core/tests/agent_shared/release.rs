@@ -189,6 +189,8 @@ async fn an_address_is_the_next_pods_when_the_lease_before_is_over() {
     let addresses = hostnic_core::sim::SimAddresses::new();
     let (prefix, gateway) = ("192.168.1.0/24".parse().unwrap(), "192.168.1.1".parse().unwrap());
     addresses.add("", "vxnet-1", prefix, gateway, 100..=100);
+    // The next pod may have it before this node hears that it is back.
+    addresses.set_answer_latency(millis(20));
     world.addresses = Some(addresses);
     let agent = world.agent().await;
     let pods = world.pods("p", 6);
