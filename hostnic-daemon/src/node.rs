@@ -159,7 +159,6 @@ impl Node {
         let (mode, pool) = (config.datapath, Arc::new(config.pool.clone()));
         let parts = AgentParts {
             provider: observer.provider(parts.provider),
-            addresses: None,
             store: observer.store(parts.store),
             ..parts
         };

@@ -88,7 +88,7 @@ async fn serve(controller: Controller, cloud: CloudPlan) -> Result<()> {
 /// Works whenever this is the one to work, until a signal.
 async fn lead(leader: Leader, work: &Work<'_>, signals: &mut Signals) {
     let stop = CancellationToken::new();
-    let led = leader.run(stop.clone(), |ending| work.run(ending));
+    let led = leader.run(stop.clone(), |ending| Box::pin(work.run(ending)));
     tokio::pin!(led);
     tokio::select! {
         () = &mut led => return,
