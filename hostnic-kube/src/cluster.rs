@@ -35,6 +35,8 @@ pub struct Cluster {
     wanted: watch::Sender<Wanted>,
     view: watch::Receiver<NodeView>,
     reporter: Reporter,
+    /// `None` once it is at work.
+    chooser: Option<(Chooser, watch::Sender<NodeSubnet>)>,
     tasks: JoinSet<()>,
 }
 
@@ -73,10 +75,10 @@ impl Cluster {
         tasks.spawn(v_pool::follow(asker.clone(), v_pool_told));
         let chooser =
             Chooser { asker: asker.clone(), node: node.clone(), rules: choice, reporter: reporter.clone() };
-        tasks.spawn(choose(chooser, view.clone(), subnet_told));
 
         let pods = Arc::new(Pods::new(cache, asker.clone(), rules, deadlines, reporter.clone()));
-        Ok(Self { asker, node, v_pool, pods, subnet, reach, wanted, view, reporter, tasks })
+        let chooser = Some((chooser, subnet_told));
+        Ok(Self { asker, node, v_pool, pods, subnet, reach, wanted, view, reporter, chooser, tasks })
     }
 
     /// The pods of this node. The handle may outlive this; then it knows what it knew, and asks for the rest.
@@ -84,7 +86,16 @@ impl Cluster {
         Arc::clone(&self.pods)
     }
 
-    /// The subnet that the node's pool draws from, now and whenever it changes.
+    /// Begins to follow which subnet the node's pool draws from, and to choose one where nobody said it. A node whose pods share
+    /// NICs needs none. Calling it again does nothing. Must be called within a tokio runtime.
+    pub fn choose_subnet(&mut self) {
+        if let Some((chooser, told)) = self.chooser.take() {
+            self.tasks.spawn(choose(chooser, self.view.clone(), told));
+        }
+    }
+
+    /// The subnet that the node's pool draws from, now and whenever it changes; unknown before
+    /// [`choose_subnet`](Self::choose_subnet).
     pub fn node_subnet(&self) -> watch::Receiver<NodeSubnet> {
         self.subnet.clone()
     }

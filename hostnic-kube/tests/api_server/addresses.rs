@@ -291,7 +291,11 @@ async fn moved(world: &World) {
         let pods = holders.keys().filter(|handle| !handle.starts_with("hostnic-stock-"));
         pods.map(|handle| handle[..1].to_owned()).collect()
     };
-    for (from, to) in [("a", "b"), ("b", "a")] {
+    // Each move rests as long as it does in a cluster: once in a hurry.
+    let whole =
+        std::env::var("HOSTNIC_SCALE").ok().and_then(|scale| scale.parse::<f64>().ok()).unwrap_or(0.1);
+    let moves = [("a", "b"), ("b", "a"), ("a", "b")];
+    for (from, to) in moves.into_iter().take(if whole < 1.0 { 1 } else { moves.len() }) {
         let of = |namespace: &str, also: bool| {
             let own = if namespace == "a" { mine } else { yours };
             if also { json!([block]) } else { json!([own]) }
@@ -319,7 +323,7 @@ async fn moved(world: &World) {
     while let Some(count) = churns.join_next().await {
         pods += count.unwrap();
     }
-    println!("{pods} pods came and went while a block moved there and back");
+    println!("{pods} pods came and went while a block moved");
     assert!(pods > 40);
 }
 

@@ -34,7 +34,9 @@ pub(crate) fn trials(world: &Arc<World>) -> Vec<Trial> {
 async fn connect(world: &World, node: &str, proxy: &Proxy) -> Cluster {
     let mut config = world.config(node, proxy.port);
     config.deadlines = DEADLINES;
-    Cluster::connect(config).await.unwrap()
+    let mut cluster = Cluster::connect(config).await.unwrap();
+    cluster.choose_subnet();
+    cluster
 }
 
 fn stranger(name: &str) -> PodRef {

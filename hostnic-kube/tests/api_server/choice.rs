@@ -61,7 +61,8 @@ async fn followed(world: &World) {
     let mut config = world.config("asked", world.server().port);
     config.choice =
         ChoiceRules { subnets: ids(&["vxnet-p", "vxnet-q"]), max_nic: NonZeroU32::new(63).unwrap() };
-    let cluster = Cluster::connect(config).await.unwrap();
+    let mut cluster = Cluster::connect(config).await.unwrap();
+    cluster.choose_subnet();
     let mut told = cluster.node_subnet();
     becomes(&mut told, &NodeSubnet::Known("vxnet-p".parse().unwrap())).await;
     annotate(&admin, "asked", Some("vxnet-q")).await;
@@ -91,7 +92,9 @@ async fn at_once(world: &World) {
     let started = Instant::now();
     let mut connected = vec![];
     for (name, config) in clusters {
-        connected.push((name, Cluster::connect(config).await.unwrap()));
+        let mut cluster = Cluster::connect(config).await.unwrap();
+        cluster.choose_subnet();
+        connected.push((name, cluster));
     }
     let mut without = vec![];
     let mut told: BTreeMap<SubnetId, usize> = BTreeMap::new();

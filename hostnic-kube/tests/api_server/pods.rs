@@ -50,7 +50,8 @@ async fn warm(world: &World) {
         pods.push(make_pod(&admin, "warm", &format!("warm-{n}"), &[(annotation::IP, &address)]).await);
     }
     let proxy = Proxy::start(world.server().port, Way::Open).await;
-    let cluster = Cluster::connect(world.config("warm", proxy.port)).await.unwrap();
+    let mut cluster = Cluster::connect(world.config("warm", proxy.port)).await.unwrap();
+    cluster.choose_subnet();
     let directory = cluster.pods();
     directory.wishes(&pods[99]).await.unwrap();
     // All that is asked at the start: two lists, and two watches, which have begun when both show something new.
@@ -79,7 +80,8 @@ async fn wishes(world: &World) {
     let admin = world.admin().await;
     let mut config = world.config("wishes", world.server().port);
     config.pods.annotation_vxnets = Some(vec!["vxnet-a".parse().unwrap()]);
-    let cluster = Cluster::connect(config).await.unwrap();
+    let mut cluster = Cluster::connect(config).await.unwrap();
+    cluster.choose_subnet();
     let directory = cluster.pods();
 
     let plain = make_pod(&admin, "wishes", "plain", &[("other", "x")]).await;

@@ -95,7 +95,9 @@ async fn telling(world: &World, node: &str, nic: bool, calico: bool) -> Cluster 
     config.telling.attached_events = true;
     config.telling.nic_annotation = nic;
     config.telling.calico_annotations = calico;
-    Cluster::connect(config).await.unwrap()
+    let mut cluster = Cluster::connect(config).await.unwrap();
+    cluster.choose_subnet();
+    cluster
 }
 
 async fn given(world: &World) {

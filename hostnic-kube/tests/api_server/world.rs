@@ -117,7 +117,9 @@ impl World {
     }
 
     pub(crate) async fn connect(&self, node: &str) -> Cluster {
-        Cluster::connect(self.config(node, self.server().port)).await.unwrap()
+        let mut cluster = Cluster::connect(self.config(node, self.server().port)).await.unwrap();
+        cluster.choose_subnet();
+        cluster
     }
 }
 

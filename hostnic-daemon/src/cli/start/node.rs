@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use hostnic_core::agent::{AgentConfig, AgentParts};
 use hostnic_core::clock::{Clock, SystemClock};
-use hostnic_core::id::{InstanceId, SubnetId};
+use hostnic_core::id::InstanceId;
 use hostnic_core::ledger::LeaseRecord;
 use hostnic_core::pool::PoolConfig;
 use hostnic_core::route::{Datapath, PodDatapath};
@@ -70,7 +70,6 @@ pub(super) async fn serve(
                 waiting.end().await;
                 return Ok(());
             };
-            pool.subnets = known.subnets;
             (Some(known.id), known.services, known.v_pool, Some(waiting))
         }
         None => (None, Services::of(settings), false, None),
@@ -80,6 +79,15 @@ pub(super) async fn serve(
     let Mode { datapath, veth, because } = mode(settings, &services, &leases, v_pool);
     tracing::info!(mode = datapath_name(datapath), %because, "how pods are joined to their NICs");
     sysctls::tell(veth.is_some());
+    match &mut cluster {
+        // What is shared is made when a pod needs it.
+        _ if datapath == Datapath::Shared => (pool.low, pool.high, pool.subnets) = (0, 0, Vec::new()),
+        Some(cluster) => tokio::select! {
+            subnets = cluster.first_subnets() => pool.subnets = subnets,
+            () = signals.next() => return Ok(()),
+        },
+        None => {}
+    }
     let may_change = settings.mode.value == ModeChoice::Auto && datapath != Datapath::Shared;
     // Pods that share NICs may be left of a mode before this one.
     let shares = |lease: &LeaseRecord| matches!(lease.plan.datapath, PodDatapath::Shared(_));
@@ -149,7 +157,6 @@ pub(super) async fn serve(
 #[derive(Debug)]
 struct Known {
     id: String,
-    subnets: Vec<SubnetId>,
     services: Services,
     /// Whether the cluster has vxnets whose NICs pods share.
     v_pool: bool,
@@ -163,10 +170,7 @@ async fn told(cluster: &mut InCluster, settings: &Settings, waiting: &Waiting) -
         true => cluster.services().await,
         false => Services::of(settings),
     };
-    let v_pool = cluster.has_v_pool().await;
-    // What is shared is made for pods, and no subnet of the node's is waited for.
-    let subnets = if v_pool { Vec::new() } else { cluster.first_subnets().await };
-    Known { id, subnets, services, v_pool }
+    Known { id, services, v_pool: cluster.has_v_pool().await }
 }
 
 /// Stops with as few NICs as there are pods. Whoever cannot wait for that sends another signal.

@@ -70,7 +70,8 @@ impl InCluster {
 
     /// The subnets that the pool is to draw from at first: what the cluster says, if it says so soon, else those of the last
     /// run. NICs of others would be given back, only to be made anew.
-    pub(super) async fn first_subnets(&self) -> Vec<SubnetId> {
+    pub(super) async fn first_subnets(&mut self) -> Vec<SubnetId> {
+        self.cluster.choose_subnet();
         let mut said = self.cluster.node_subnet();
         let known = timeout(SOON, said.wait_for(|said| *said != NodeSubnet::Unknown)).await;
         match known {
@@ -125,7 +126,7 @@ impl InCluster {
         tokio::select! {
             error = identity::contradicted(cluster, recorded) => error,
             error = shared::begins(cluster, facts, may_change) => error,
-            never = subnets::follow(cluster, memory, &facts.agent) => match never {},
+            never = subnets::follow(cluster, memory, facts) => match never {},
             never = readiness::tell(cluster, facts) => match never {},
             never = scarcity::tell(cluster, facts) => match never {},
             never = tell_hairpin(cluster, facts) => match never {},

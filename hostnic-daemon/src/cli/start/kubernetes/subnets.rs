@@ -2,14 +2,18 @@
 
 use std::convert::Infallible;
 
-use hostnic_core::agent::Agent;
+use hostnic_core::route::Datapath;
 use hostnic_kube::{Cluster, NodeSubnet, Notice, Severity};
 
 use super::memory::Memory;
+use crate::facts::Facts;
 
-/// Has the pool draw from what the cluster says, for ever.
-pub(super) async fn follow(cluster: &Cluster, memory: &mut Memory, agent: &Agent) -> Infallible {
-    let mut said = cluster.node_subnet();
+/// Has the pool draw from what the cluster says, for ever. Where pods share NICs, it draws from nothing.
+pub(super) async fn follow(cluster: &Cluster, memory: &mut Memory, facts: &Facts) -> Infallible {
+    if facts.mode == Datapath::Shared {
+        return std::future::pending().await;
+    }
+    let (agent, mut said) = (&facts.agent, cluster.node_subnet());
     loop {
         let now = said.borrow_and_update().clone();
         match now {
