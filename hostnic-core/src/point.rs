@@ -255,6 +255,8 @@ points! {
         CompareGateways,
         /// One message to the kernel that changes a link, an address, a route or a rule. Most of the above are several.
         ChangeKernel,
+        /// A frame that tells a subnet at which NIC the address of a pod is that shares it.
+        AnnounceShared,
         /// Tables of nftables in the node, in one batch.
         ChangeFilter,
         /// The end of pods: what connection tracking knows of their addresses, in one walk for all that end together.

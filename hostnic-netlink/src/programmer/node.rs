@@ -134,7 +134,7 @@ impl Node {
     /// Announces to the NIC's subnet that an address is reached by it.
     pub(super) async fn announce(&self, nic: &Link, address: Ipv4Addr) -> Result<()> {
         let announcer = self.announcer().await?;
-        self.points.pass(Point::ChangeKernel, || announcer.announce(&self.netns, nic, address)).await
+        self.points.pass(Point::AnnounceShared, || announcer.announce(&self.netns, nic, address)).await
     }
 
     async fn announcer(&self) -> Result<&Announcer> {

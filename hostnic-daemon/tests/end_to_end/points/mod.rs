@@ -57,6 +57,7 @@ enum Ended {
 /// Points of pods that share NICs, which none of these nodes has yet: to be taken off when a scene passes them.
 /// `hostnic-core/tests/agent_shared/cut.rs` kills a simulated node at all of them.
 const WITHOUT_A_SCENE: &[Point] = &[
+    Point::AnnounceShared,
     Point::UndoShared,
     Point::EndShared,
     Point::MoveShared,
