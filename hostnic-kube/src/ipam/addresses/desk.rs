@@ -120,7 +120,15 @@ fn end(writer: &Writer, desks: &mut HashMap<BlockName, Desk>, ended: Ended) -> B
             shelf.learn(block, Owner::Everybody, Vec::new(), 0);
             (vec![None; orders.len()], None)
         }
-        Err(error) => (vec![None; orders.len()], Some(error)),
+        Err(error) => {
+            // What could not be returned is stock again as soon as the block is seen next.
+            for order in &orders {
+                if let Wish::Return { addresses } = &order.wish {
+                    shelf.gone(addresses);
+                }
+            }
+            (vec![None; orders.len()], Some(error))
+        }
     };
     for (order, outcome) in orders.into_iter().zip::<Vec<Option<Outcome>>>(outcomes) {
         settle(shelf, &order, outcome.as_ref(), failed.is_some());

@@ -113,12 +113,14 @@ impl Shelf {
         }
     }
 
-    /// Learns what the stock in a block is, by the block's object, and how many of its addresses are free.
+    /// Learns what the stock in a block is, by the block's object, and how many of its addresses are free. An address that an
+    /// attachment has is no stock, whatever the object says: a daemon may have ended before it wrote whose the address came to be.
     pub(super) fn learn(&self, block: BlockName, owner: Owner, stock: Vec<Ipv4Addr>, free: u32) {
         let mut state = self.state();
         state.free.insert(block, free);
-        let addresses: BTreeSet<Ipv4Addr> =
-            stock.into_iter().filter(|address| !state.going.contains(address)).collect();
+        let held: BTreeSet<Ipv4Addr> = state.held.values().filter_map(|held| held.address).collect();
+        let is_stock = |address: &Ipv4Addr| !state.going.contains(address) && !held.contains(address);
+        let addresses: BTreeSet<Ipv4Addr> = stock.into_iter().filter(is_stock).collect();
         if addresses.is_empty() {
             state.stock.remove(&block);
         } else {
@@ -219,6 +221,21 @@ mod tests {
         shelf.learn(block, owner.clone(), vec![at(1)], 5);
         assert_eq!(take("d"), Some((block, at(1))));
         assert_eq!((shelf.clear(block), shelf.has_stock()), (vec![], false));
+    }
+
+    #[test]
+    fn what_a_pod_of_an_earlier_run_took_of_the_stock_is_given_to_nobody_else() {
+        let (shelf, block): (Shelf, BlockName) = (Shelf::default(), "4100-10-0-0-0-27".parse().unwrap());
+        let owner = Owner::Namespace("test".to_owned());
+        // As it is restored: its daemon was killed before it wrote that the pod has it.
+        shelf.hold(&mark("b"), Held { handle: None, ..held("test", Some(at(1))) });
+        shelf.learn(block, owner.clone(), vec![at(1), at(2)], 5);
+        let take =
+            |name: &str| shelf.take(&mark(name), &owner, &[block], |_, address| held("test", Some(address)));
+        assert_eq!((take("c"), take("d")), (Some((block, at(2))), None));
+        shelf.forget(&mark("b"));
+        shelf.learn(block, owner.clone(), vec![at(1)], 5);
+        assert_eq!(take("d"), Some((block, at(1))));
     }
 
     #[test]
