@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use futures::{StreamExt, stream};
 use hostnic_core::Result;
 use hostnic_core::cloud::{JobState, Submitted, Subnet};
 use hostnic_core::id::{JobId, SubnetId};
@@ -16,6 +17,8 @@ use super::PoolCloud;
 /// How long what the cloud said of a vxnet counts, where nothing is wrong with it and where something is.
 const SETTLED: Duration = Duration::from_secs(30 * 60);
 const UNSETTLED: Duration = Duration::from_secs(60);
+/// How many vxnets' reservations are listed at once: a list has a page for each hundred of them.
+const AT_ONCE: usize = 4;
 
 /// A vxnet, as the cloud told last.
 #[derive(Debug)]
@@ -24,7 +27,18 @@ pub(super) struct Known {
     pub(super) subnet: Option<Subnet>,
     /// The addresses of it that we have reserved.
     pub(super) reserved: BTreeSet<Ipv4Addr>,
+    /// Whether the cloud has listed all of them. What a job of ours has reserved since is believed as long as more is to be reserved:
+    /// a large vxnet's list is long.
+    listed: bool,
     until: Instant,
+}
+
+/// Something that the cloud was asked to do.
+#[derive(Debug)]
+struct Begun {
+    job: JobId,
+    /// What is reserved when it is done, for a claim.
+    claims: Option<RangeInclusive<u32>>,
 }
 
 /// The cloud, and what it is doing for us.
@@ -33,7 +47,7 @@ pub(super) struct CloudView {
     cloud: PoolCloud,
     known: BTreeMap<SubnetId, Known>,
     /// Jobs that were begun here and have not ended, by the vxnet whose addresses they are about.
-    jobs: BTreeMap<SubnetId, JobId>,
+    jobs: BTreeMap<SubnetId, Begun>,
     /// From where the security group lets everything in.
     opened: BTreeSet<Ipv4Net>,
 }
@@ -55,16 +69,29 @@ impl CloudView {
             return Ok(());
         }
         let mut subnets = self.cloud.provider.subnets(&asked).await?;
-        for id in asked {
+        let listed = self.list(&asked, &subnets).await;
+        let mut failed = None;
+        for (id, reserved) in asked.into_iter().zip(listed) {
             let place = subnets.iter().position(|subnet| subnet.id == id);
             let subnet = place.map(|place| subnets.swap_remove(place));
-            let reserved = match &subnet {
-                Some(_) => self.reservations(&id).await?.into_keys().collect(),
-                None => BTreeSet::new(),
-            };
-            self.known.insert(id, Known { subnet, reserved, until: now + UNSETTLED });
+            match reserved {
+                Ok(reserved) => {
+                    let known = Known { subnet, reserved, listed: true, until: now + UNSETTLED };
+                    self.known.insert(id, known);
+                }
+                Err(error) => failed = Some(error),
+            }
         }
-        Ok(())
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// What is reserved in each of these vxnets; nothing in those that the cloud does not know.
+    async fn list(&self, asked: &[SubnetId], subnets: &[Subnet]) -> Vec<Result<BTreeSet<Ipv4Addr>>> {
+        let lists = asked.iter().map(async |id| match subnets.iter().any(|subnet| subnet.id == *id) {
+            true => Ok(self.reservations(id).await?.into_keys().collect()),
+            false => Ok(BTreeSet::new()),
+        });
+        stream::iter(lists).buffered(AT_ONCE).collect().await
     }
 
     /// What is known of a vxnet that was [looked](Self::look) at.
@@ -92,21 +119,33 @@ impl CloudView {
         Ok(told.collect())
     }
 
-    /// Begins to claim what is missing; false when nothing is.
+    /// Begins to claim what is missing, or sees to it that what was claimed is listed; false when nothing is to be done.
     pub(super) async fn claim(
         &mut self,
         id: &SubnetId,
         missing: &[RangeInclusive<Ipv4Addr>],
     ) -> Result<bool> {
-        let Some(part) = missing.first() else { return Ok(false) };
+        let Some(part) = missing.first() else {
+            let unlisted = self.known.get(id).is_some_and(|known| !known.listed);
+            if unlisted {
+                self.known.remove(id);
+            }
+            return Ok(unlisted);
+        };
         // The rest is missing still when it is looked at next.
         let most = u32::from(*part.start()).saturating_add(self.cloud.addresses.at_once().saturating_sub(1));
-        let last = Ipv4Addr::from(u32::from(*part.end()).min(most));
-        let (first, last) = (IpAddr::V4(*part.start()), IpAddr::V4(last));
-        // Whatever becomes of it, what is known is no longer so.
-        self.known.remove(id);
-        let submitted = self.cloud.addresses.reserve(id, &name(id), first, last).await?;
-        self.note(id, submitted);
+        let (first, last) = (u32::from(*part.start()), u32::from(*part.end()).min(most));
+        let [from, to] = [first, last].map(|end| IpAddr::V4(Ipv4Addr::from(end)));
+        let known = self.known.remove(id);
+        let submitted = self.cloud.addresses.reserve(id, &name(id), from, to).await?;
+        // Had it failed or been called off, what is known would not be so any more.
+        self.known.extend(known.map(|known| (id.clone(), known)));
+        match submitted {
+            Submitted::Job(job) => {
+                drop(self.jobs.insert(id.clone(), Begun { job, claims: Some(first..=last) }))
+            }
+            Submitted::Complete => self.believe(id, first..=last),
+        }
         Ok(true)
     }
 
@@ -114,13 +153,18 @@ impl CloudView {
     pub(super) async fn give_back(&mut self, id: &SubnetId, reservations: &[String]) -> Result<()> {
         self.known.remove(id);
         let submitted = self.cloud.addresses.release(reservations).await?;
-        self.note(id, submitted);
+        if let Submitted::Job(job) = submitted {
+            self.jobs.insert(id.clone(), Begun { job, claims: None });
+        }
         Ok(())
     }
 
-    fn note(&mut self, id: &SubnetId, submitted: Submitted) {
-        if let Submitted::Job(job) = submitted {
-            self.jobs.insert(id.clone(), job);
+    /// Takes addresses for reserved, until they are listed.
+    fn believe(&mut self, id: &SubnetId, claimed: RangeInclusive<u32>) {
+        if let Some(known) = self.known.get_mut(id) {
+            known.reserved.extend(claimed.map(Ipv4Addr::from));
+            known.listed = false;
+            known.until = Instant::now() + UNSETTLED;
         }
     }
 
@@ -133,7 +177,7 @@ impl CloudView {
     async fn follow_jobs(&mut self) -> Result<()> {
         let most = usize::try_from(self.cloud.provider.capabilities().batch).unwrap_or(usize::MAX).max(1);
         let jobs: Vec<(SubnetId, JobId)> =
-            self.jobs.iter().take(most).map(|(id, job)| (id.clone(), job.clone())).collect();
+            self.jobs.iter().take(most).map(|(id, begun)| (id.clone(), begun.job.clone())).collect();
         if jobs.is_empty() {
             return Ok(());
         }
@@ -143,11 +187,14 @@ impl CloudView {
             if job.state == JobState::Running {
                 continue;
             }
-            if let JobState::Failed { reason, .. } = job.state {
+            if let JobState::Failed { reason, .. } = &job.state {
                 tracing::warn!(vxnet = %id, %reason, "the cloud did not carry out a job about addresses; trying again");
             }
-            self.jobs.remove(&id);
-            self.known.remove(&id);
+            let claims = self.jobs.remove(&id).and_then(|begun| begun.claims);
+            match (job.state, claims) {
+                (JobState::Succeeded, Some(claimed)) => self.believe(&id, claimed),
+                _ => drop(self.known.remove(&id)),
+            }
         }
         Ok(())
     }
@@ -170,11 +217,5 @@ fn name(id: &SubnetId) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reservations_have_the_go_versions_name() {
-        assert_eq!(name(&"vxnet-abc1234".parse().unwrap()), "hostnic_vxnet-abc1234");
-    }
-}
+#[path = "cloud_tests.rs"]
+mod tests;

@@ -17,7 +17,12 @@ pub(in super::super) const DESCRIBE: &[Parameter] = &[
 
 /// A VIP is shown when its job has ended; `vip_name` is compared as a whole.
 pub(in super::super) fn describe(call: &mut Call<'_>) -> Answer {
+    let vxnets = call.arguments.texts("vxnets");
     let mut records = call.control.reservations();
+    // There may be tens of thousands in the account, and a page is a hundred of one vxnet's.
+    records.retain(|record| {
+        vxnets.as_ref().is_none_or(|vxnets| vxnets.iter().any(|id| *id == record.address.subnet.as_str()))
+    });
     records.sort_by_key(|record| (record.made, record.address.address));
     let rows = Rows::new(records.iter().map(|record| {
         json!({
@@ -39,7 +44,6 @@ pub(in super::super) fn describe(call: &mut Call<'_>) -> Answer {
         })
     }))
     .only("vip_id", call.arguments.texts("vips"))
-    .only("vxnet_id", call.arguments.texts("vxnets"))
     .only("vip_addr", call.arguments.texts("vip_addrs"))
     .only("vip_name", call.arguments.text("vip_name").map(|name| vec![name]));
     let listing = Listing { set: "vip_set", id: "vip_id", name: "vip_name" };
