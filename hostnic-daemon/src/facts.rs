@@ -10,7 +10,7 @@ use hostnic_core::route::{Datapath, Hairpin};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::observe::Observer;
+use crate::observe::{AddressBook, Observer};
 use crate::settings::datapath_name;
 use crate::stock::{Stock, stock};
 use crate::underway::Underway;
@@ -32,6 +32,8 @@ pub(crate) struct Facts {
     pub(crate) underway: Underway,
     /// The settings of pods behind veths that are in force; `None` where there are none.
     pub(crate) veth: watch::Sender<Option<VethConfig>>,
+    /// What is known of the cluster's addresses; `None` where NICs have addresses of their own.
+    pub(crate) addresses: Option<Arc<dyn AddressBook>>,
 }
 
 impl Facts {

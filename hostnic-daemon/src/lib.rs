@@ -31,6 +31,6 @@ mod waiting;
 
 pub use identity::{host_name, seed};
 pub use node::{Listeners, Node, Surroundings};
-pub use observe::Observer;
+pub use observe::{AddressBook, Observer};
 pub use simulated::{SimSubnet, SimulatedCloud};
 pub use waiting::Waiting;

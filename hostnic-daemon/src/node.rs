@@ -21,7 +21,7 @@ use crate::facts::Facts;
 use crate::identity::host_name;
 use crate::listen;
 use crate::manage::{Bound, Manage};
-use crate::observe::{Counted, Observer};
+use crate::observe::{AddressBook, Counted, Observer};
 use crate::service::Service;
 use crate::socket::Socket;
 use crate::underway::Underway;
@@ -62,12 +62,20 @@ pub struct Surroundings {
     pub pods: Option<Arc<dyn PodDirectory>>,
     /// Why pods are joined to their NICs in the way that the node's configuration says, for whoever asks.
     pub mode_because: String,
+    /// What is known of the cluster's addresses, for metrics; `None` where NICs have addresses of their own.
+    pub addresses: Option<Arc<dyn AddressBook>>,
 }
 
 impl Surroundings {
     /// An observer and nothing else.
     pub fn new(observer: Arc<Observer>) -> Self {
-        Self { observer, points: Points::default(), pods: None, mode_because: "as configured".to_owned() }
+        Self {
+            observer,
+            points: Points::default(),
+            pods: None,
+            mode_because: "as configured".to_owned(),
+            addresses: None,
+        }
     }
 }
 
@@ -143,7 +151,7 @@ impl Node {
         listeners: Listeners,
         surroundings: Surroundings,
     ) -> Result<Self> {
-        let Surroundings { observer, points, pods, mode_because } = surroundings;
+        let Surroundings { observer, points, pods, mode_because, addresses } = surroundings;
         let (socket, listener) = Socket::listen(&listeners.socket)?;
         // All addresses are taken before anything of the node is touched.
         let tcp = match listeners.tcp {
@@ -173,6 +181,7 @@ impl Node {
             stopping: watch::Sender::new(false),
             underway: Underway::default(),
             veth,
+            addresses,
         };
         let service = Counted::new(Service::new(facts.clone(), pods), observer);
         let service = Arc::new(Answers::new(service, points.clone()));

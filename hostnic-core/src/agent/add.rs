@@ -348,6 +348,9 @@ fn stop_if(cancel: &CancellationToken, request: &AddRequest) -> Result<()> {
 
 /// Undoes what was begun. What cannot be undone now is found by the next comparison, or by the DEL.
 async fn take_back(inner: &Inner, mark: &AttachmentMark, datapath: Datapath, why: &Error) {
+    if datapath == Datapath::Shared && why.kind() != ErrorKind::Cancelled {
+        inner.tally.claimed_in_vain();
+    }
     let record = inner.ledger.read(|state| state.leases.get(mark).cloned());
     let undone = match record {
         Some(record) => undo::undo(inner, &record).await,

@@ -89,6 +89,8 @@ pub struct Counts {
     pub failed_repairs: u64,
     /// NICs that the policy chose each subnet for.
     pub choices: BTreeMap<SubnetId, u64>,
+    /// ADDs that had an address of a shared NIC and failed afterwards: for want of the NIC, or in the kernel.
+    pub claimed_in_vain: u64,
 }
 
 /// The numbers that the agent itself counts.
@@ -109,6 +111,11 @@ impl Tally {
         } else {
             counts.failed_repairs += 1;
         }
+    }
+
+    /// A pod had an address, and could not be given it.
+    pub(super) fn claimed_in_vain(&self) {
+        self.counts().claimed_in_vain += 1;
     }
 
     /// The numbers at this moment.

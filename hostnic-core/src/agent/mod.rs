@@ -56,7 +56,7 @@ pub use counts::{Counts, Repair};
 pub use ending::EndingCounts;
 pub use failures::FailureListener;
 pub use request::{AddAnswer, AddRequest, ByHost, CheckRequest, DelRequest, GcReport, GcRequest};
-pub use shared::ReleaseCounts;
+pub use shared::{ReleaseCounts, SharedNicPhase, SharedNicStatus};
 pub use veth::{PodMtu, VethCommon, VethConfig, VethPrefix};
 
 use inner::Inner;
@@ -402,6 +402,11 @@ impl Agent {
     /// memory: no cloud, no kernel, no waiting.
     pub fn gateways(&self) -> Vec<GatewayStatus> {
         gateway::shown(&self.inner)
+    }
+
+    /// The NICs that pods share, and those that are being made for that, by subnet. From memory: no cloud, no kernel, no waiting.
+    pub fn shared_nics(&self) -> Vec<SharedNicStatus> {
+        shared::shown(&self.inner)
     }
 
     /// Has `listener` hear of what fails in the background: the latest failures since the start, and each from now on. It

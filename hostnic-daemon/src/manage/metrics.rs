@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::SystemTime;
 
 use hostnic_core::agent::Repair;
-use hostnic_core::ledger::{LeaseState, NicState};
+use hostnic_core::ledger::LeaseState;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
@@ -12,6 +12,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+use super::cluster_metrics;
 use crate::facts::Facts;
 use crate::observe::{HOURLY_LIMIT, Observer};
 
@@ -79,7 +80,7 @@ impl Collector for Moment {
         self.pods(&mut encoder)?;
         self.cloud(&mut encoder)?;
         self.counts(&mut encoder)?;
-        self.of_the_go_daemons(&mut encoder)
+        cluster_metrics::encode(&self.0, &mut encoder)
     }
 }
 
@@ -178,46 +179,9 @@ impl Moment {
             counter(encoder, "hostnic_repair_failures", "Repairs that failed and are tried again")?;
         grown(&mut failed, counts.failed_repairs)
     }
-
-    /// Metrics of hostnic-cni 1.x that mean something for a node with a NIC for each pod.
-    fn of_the_go_daemons(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let node = self.0.observer.node();
-        let mut nics = gauge(encoder, "hostnic_vxnet_count", "One for each NIC")?;
-        for nic in self.0.agent.nics() {
-            let phase = match nic.state {
-                NicState::Attaching { .. } => "CreateAndAttach",
-                NicState::Ready => "Succeeded",
-                // They had no word for those.
-                _ => continue,
-            };
-            let mac = nic.mac.to_string();
-            let labels = [
-                ("node_name", node),
-                ("vxnet_name", nic.subnet.id.as_str()),
-                ("phase", phase),
-                ("mac", mac.as_str()),
-            ];
-            nics.encode_family(&labels)?.encode_gauge(&1_u32)?;
-        }
-        let mut pods = gauge(encoder, "hostnic_vxnet_pod_count", "One for each pod")?;
-        for lease in self.0.agent.leases() {
-            let (pod, key) = (lease.pod.as_ref(), lease.key.as_ref());
-            let address = lease.lease.address.addr().to_string();
-            let labels = [
-                ("node_name", node),
-                ("vxnet_name", lease.lease.subnet.as_str()),
-                ("pod_namespace", pod.map_or("", |pod| &pod.namespace)),
-                ("pod_name", pod.map_or("", |pod| &pod.name)),
-                ("pod_containerid", key.map_or(lease.mark.as_str(), |key| key.container.as_str())),
-                ("ip", address.as_str()),
-            ];
-            pods.encode_family(&labels)?.encode_gauge(&1_u32)?;
-        }
-        Ok(())
-    }
 }
 
-fn gauge<'a>(
+pub(super) fn gauge<'a>(
     encoder: &'a mut DescriptorEncoder<'_>,
     name: &'a str,
     help: &str,

@@ -3,6 +3,7 @@
 //! The Go daemons took commands here from anybody. Commands are on the unix socket now, which only its owner opens;
 //! whoever still asks for them here is told the command to use.
 
+mod cluster_metrics;
 mod http;
 mod metrics;
 mod pages;

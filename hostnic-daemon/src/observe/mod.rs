@@ -1,5 +1,6 @@
 //! What a node sees of itself: what its metrics, and what it tells a person, are made of.
 
+mod addresses;
 mod calls;
 mod errors;
 mod grpc;
@@ -14,6 +15,7 @@ use hostnic_core::layer::{Layered, Recorder};
 use hostnic_core::store::StateStore;
 use hostnic_qingcloud::RequestRecorder;
 
+pub use addresses::AddressBook;
 pub(crate) use calls::{CloudCalls, HOURLY_LIMIT};
 pub(crate) use errors::{LastErrors, Seen};
 pub(crate) use grpc::{Counted, GrpcCalls};

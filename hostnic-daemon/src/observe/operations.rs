@@ -39,6 +39,7 @@ pub(crate) struct Operations {
     pub(crate) ended: Family<[Label; 2], Counter>,
     /// By how they ended: what waited in vain says nothing about how fast pods get their NICs.
     pub(crate) durations: Family<[Label; 2], Histogram, fn() -> Histogram>,
+    failed: Family<[Label; 1], Counter>,
 }
 
 impl Default for Operations {
@@ -46,6 +47,7 @@ impl Default for Operations {
         let operations = Self {
             ended: Family::default(),
             durations: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
+            failed: Family::default(),
         };
         // There from the start, so that the first one already shows as an increase.
         for operation in Operation::ALL {
@@ -62,6 +64,11 @@ fn result(outcome: Outcome) -> Label {
 }
 
 impl Operations {
+    /// How many have failed since the start; not those that nobody waited for any more.
+    pub(crate) fn failed(&self, operation: Operation) -> u64 {
+        self.failed.get_or_create(&[operation.label()]).get()
+    }
+
     /// An operation begins. It counts when it is told its end, or as dropped when that never comes.
     pub(crate) fn begin(&self, operation: Operation) -> Running<'_> {
         Running { operations: self, operation, outcome: Outcome::Dropped, since: Instant::now() }
@@ -87,6 +94,9 @@ impl Running<'_> {
 impl Drop for Running<'_> {
     fn drop(&mut self) {
         let labels = [self.operation.label(), result(self.outcome)];
+        if matches!(self.outcome, Outcome::Failed(_)) {
+            self.operations.failed.get_or_create(&[self.operation.label()]).inc();
+        }
         self.operations.ended.get_or_create(&labels).inc();
         self.operations.durations.get_or_create(&labels).observe(self.since.elapsed().as_secs_f64());
     }

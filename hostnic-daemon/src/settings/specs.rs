@@ -1,7 +1,7 @@
 //! The list of all settings.
 
 use super::key::{Guide, Key, Spec, Spelling, Takes};
-use super::personality::Personality::{self, Daemon, QingAgent};
+use super::personality::Personality::{self, Daemon, Node, QingAgent};
 
 const fn only(text: &'static str, tells: Personality) -> Spelling {
     Spelling { text, tells: Some(tells) }
@@ -296,7 +296,7 @@ pub(super) const SPECS: &[Spec] = &[
         key: Key::ManageAddr,
         name: "manage-addr",
         takes: Takes::One("ADDRESS"),
-        earlier: &[only("manageAddr", Daemon)],
+        earlier: &[only("manageAddr", Daemon), only("metrics-port", Node)],
         default: "127.0.0.1:31081",
         help: "Where to show metrics and health, by HTTP; off, or an address",
         ..PLAIN

@@ -2,6 +2,7 @@
 //! that no privileges are needed; everything stays on this machine's loopback.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends at what it did not expect")]
 
+mod alerts;
 mod commands;
 mod http;
 mod manage;

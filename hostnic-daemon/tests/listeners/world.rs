@@ -6,18 +6,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hostnic_cni::contract::{Add, Call};
-use hostnic_core::agent::{Agent, AgentConfig, AgentParts};
+use hostnic_core::agent::{Agent, AgentConfig, AgentParts, VethConfig};
 use hostnic_core::attachment::{AttachmentKey, NetnsPath, PodRef};
 use hostnic_core::clock::{Clock, SystemClock};
 use hostnic_core::id::InstanceId;
+use hostnic_core::ipam::AddressSource;
 use hostnic_core::layer::Stack;
 use hostnic_core::ledger::AddressState;
 use hostnic_core::pods::PodDirectory;
 use hostnic_core::pool::PoolConfig;
-use hostnic_core::sim::{Cloud, Durations, Kernel};
+use hostnic_core::route::Datapath;
+use hostnic_core::sim::{Cloud, Durations, Kernel, SimAddresses};
 use hostnic_core::store::MemoryStore;
 use hostnic_core::{NicProvider, Result};
-use hostnic_daemon::{Listeners, Node, Observer, Surroundings};
+use hostnic_daemon::{AddressBook, Listeners, Node, Observer, Surroundings};
 use tempfile::TempDir;
 
 /// How long anything here may take on a busy machine.
@@ -32,6 +34,10 @@ pub(crate) struct World {
     pub(crate) kernel: Kernel,
     pub(crate) folder: TempDir,
     pub(crate) config: AgentConfig,
+    /// Where addresses come from; `None` where NICs have their own.
+    pub(crate) addresses: Option<SimAddresses>,
+    /// What metrics tell of them.
+    pub(crate) book: Option<Arc<dyn AddressBook>>,
 }
 
 impl World {
@@ -56,7 +62,26 @@ impl World {
             ..PoolConfig::new(vec!["vxnet-a".parse().unwrap(), "vxnet-b".parse().unwrap()])
         };
         let config = AgentConfig::new(pool);
-        Self { cloud, kernel, folder: tempfile::tempdir().unwrap(), config }
+        Self { cloud, kernel, folder: tempfile::tempdir().unwrap(), config, addresses: None, book: None }
+    }
+
+    /// Pods share NICs, and all namespaces have addresses of vxnet-a.
+    pub(crate) fn sharing() -> Self {
+        let mut world = Self::new();
+        let pool = PoolConfig { low: 0, high: 0, ..world.config.pool };
+        world.config = AgentConfig {
+            datapath: Datapath::Shared,
+            veth: Some(VethConfig::new(vec!["10.96.0.0/12".parse().unwrap()])),
+            ..AgentConfig::new(pool)
+        };
+        let mac = "52:54:00:00:00:01".parse().unwrap();
+        world.kernel.add_host_link(mac, true);
+        world.kernel.configure_host_link(mac, "10.0.0.2/24".parse().unwrap(), true);
+        let cluster = SimAddresses::new();
+        let (prefix, gateway) = ("192.168.1.0/24".parse().unwrap(), "192.168.1.1".parse().unwrap());
+        cluster.add("", "vxnet-a", prefix, gateway, 100..=199);
+        world.addresses = Some(cluster);
+        world
     }
 
     pub(crate) fn socket(&self) -> PathBuf {
@@ -86,12 +111,12 @@ impl World {
             forwarding: None,
             tagging: None,
             programmer: Arc::new(self.kernel.clone()),
-            addresses: None,
+            addresses: self.addresses.as_ref().map(|all| Arc::new(all.node("i-1")) as Arc<dyn AddressSource>),
             store: Arc::new(MemoryStore::default()),
             clock: Arc::new(SystemClock),
             seed: 1,
         };
-        let surroundings = Surroundings { pods, ..Surroundings::new(observer) };
+        let surroundings = Surroundings { pods, addresses: self.book.clone(), ..Surroundings::new(observer) };
         Node::start_in(parts, self.config.clone(), listeners, surroundings).await
     }
 

@@ -35,7 +35,7 @@ mod name;
 pub(crate) mod resources;
 mod tools;
 
-pub use addresses::{AddressCounts, BlockAddresses};
+pub use addresses::{AddressCounts, AddressFailures, AddressFigures, AddressUsage, BlockAddresses};
 pub use block::{Block, Flaw, Holder, Refusal, Usage};
 pub use controller::{PoolCloud, PoolController};
 pub use name::{BlockName, LOCAL, NoBlockName};

@@ -45,6 +45,14 @@ async fn lost(world: &World) {
     eventually("both have handles", || async { (stage.names("IPAMHandle").await.len() == 2).then_some(()) })
         .await;
 
+    let figures = source.figures();
+    let usage = eventually("the node knows the blocks once it is asked", || async { figures.usage() }).await;
+    let of_vxnet = usage.vxnets[VXNETS[0]];
+    assert_eq!((of_vxnet.allocated, of_vxnet.reserved, usage.blocks.len()), (6, 15, 4));
+    let used: Vec<_> =
+        usage.namespaces.iter().map(|(name, usage)| (name.as_deref(), usage.allocated)).collect();
+    assert_eq!(used, [(None, 0), (Some("default"), 6), (Some("other"), 0)]);
+
     let tools = IpamTools::connect(&world.node_access()).await.unwrap();
     let shown = tools.inventory().await.unwrap().utilisation();
     let first = &shown.vxnets[0];
@@ -52,6 +60,18 @@ async fn lost(world: &World) {
     assert_eq!((first.blocks[0].name.as_str(), first.blocks.len()), (BLOCK, 4));
     assert_eq!(shown.namespaces["default"], [BLOCK]);
     assert_eq!(shown.free, ["4100-172-16-3-128-26", "4100-172-16-3-192-26"]);
+
+    // A namespace that has nothing to draw from.
+    let nowhere = PodRef { namespace: "nowhere".to_owned(), name: "p".to_owned(), uid: None };
+    let key = AttachmentKey {
+        network: "net".parse().unwrap(),
+        container: "nowhere".parse().unwrap(),
+        ifname: "eth0".parse().unwrap(),
+    };
+    let patience = Duration::from_secs(1);
+    source.claim(&AddressRequest { key, pod: nowhere, candidates: vec![], patience }).await.unwrap_err();
+    let failed = figures.failures();
+    assert!(failed.from_nowhere > 0 && failed.from_blocks + failed.from_pools == 0, "{failed:?}");
 
     // The node comes to be another one, a pod goes without a word, and so does the other one's handle.
     drop(source);

@@ -5,6 +5,7 @@ mod nics;
 mod plan;
 mod release;
 mod source;
+mod status;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -34,6 +35,8 @@ pub(super) use nics::{Nics, compare};
 pub(super) use plan::table_of;
 pub use release::ReleaseCounts;
 pub(super) use release::Releases;
+pub(super) use status::shown;
+pub use status::{SharedNicPhase, SharedNicStatus};
 
 /// What an agent has for pods that share NICs.
 #[derive(Debug)]
@@ -261,8 +264,15 @@ async fn find(inner: &Inner, request: &AddRequest, pod: &PodRef) -> Result<(Leas
     let deadline = wanted.patience + inner.config.source_deadline;
     let claimed = inner.shared.ask(Point::ClaimAddress, deadline, |source| source.claim(&wanted)).await?;
     until_ended(inner, &request.key.mark(), &claimed).await;
-    let seat = inner.pool.share(&claimed.subnet, &request.key, left()).await?;
-    Ok((lease(&request.key, claimed, &seat)?, seat))
+    let seated = async {
+        let seat = inner.pool.share(&claimed.subnet, &request.key, left()).await?;
+        Ok((lease(&request.key, claimed, &seat)?, seat))
+    };
+    let seated = seated.await;
+    if seated.is_err() {
+        inner.tally.claimed_in_vain();
+    }
+    seated
 }
 
 /// An address that has just been given back is nobody else's in the records before the lease is over of whoever had it: after a

@@ -108,6 +108,13 @@ impl Nics {
         }
     }
 
+    /// Whether the kernel has the NIC for its pods, and why the last attempt came to nothing where it did.
+    pub(super) fn known(&self, nic: &NicId) -> (bool, Option<String>) {
+        let kept = self.kept.borrow();
+        let Some(kept) = kept.get(nic) else { return (false, None) };
+        (kept.is_in_place(), kept.trouble.as_ref().map(|error| error.chain().to_string()))
+    }
+
     /// Has the NIC set up again, as what the kernel has is not what it was made to have.
     pub(in crate::agent) fn doubt(&self, nic: &NicId) {
         self.kept.send_if_modified(|kept| {

@@ -66,11 +66,18 @@ fn tell(notices: &[Notice]) {
     }
 }
 
+/// What metrics call this node: as its cluster does, if it is in one.
+fn node_name(settings: &Settings) -> String {
+    let kubernetes = &settings.kubernetes;
+    let named = kubernetes.node_name.value.as_ref().filter(|_| kubernetes.enabled.value);
+    named.map_or_else(host_name, ToString::to_string)
+}
+
 async fn serve(plan: Plan, settings: &Settings, reloading: Reloading) -> Result<()> {
     let mut signals = Signals::catch()?;
     let mut company = Company::new(reloading)?;
     let pool = pool::pool(settings, plan.subnets());
-    let observer = Arc::new(Observer::new(host_name()));
+    let observer = Arc::new(Observer::new(node_name(settings)));
     let cloud = Cloud::start(plan, &observer).await?;
     let served = node::serve(&cloud, settings, pool, observer, &mut signals, &mut company).await;
     // Also after a failure: what a simulated one made would outlive the process otherwise.

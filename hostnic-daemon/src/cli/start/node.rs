@@ -9,6 +9,7 @@ use std::time::Duration;
 use hostnic_core::agent::{AgentConfig, AgentParts};
 use hostnic_core::clock::{Clock, SystemClock};
 use hostnic_core::id::InstanceId;
+use hostnic_core::ipam::AddressSource;
 use hostnic_core::ledger::LeaseRecord;
 use hostnic_core::pool::PoolConfig;
 use hostnic_core::route::{Datapath, PodDatapath};
@@ -31,7 +32,7 @@ use crate::cni_file::CniFile;
 use crate::facts::Facts;
 use crate::settings::{ModeChoice, Settings, datapath_name};
 use crate::signals::Signals;
-use crate::{Node, Observer, Surroundings, Waiting, seed};
+use crate::{AddressBook, Node, Observer, Surroundings, Waiting, seed};
 
 /// How long requests that are under way, and then the giving back of NICs, may take together when the daemon is told to
 /// stop.
@@ -101,6 +102,7 @@ pub(super) async fn serve(
     if addresses.is_some() {
         capabilities::check_shared()?;
     }
+    let book = addresses.as_ref().map(|addresses| Arc::new(addresses.figures()) as Arc<dyn AddressBook>);
     let folders = POD_FOLDERS.map(PathBuf::from).to_vec();
     let programmer = NetlinkProgrammer::new(Netns::current()?, folders).await?.wherever_mounted();
     let parts = AgentParts {
@@ -108,7 +110,7 @@ pub(super) async fn serve(
         forwarding: Some(cloud.forwarding()),
         tagging: Some(cloud.tagging()),
         programmer: Arc::new(programmer),
-        addresses,
+        addresses: addresses.map(|addresses| Arc::new(addresses) as Arc<dyn AddressSource>),
         store: Arc::new(records),
         clock: Arc::new(SystemClock),
         seed: seed()?,
@@ -123,6 +125,7 @@ pub(super) async fn serve(
     let surroundings = Surroundings {
         pods: cluster.as_ref().map(InCluster::pods),
         mode_because: because,
+        addresses: book,
         ..Surroundings::new(observer)
     };
     if let Some(waiting) = waiting {

@@ -93,6 +93,8 @@ fn what_only_shows_things_may_be_anywhere() {
     let bare = line("daemon start --bindAddr off --manageAddr :9191");
     assert_eq!(bare.shown("manage-addr").0, "127.0.0.1:9191");
     assert_eq!(bare.notices().len(), 1);
+    // The port alone that hostnic-cni 1.x was given.
+    assert_eq!(line("hostnic-node start --metrics-port 9191").shown("manage-addr").0, "127.0.0.1:9191");
     // Where nobody ever was on all addresses, loopback is no news.
     assert_eq!(line("hostnic-daemon start").notices(), [""; 0]);
 }

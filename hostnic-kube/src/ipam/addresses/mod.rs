@@ -14,6 +14,7 @@ mod pools;
 mod scan;
 mod shelf;
 mod stock;
+mod usage;
 mod view;
 mod write;
 
@@ -49,6 +50,8 @@ use pools::Pools;
 use shelf::{Held, Shelf};
 use stock::NodeStock;
 pub(in crate::ipam) use stock::{NAMESPACE, NODE, UID, is_stock};
+use usage::Failures;
+pub use usage::{AddressFailures, AddressFigures, AddressUsage};
 use view::View;
 use write::Counts;
 
@@ -75,6 +78,7 @@ pub struct AddressCounts {
 #[derive(Debug)]
 pub struct BlockAddresses {
     inner: Arc<Inner>,
+    figures: AddressFigures,
     _tasks: JoinSet<()>,
 }
 
@@ -83,6 +87,7 @@ struct Inner {
     writer: Writer,
     view: View,
     pools: Pools,
+    failures: Arc<Failures>,
     orders: mpsc::UnboundedSender<Order>,
     handles: mpsc::UnboundedSender<(String, Mark)>,
     /// Where this node begins to look.
@@ -126,17 +131,21 @@ impl BlockAddresses {
         let (handles, left) = mpsc::unbounded_channel();
         let view = View::new(asker.clone());
         let pools = Pools::new(asker.clone());
+        let failures = Arc::new(Failures::default());
+        let figures = AddressFigures::new(failures.clone(), view.clone());
+        let (writing, following) = (writer.clone(), view.clone());
         let inner =
-            Arc::new(Inner { writer: writer.clone(), view: view.clone(), pools, orders, handles, start });
+            Arc::new(Inner { writer: writing, view: following, pools, failures, orders, handles, start });
         let (counting, heard) = watch::channel(Arc::new(Mapping::default()));
         let mut tasks = JoinSet::new();
         tasks.spawn(work(writer.clone(), ordered));
+        tasks.spawn(figures.clone().follow(asker.clone()));
         tasks.spawn(handles::write(asker, writer.counts, left));
         tasks.spawn(view.follow(counting));
         tasks.spawn(keep::mapping(inner.clone(), heard));
         tasks.spawn(keep::fresh(inner.clone()));
         tasks.spawn(keep::wanted(inner.clone()));
-        Self { inner, _tasks: tasks }
+        Self { inner, figures, _tasks: tasks }
     }
 
     /// Takes over what this node has of an earlier run, and gives back what it should not have. To be called when all attachments of
@@ -146,6 +155,11 @@ impl BlockAddresses {
     /// `Transient` where the API server does not answer; then part of it may be done.
     pub async fn settle(&self) -> Result<()> {
         self.inner.scan().await
+    }
+
+    /// How much of the cluster's addresses is whose, for metrics.
+    pub fn figures(&self) -> AddressFigures {
+        self.figures.clone()
     }
 
     /// How many requests were made so far.
@@ -221,6 +235,7 @@ impl Inner {
                 Ok(claimed) => return Ok(claimed),
                 Err(error) => error,
             };
+            self.failures.note(&error, &request.pod.namespace, &self.view.last());
             match error.refusal() {
                 // What is wrong with the wish stays so.
                 Some(Refusal::CandidatesForeign { .. }) => return Err(error),

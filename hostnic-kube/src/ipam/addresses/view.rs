@@ -86,6 +86,12 @@ impl View {
         self.known.borrow().mapping.clone()
     }
 
+    /// The same, once it was told.
+    pub(super) fn known(&self) -> Option<Arc<Mapping>> {
+        let known = self.known.borrow();
+        known.as_of.map(|_| known.mapping.clone())
+    }
+
     /// Returns when another mapping counts than when this was called, or returned, last.
     pub(super) async fn changed(heard: &mut watch::Receiver<Arc<Mapping>>) {
         if heard.changed().await.is_err() {

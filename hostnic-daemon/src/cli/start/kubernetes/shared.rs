@@ -1,9 +1,7 @@
 //! Whether the node's pods share NICs, and where their addresses come from.
 
-use std::sync::Arc;
-
-use hostnic_core::ipam::AddressSource;
 use hostnic_core::{Error, ErrorKind};
+use hostnic_kube::ipam::BlockAddresses;
 use hostnic_kube::{Cluster, VPool};
 use tokio::time::{sleep, timeout};
 
@@ -27,7 +25,7 @@ impl InCluster {
     }
 
     /// Where the addresses of the node's pods come from. Waits for the cluster only where nobody remembers the node's uid.
-    pub(in super::super) async fn addresses(&mut self, waiting: Option<&Waiting>) -> Arc<dyn AddressSource> {
+    pub(in super::super) async fn addresses(&mut self, waiting: Option<&Waiting>) -> BlockAddresses {
         let uid = loop {
             let error = match self.cluster.node_uid().await {
                 Ok(uid) => {
@@ -48,7 +46,7 @@ impl InCluster {
             }
             sleep(ASK_AGAIN).await;
         };
-        Arc::new(self.cluster.addresses(&uid))
+        self.cluster.addresses(&uid)
     }
 }
 
