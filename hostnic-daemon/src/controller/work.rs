@@ -1,10 +1,11 @@
 //! What the one controller does that works.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use hostnic_core::sweep;
 use hostnic_kube::Access;
-use hostnic_kube::ipam::PoolController;
+use hostnic_kube::ipam::{GivenBack, GoneNodes, IpamTools, PoolController};
 use tokio_util::sync::CancellationToken;
 
 use super::cloud::Account;
@@ -34,11 +35,38 @@ impl Work<'_> {
                 tracing::info!(nics = nics.join(","), "NICs of instances that are gone are deleted");
             }
         });
+        let gone = self.gone_nodes();
         tokio::select! {
             () = self.pools(ending.clone()) => {}
+            never = gone => match never {},
             never = swept => match never {},
             () = ending.cancelled() => {}
         }
+    }
+
+    /// Gives back the addresses of nodes that are gone.
+    async fn gone_nodes(&self) -> Infallible {
+        let tools = loop {
+            match IpamTools::connect(&self.access).await {
+                Ok(tools) => break tools,
+                Err(error) => {
+                    let why = hostnic_core::Chain(&error);
+                    tracing::warn!(
+                        "addresses of nodes that are gone cannot be looked for yet: {why}; trying again"
+                    );
+                }
+            }
+            tokio::time::sleep(AGAIN).await;
+        };
+        let tell = |GivenBack { nodes, addresses }: &GivenBack| {
+            let nodes: Vec<&str> = nodes.iter().map(String::as_str).collect();
+            tracing::info!(
+                addresses,
+                nodes = nodes.join(","),
+                "addresses of nodes that are gone are given back"
+            );
+        };
+        GoneNodes::new(tools).keep(tell).await
     }
 
     async fn pools(&self, ending: CancellationToken) {

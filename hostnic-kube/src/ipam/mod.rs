@@ -15,6 +15,10 @@
 //! | `network.qingcloud.com` | `ippools` | get, list, watch, create, update, delete | a pool of each vxnet |
 //! | `network.qingcloud.com` | `ipamblocks` | get, list, watch, create, update, delete | the blocks of each pool |
 //! | (core) | `namespaces` | list, watch | which namespaces are to have blocks |
+//! | `network.qingcloud.com` | `ipamhandles` | delete | addresses of nodes that are gone ([`GoneNodes`]) |
+//! | (core) | `nodes` | list | the same: which nodes there are |
+//! | (core) | `pods` | list | the same: which pods are left of such a node |
+//! | `coordination.k8s.io` | `leases` | get | the same: whether its kubelet still says that it lives |
 //! | (core) | `events` | create, patch | what a person must act on |
 //!
 //! In the namespace `kube-system`:
@@ -40,4 +44,4 @@ pub use block::{Block, Flaw, Holder, Refusal, Usage};
 pub use controller::{PoolCloud, PoolController};
 pub use name::{BlockName, LOCAL, NoBlockName};
 pub use resources::definitions;
-pub use tools::{Finding, Inventory, IpamTools, Numbers, Part, Utilisation};
+pub use tools::{Finding, GONE_FOR, GivenBack, GoneNodes, Inventory, IpamTools, Numbers, Part, Utilisation};

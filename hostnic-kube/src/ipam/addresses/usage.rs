@@ -287,21 +287,4 @@ mod tests {
         blocks.hear(Event::Delete(object(1, "vxnet-b", 0)));
         assert_eq!(told(&blocks), []);
     }
-
-    #[tokio::test(start_paused = true)]
-    async fn whoever_asks_regularly_keeps_it_going() {
-        let asked = watch::Sender::new(Some(Instant::now()));
-        let heard = asked.subscribe();
-        let ends = until_nobody_asks(heard);
-        let begun = Instant::now();
-        let asking = async {
-            for _ in 0..10 {
-                tokio::time::sleep(Duration::from_secs(60)).await;
-                asked.send_replace(Some(Instant::now()));
-            }
-            std::future::pending::<()>().await;
-        };
-        tokio::select! { () = ends => {}, () = asking => {} }
-        assert_eq!(begun.elapsed(), Duration::from_secs(600) + ASKED);
-    }
 }

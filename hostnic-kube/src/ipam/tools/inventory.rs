@@ -48,7 +48,7 @@ pub(super) struct SeenBlock {
 }
 
 impl SeenBlock {
-    fn of(object: &IpamBlock) -> Self {
+    pub(super) fn of(object: &IpamBlock) -> Self {
         let pool = object.labels().get(label::POOL).cloned().unwrap_or_default();
         match Block::read(&object.spec) {
             Some((block, flaws)) => Self { pool, block: Some(block), flaws },
@@ -97,14 +97,20 @@ impl IpamTools {
         Ok(inventory)
     }
 
-    async fn each<K>(&self, what: &'static str, each: impl FnMut(K)) -> Result<()>
+    /// Tells each object of a kind.
+    pub(super) async fn each<K>(&self, what: &'static str, each: impl FnMut(K)) -> Result<()>
     where
         K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
     {
         self.each_of(&Api::all(self.asker.client.clone()), what, each).await
     }
 
-    async fn each_of<K>(&self, api: &Api<K>, what: &'static str, mut each: impl FnMut(K)) -> Result<()>
+    pub(super) async fn each_of<K>(
+        &self,
+        api: &Api<K>,
+        what: &'static str,
+        mut each: impl FnMut(K),
+    ) -> Result<()>
     where
         K: Clone + DeserializeOwned + Debug,
     {

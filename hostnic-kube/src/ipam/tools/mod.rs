@@ -1,6 +1,7 @@
 //! What a person wants to know of a cluster's addresses, and to put right.
 
 mod check;
+mod gone_nodes;
 mod inventory;
 mod repair;
 mod utilisation;
@@ -12,6 +13,7 @@ use crate::config::Access;
 use crate::error::ConnectError;
 
 pub use check::Finding;
+pub use gone_nodes::{GONE_FOR, GivenBack, GoneNodes};
 pub use inventory::Inventory;
 pub use utilisation::{Numbers, Part, Utilisation};
 
