@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use hostnic_cni::contract::v1;
-use hostnic_core::agent::Agent;
+use hostnic_core::agent::{Agent, SharedNicPhase, SharedNicStatus};
 use hostnic_core::attachment::{AttachmentKey, AttachmentMark};
 use hostnic_core::gateway::{GatewayOwner, GatewayProgress, GatewayStatus};
 use hostnic_core::id::SubnetId;
@@ -129,6 +129,7 @@ pub(crate) fn node_state(facts: &Facts) -> v1::NodeState {
         api: Some(api(facts.observer.calls())),
         errors: facts.observer.errors().latest().into_iter().map(last_error).collect(),
         gateways: gateways(&facts.agent),
+        shared_nics: shared_nics(&facts.agent),
         // Empty until the daemon knows it.
         instance: String::new(),
     }
@@ -203,6 +204,32 @@ fn gateway(status: GatewayStatus) -> v1::GatewayState {
         link,
         progress: progress.into(),
         trouble: trouble.unwrap_or_default(),
+    }
+}
+
+pub(crate) fn shared_nics(agent: &Agent) -> Vec<v1::SharedNic> {
+    agent.shared_nics().into_iter().map(shared_nic).collect()
+}
+
+fn shared_nic(status: SharedNicStatus) -> v1::SharedNic {
+    let phase = match status.phase {
+        SharedNicPhase::Creating => v1::SharedNicPhase::Creating,
+        SharedNicPhase::Attaching => v1::SharedNicPhase::Attaching,
+        SharedNicPhase::SettingUp => v1::SharedNicPhase::SettingUp,
+        SharedNicPhase::Ready => v1::SharedNicPhase::Ready,
+        SharedNicPhase::Leaving => v1::SharedNicPhase::Leaving,
+        SharedNicPhase::Astray => v1::SharedNicPhase::Astray,
+    };
+    let (nic, mac) = status.nic.map(|(nic, mac)| (nic.to_string(), mac.to_string())).unwrap_or_default();
+    v1::SharedNic {
+        subnet: status.subnet.to_string(),
+        nic,
+        mac,
+        table: status.table.map(|table| table.number()),
+        phase: phase.into(),
+        pods: u32::try_from(status.pods).unwrap_or(u32::MAX),
+        free_s: status.free_s,
+        trouble: status.trouble.unwrap_or_default(),
     }
 }
 

@@ -54,7 +54,7 @@ fn in_words(outcome: &Outcome, waited: u64) -> String {
     let held = format!("{held} {} of pods stay", nics(*held));
     let gone = format!("{given_back} {} given back", nics(*given_back));
     match left {
-        0 => format!("{gone}; {held}; the pool fills up again"),
+        0 => format!("{gone}; {held}; new ones are made where they are needed"),
         left => format!(
             "{gone}; {left} {} not gone after {waited} s, and the daemon goes on with that; {held}; \
              `hostnic-daemon nics` shows them",
@@ -83,7 +83,10 @@ mod tests {
     #[test]
     fn a_person_is_told_what_became_of_the_nics() {
         let done = Outcome { given_back: 3, left: 0, held: 1 };
-        assert_eq!(in_words(&done, 120), "3 NICs given back; 1 NIC of pods stay; the pool fills up again");
+        assert_eq!(
+            in_words(&done, 120),
+            "3 NICs given back; 1 NIC of pods stay; new ones are made where they are needed"
+        );
         let stuck = Outcome { given_back: 0, left: 1, held: 2 };
         assert!(in_words(&stuck, 5).starts_with("0 NICs given back; 1 NIC not gone after 5 s"));
     }

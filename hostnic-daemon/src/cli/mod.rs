@@ -14,6 +14,7 @@ mod start;
 mod status;
 mod store;
 mod table;
+mod vxnet;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -49,6 +50,9 @@ enum Command {
     /// Show, check and repair the addresses that a cluster's vxnets have for pods.
     #[command(subcommand)]
     Ipam(ipam::Ipam),
+    /// Look after the vxnets of pods that share NICs.
+    #[command(subcommand)]
+    Vxnet(vxnet::Vxnet),
     /// Look into a store.
     #[command(subcommand)]
     Store(store::Store),
@@ -108,6 +112,7 @@ pub fn run() -> ExitCode {
         Command::Doctor(doctor) => doctor.run(&argv0),
         Command::Nic(nic) => nic.run(&argv0),
         Command::Ipam(ipam) => ipam.run(),
+        Command::Vxnet(vxnet) => vxnet.run(&argv0),
         Command::Store(store) => store.run(),
         Command::Version(ask) => list::version(&ask),
     };

@@ -7,7 +7,7 @@ use super::http::Answers;
 use super::metrics::Exposition;
 use crate::facts::Facts;
 use crate::show;
-use crate::view::{Gateway, LastError, Nic, Pod, Pool};
+use crate::view::{Gateway, LastError, Nic, Pod, Pool, Vxnet};
 use crate::waiting::Reason;
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -15,7 +15,8 @@ const JSON: &str = "application/json";
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// What there is to be read, for whoever asks for something else.
-const PAGES: &str = "/metrics\n/healthz\n/readyz\n/v1/nics\n/v1/pods\n/v1/pool\n/v1/gateways\n/v1/errors\n";
+const PAGES: &str =
+    "/metrics\n/healthz\n/readyz\n/v1/nics\n/v1/pods\n/v1/pool\n/v1/gateways\n/v1/vxnets\n/v1/errors\n";
 
 /// What goes out.
 #[derive(Debug, PartialEq, Eq)]
@@ -63,6 +64,7 @@ enum Page {
     Pods,
     Pool,
     Gateways,
+    Vxnets,
     Errors,
 }
 
@@ -83,6 +85,7 @@ fn wanted(method: &Method, path: &str) -> Wanted {
         "/v1/pods" => Page::Pods,
         "/v1/pool" => Page::Pool,
         "/v1/gateways" => Page::Gateways,
+        "/v1/vxnets" => Page::Vxnets,
         "/v1/errors" => Page::Errors,
         "/clearcache" => {
             return gone("NICs are given back by a command", "`hostnic-daemon clean`");
@@ -187,6 +190,10 @@ impl NodePages {
             Page::Gateways => {
                 let gateways = show::gateways(&self.facts.agent).into_iter().map(Gateway::from);
                 Reply::json(StatusCode::OK, &gateways.collect::<Vec<_>>())
+            }
+            Page::Vxnets => {
+                let vxnets = show::shared_nics(&self.facts.agent).into_iter().map(Vxnet::from);
+                Reply::json(StatusCode::OK, &vxnets.collect::<Vec<_>>())
             }
             Page::Errors => {
                 let errors = self.facts.observer.errors().latest().into_iter().map(LastError::from);

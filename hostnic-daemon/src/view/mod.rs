@@ -1,6 +1,7 @@
 //! What a node has, in JSON: the same for whoever asks by a command and over HTTP.
 
 mod pool;
+mod vxnet;
 
 use std::time::{Duration, SystemTime};
 
@@ -10,6 +11,7 @@ use serde::Serialize;
 use crate::observe::Seen;
 
 pub(crate) use pool::{Gateway, Pool, Subnet};
+pub(crate) use vxnet::Vxnet;
 
 #[derive(Debug, Serialize)]
 pub(crate) struct Nic {

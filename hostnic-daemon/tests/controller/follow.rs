@@ -44,4 +44,26 @@ async fn take_over() {
     until("the first vxnet is taken out", async || (place.names("ipamblocks").len() == 4).then_some(()))
         .await;
     assert!(third.end(Signal::SIGTERM));
+    clear(&place).await;
+}
+
+/// The addresses of a vxnet that a controller did not give back, as it is gone.
+async fn clear(place: &Place) {
+    let file = place.path("access.yaml");
+    std::fs::write(&file, place.access()).unwrap();
+    let clear = |more: &[&str]| {
+        let words = ["vxnet", "clear-vips", VXNETS[1], "--access-file", file.to_str().unwrap()];
+        let output = place.tool(&[&words[..], more].concat());
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.success(), String::from_utf8(output.stdout).unwrap(), said)
+    };
+    let (done, _, said) = clear(&["--yes"]);
+    assert!(!done && said.contains("one of v-pool's vxnets"), "{said}");
+    place.kubectl(&["delete", "vxnetpool", "v-pool"]).unwrap();
+    let (done, shown, said) = clear(&[]);
+    assert!(done && shown.starts_with("241 addresses") && said.contains("--yes"), "{shown}{said}");
+    let (done, _, said) = clear(&["--yes"]);
+    assert!(done && said.contains("241 addresses of vxnet-yyyyyyyy are given back"), "{said}");
+    let (done, shown, _) = clear(&[]);
+    assert!(done && shown.contains("no address"), "{shown}");
 }

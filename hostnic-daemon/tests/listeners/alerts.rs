@@ -181,6 +181,11 @@ async fn the_alert_rules_of_the_go_version_work_unchanged() {
     client.add(&world.pod("web-1")).await.unwrap();
     let served = Scrape::of(&node).await;
     assert_eq!(served.attach_failed(), []);
+    let vxnets = get(node.manage_address().unwrap(), "/v1/vxnets").await.json();
+    let [told] = &*client.status().await.unwrap().state.shared_nics else { panic!("{vxnets:#}") };
+    assert_eq!((&vxnets[0]["vxnet"], &vxnets[0]["state"]), (&"vxnet-a".into(), &"ready".into()));
+    assert_eq!((&vxnets[0]["pods"], &vxnets[0]["free_s"]), (&1.into(), &serde_json::Value::Null));
+    assert_eq!((vxnets[0]["nic"].as_str(), vxnets[0]["table"].as_u64()), (Some(&*told.nic), Some(260)));
     let pods: Vec<_> = served.of_metric("hostnic_vxnet_pod_count").collect();
     let names: Vec<&str> = pods[0].labels.keys().map(String::as_str).collect();
     let expected = ["ip", "node_name", "pod_containerid", "pod_name", "pod_namespace", "vxnet_name"];
@@ -205,7 +210,10 @@ async fn the_alert_rules_of_the_go_version_work_unchanged() {
     let left = Scrape::of(&node).await;
     assert_eq!(left.of_metric("hostnic_vxnet_pod_count").count(), 0);
     assert_eq!(left.of_metric("hostnic_vxnet_count").count(), 1, "its NIC waits for the next pod");
-    assert_eq!(node.agent().clean(PATIENCE).await.left, 0);
+    let vxnets = get(node.manage_address().unwrap(), "/v1/vxnets").await.json();
+    assert!(vxnets[0]["free_s"].is_u64(), "{vxnets:#}");
+    let cleaned = client.clean(PATIENCE).await.unwrap();
+    assert_eq!((cleaned.given_back, cleaned.left), (1, 0));
     assert_eq!(Scrape::of(&node).await.of_metric("hostnic_vxnet_count").count(), 0);
     drop(client);
     node.stop(PATIENCE).await;

@@ -44,4 +44,6 @@ pub use block::{Block, Flaw, Holder, Refusal, Usage};
 pub use controller::{PoolCloud, PoolController};
 pub use name::{BlockName, LOCAL, NoBlockName};
 pub use resources::definitions;
-pub use tools::{Finding, GONE_FOR, GivenBack, GoneNodes, Inventory, IpamTools, Numbers, Part, Utilisation};
+pub use tools::{
+    Finding, GONE_FOR, GivenBack, GoneNodes, Inventory, IpamTools, Numbers, Part, Utilisation, VxnetUse,
+};

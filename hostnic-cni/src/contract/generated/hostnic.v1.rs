@@ -283,6 +283,9 @@ pub struct NodeState {
     /// The gateways that there are and that are on their way, ours first.
     #[prost(message, repeated, tag = "11")]
     pub gateways: ::prost::alloc::vec::Vec<GatewayState>,
+    /// The NICs that pods share, and those on their way, by subnet.
+    #[prost(message, repeated, tag = "12")]
+    pub shared_nics: ::prost::alloc::vec::Vec<SharedNic>,
 }
 /// How large the pool is to be.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -414,6 +417,31 @@ pub struct GatewayState {
     #[prost(enumeration = "GatewayProgress", tag = "7")]
     pub progress: i32,
     /// What went wrong last on its way; may be empty.
+    #[prost(string, tag = "8")]
+    pub trouble: ::prost::alloc::string::String,
+}
+/// A NIC of the node that pods of its subnet share.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SharedNic {
+    #[prost(string, tag = "1")]
+    pub subnet: ::prost::alloc::string::String,
+    /// The cloud's id; empty while it is created.
+    #[prost(string, tag = "2")]
+    pub nic: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub mac: ::prost::alloc::string::String,
+    /// The routing table of what its pods send; absent before the first one.
+    #[prost(uint32, optional, tag = "4")]
+    pub table: ::core::option::Option<u32>,
+    #[prost(enumeration = "SharedNicPhase", tag = "5")]
+    pub phase: i32,
+    /// The pods that have it, those included that come or go.
+    #[prost(uint32, tag = "6")]
+    pub pods: u32,
+    /// For how many seconds no pod has had it; absent while one has, and before it is ready.
+    #[prost(uint64, optional, tag = "7")]
+    pub free_s: ::core::option::Option<u64>,
+    /// What went wrong last in the kernel; may be empty.
     #[prost(string, tag = "8")]
     pub trouble: ::prost::alloc::string::String,
 }
@@ -601,6 +629,49 @@ impl GatewayProgress {
             "GATEWAY_PROGRESS_READY" => Some(Self::Ready),
             "GATEWAY_PROGRESS_COMING" => Some(Self::Coming),
             "GATEWAY_PROGRESS_LEAVING" => Some(Self::Leaving),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum SharedNicPhase {
+    Unspecified = 0,
+    Creating = 1,
+    Attaching = 2,
+    /// In the node, and not yet as its pods need it.
+    SettingUp = 3,
+    Ready = 4,
+    Leaving = 5,
+    /// In another instance, or nobody knows whose it is.
+    Astray = 6,
+}
+impl SharedNicPhase {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "SHARED_NIC_PHASE_UNSPECIFIED",
+            Self::Creating => "SHARED_NIC_PHASE_CREATING",
+            Self::Attaching => "SHARED_NIC_PHASE_ATTACHING",
+            Self::SettingUp => "SHARED_NIC_PHASE_SETTING_UP",
+            Self::Ready => "SHARED_NIC_PHASE_READY",
+            Self::Leaving => "SHARED_NIC_PHASE_LEAVING",
+            Self::Astray => "SHARED_NIC_PHASE_ASTRAY",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "SHARED_NIC_PHASE_UNSPECIFIED" => Some(Self::Unspecified),
+            "SHARED_NIC_PHASE_CREATING" => Some(Self::Creating),
+            "SHARED_NIC_PHASE_ATTACHING" => Some(Self::Attaching),
+            "SHARED_NIC_PHASE_SETTING_UP" => Some(Self::SettingUp),
+            "SHARED_NIC_PHASE_READY" => Some(Self::Ready),
+            "SHARED_NIC_PHASE_LEAVING" => Some(Self::Leaving),
+            "SHARED_NIC_PHASE_ASTRAY" => Some(Self::Astray),
             _ => None,
         }
     }

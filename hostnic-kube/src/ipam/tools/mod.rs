@@ -5,6 +5,7 @@ mod gone_nodes;
 mod inventory;
 mod repair;
 mod utilisation;
+mod vxnet_use;
 
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ pub use check::Finding;
 pub use gone_nodes::{GONE_FOR, GivenBack, GoneNodes};
 pub use inventory::Inventory;
 pub use utilisation::{Numbers, Part, Utilisation};
+pub use vxnet_use::VxnetUse;
 
 /// How long the answer to one request may take.
 const REQUEST: Duration = Duration::from_secs(20);
