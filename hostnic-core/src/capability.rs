@@ -1,6 +1,6 @@
 //! What some clouds can do and others cannot: small traits of their own, so that no provider needs stubs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::net::IpAddr;
 
@@ -81,4 +81,15 @@ pub trait InstanceDirectory: Send + Sync + Debug {
     /// # Errors
     /// When the cloud did not tell about each of them: an instance is never left out because a question failed.
     async fn existing(&self, ids: &BTreeSet<InstanceId>) -> Result<BTreeSet<InstanceId>>;
+}
+
+/// Clouds that tell which machine an instance runs on. It is another one after a live migration.
+#[async_trait]
+pub trait HostMachines: Send + Sync + Debug {
+    /// The machines under the instances of a cluster, by the instances' own addresses. One of which the cloud tells no machine is left
+    /// out.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown cluster.
+    async fn host_machines(&self, cluster: &str) -> Result<BTreeMap<IpAddr, String>>;
 }

@@ -278,6 +278,7 @@ impl CloudBuilder {
             subnets: BTreeMap::new(),
             nics: BTreeMap::new(),
             reservations: BTreeMap::new(),
+            host_machines: BTreeMap::new(),
             rules: self.groups.into_iter().map(|group| (group, BTreeSet::new())).collect(),
             jobs: Jobs::default(),
             work: Vec::new(),

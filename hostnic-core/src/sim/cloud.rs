@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -208,6 +209,16 @@ impl Cloud {
     /// Ends an instance: its primary NIC goes with it, its others become available.
     pub fn terminate(&self, instance: &InstanceId) {
         self.change(|service, now| service.state.terminate(instance, now));
+    }
+
+    /// Has the instance of this address run on another machine from now on, as after a live migration.
+    pub fn set_host_machine(&self, address: IpAddr, machine: &str) {
+        self.change(|service, _| drop(service.state.host_machines.insert(address, machine.to_owned())));
+    }
+
+    /// The machine that it runs on, where one was set.
+    pub fn host_machine(&self, address: IpAddr) -> Option<String> {
+        self.change(|service, _| service.state.host_machines.get(&address).cloned())
     }
 
     /// All NICs as they are, without lag and without a call.

@@ -139,6 +139,11 @@ impl ControlPlane {
         self.with(|state, _| state.set_forwarding(nic, forwards))
     }
 
+    /// The machine that the instance of this address runs on, where one was set.
+    pub fn host_machine(&self, address: IpAddr) -> Option<String> {
+        self.cloud.host_machine(address)
+    }
+
     /// Every NIC, as it is.
     pub fn nics(&self) -> Vec<NicRecord> {
         self.with(|state, _| state.nics.values().map(|port| record(port.nic.clone(), Some(port))).collect())

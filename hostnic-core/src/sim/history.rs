@@ -41,6 +41,8 @@ pub enum Operation {
     Existing,
     /// [`NicForwarding::allow_forwarding`](crate::capability::NicForwarding::allow_forwarding)
     AllowForwarding,
+    /// [`HostMachines::host_machines`](crate::capability::HostMachines::host_machines)
+    HostMachines,
 }
 
 impl Operation {
@@ -63,6 +65,7 @@ impl Operation {
             Self::Tagged => "read the tags of NICs",
             Self::Existing => "look for instances",
             Self::AllowForwarding => "let NICs forward",
+            Self::HostMachines => "look for host machines",
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The simulated cloud behind the traits, for one instance.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Display};
 use std::net::IpAddr;
 
@@ -12,7 +12,8 @@ use super::create::NewNics;
 use super::history::Operation;
 use super::service::Caller;
 use crate::capability::{
-    AddressReservation, InstanceDirectory, NicForwarding, ReservedAddress, SecurityRules, Tagging,
+    AddressReservation, HostMachines, InstanceDirectory, NicForwarding, ReservedAddress, SecurityRules,
+    Tagging,
 };
 use crate::cloud::{Instance, Job, Nic, NicFilter, Submitted, Subnet};
 use crate::error::Result;
@@ -158,6 +159,15 @@ impl InstanceDirectory for SimProvider {
                 Ok(ids.iter().filter(|id| state.instance(id).is_ok()).cloned().collect())
             })
             .await
+    }
+}
+
+/// It has one cluster, of whatever name.
+#[async_trait]
+impl HostMachines for SimProvider {
+    async fn host_machines(&self, cluster: &str) -> Result<BTreeMap<IpAddr, String>> {
+        let caller = self.caller(Operation::HostMachines, &cluster, 1);
+        self.cloud.call(caller, |state, _, _| Ok(state.host_machines.clone())).await
     }
 }
 

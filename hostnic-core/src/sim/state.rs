@@ -2,6 +2,7 @@
 //! task and no lock is in here, so that anything can drive it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -73,6 +74,8 @@ pub(super) struct State {
     pub(super) nics: BTreeMap<NicId, Port>,
     pub(super) reservations: BTreeMap<String, Reservation>,
     pub(super) rules: BTreeMap<String, BTreeSet<IpNet>>,
+    /// The machines that instances run on, by their own addresses, as far as they are told.
+    pub(super) host_machines: BTreeMap<IpAddr, String>,
     pub(super) jobs: Jobs,
     pub(super) work: Vec<Work>,
     pub(super) view: LaggingView,

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hostnic_core::capability::InstanceDirectory;
+use hostnic_core::capability::{HostMachines, InstanceDirectory};
 use hostnic_core::id::{InstanceId, InvalidValue};
 use hostnic_core::layer::{Deadline, Rate, RateLimit, RetryConfig, Stack};
 use hostnic_core::{NicProvider, Result};
@@ -105,6 +105,12 @@ impl Account {
     /// Which instances there are.
     pub(super) fn directory(&self) -> &dyn InstanceDirectory {
         &self.directory
+    }
+
+    /// Who tells the machines that the cluster's nodes run on, and the cluster; `None` where nobody said which cluster it is.
+    pub(super) fn host_machines(&self) -> Option<(Arc<dyn HostMachines>, String)> {
+        let cluster = self.config.cluster.clone()?;
+        Some((Arc::new(self.directory.clone()), cluster))
     }
 
     /// What makes pools of vxnets, with the security group as the cluster has it now.

@@ -4,8 +4,8 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use hostnic_core::sweep;
-use hostnic_kube::Access;
 use hostnic_kube::ipam::{GivenBack, GoneNodes, IpamTools, PoolController};
+use hostnic_kube::{Access, ConnectError, HostLabels};
 use tokio_util::sync::CancellationToken;
 
 use super::cloud::Account;
@@ -35,29 +35,29 @@ impl Work<'_> {
                 tracing::info!(nics = nics.join(","), "NICs of instances that are gone are deleted");
             }
         });
-        let gone = self.gone_nodes();
+        let (gone, labels) = (self.gone_nodes(), self.host_labels());
         tokio::select! {
             () = self.pools(ending.clone()) => {}
             never = gone => match never {},
+            never = labels => match never {},
             never = swept => match never {},
             () = ending.cancelled() => {}
         }
     }
 
+    /// Labels nodes with the machines that they run on, where the cloud tells those of this cluster.
+    async fn host_labels(&self) -> Infallible {
+        let Some((cloud, cluster)) = self.cloud.host_machines() else { return std::future::pending().await };
+        let labels = connected("nodes cannot be labelled", || {
+            HostLabels::new(&self.access, cloud.clone(), cluster.clone())
+        });
+        labels.await.keep().await
+    }
+
     /// Gives back the addresses of nodes that are gone.
     async fn gone_nodes(&self) -> Infallible {
-        let tools = loop {
-            match IpamTools::connect(&self.access).await {
-                Ok(tools) => break tools,
-                Err(error) => {
-                    let why = hostnic_core::Chain(&error);
-                    tracing::warn!(
-                        "addresses of nodes that are gone cannot be looked for yet: {why}; trying again"
-                    );
-                }
-            }
-            tokio::time::sleep(AGAIN).await;
-        };
+        let otherwise = "addresses of nodes that are gone cannot be looked for";
+        let tools = connected(otherwise, || IpamTools::connect(&self.access)).await;
         let tell = |GivenBack { nodes, addresses }: &GivenBack| {
             let nodes: Vec<&str> = nodes.iter().map(String::as_str).collect();
             tracing::info!(
@@ -88,5 +88,19 @@ impl Work<'_> {
         let cloud = self.cloud.pools().await.map_err(|error| error.chain().to_string())?;
         let made = PoolController::new(&self.access, cloud, self.cloud.notices.clone()).await;
         made.map_err(|error| hostnic_core::Chain(&error).to_string())
+    }
+}
+
+/// Tries until there is something to connect with.
+async fn connected<T, F>(otherwise: &str, connect: impl Fn() -> F) -> T
+where
+    F: Future<Output = Result<T, ConnectError>>,
+{
+    loop {
+        match connect().await {
+            Ok(connected) => return connected,
+            Err(error) => tracing::warn!("{otherwise} yet: {}; trying again", hostnic_core::Chain(&error)),
+        }
+        tokio::time::sleep(AGAIN).await;
     }
 }

@@ -34,7 +34,7 @@ pub(crate) struct About {
 
 impl About {
     /// `kubectl describe node` of every version finds events that have the node's name as its uid, as the kubelet's have.
-    pub(super) fn node(node: &NodeName) -> Self {
+    pub(crate) fn node(node: &NodeName) -> Self {
         Self { namespace: None, name: node.to_string(), uid: node.to_string(), ..Self::core("Node") }
     }
 

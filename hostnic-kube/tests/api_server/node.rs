@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use hostnic_kube::Readiness;
+use hostnic_core::sim::Cloud;
+use hostnic_kube::{HostLabels, Readiness};
 use k8s_openapi::api::core::v1::{Node, NodeCondition};
 use kube::Client;
 use kube::api::{Api, Patch, PatchParams};
@@ -10,7 +11,7 @@ use libtest_mimic::Trial;
 use serde_json::json;
 
 use crate::trial;
-use crate::world::{World, eventually, make_node};
+use crate::world::{World, events_about, eventually, make_node};
 
 const NOT_READY: &str = "hostnic.network.kubesphere.io/agent-not-ready";
 const NO_NIC: &str = "hostnic.network.kubesphere.io/no-nic";
@@ -26,6 +27,7 @@ pub(crate) fn trials(world: &Arc<World>) -> Vec<Trial> {
             |world| async move { capacity(&world).await },
         ),
         trial(world, "a_node_that_comes_later_is_told_all", |world| async move { late(&world).await }),
+        trial(world, "nodes_say_which_machine_they_run_on", |world| async move { machines(&world).await }),
     ]
 }
 
@@ -168,4 +170,46 @@ async fn late(world: &World) {
     cluster.uid().await.unwrap();
     assert_eq!(get(&admin, "late").await.metadata.resource_version, before);
     cluster.stop().await;
+}
+
+async fn machines(world: &World) {
+    const LABEL: &str = "topology.kubernetes.io/hostmachine";
+    let admin = world.admin().await;
+    let nodes: Api<Node> = Api::all(admin.clone());
+    let cloud = Cloud::builder().instance("i-controller").build().unwrap();
+    let provider = Arc::new(cloud.node(&"i-controller".parse().unwrap()));
+    let address = |n: u8| format!("172.31.0.{n}");
+    let make = async |name: &str, n: u8| {
+        make_node(&admin, name, json!({}), &[]).await;
+        let status = json!({ "status": { "addresses": [{ "type": "InternalIP", "address": address(n) }] } });
+        nodes.patch_status(name, &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
+    };
+    let label = async |name: &str| get(&admin, name).await.metadata.labels?.remove(LABEL);
+    make("machine-one", 1).await;
+    make("machine-two", 2).await;
+    let by_hand = Patch::Merge(json!({ "metadata": { "labels": { LABEL: "by-hand" } } }));
+    nodes.patch("machine-two", &PatchParams::default(), &by_hand).await.unwrap();
+    cloud.set_host_machine(address(1).parse().unwrap(), "host1");
+    let begin = async || HostLabels::new(&world.controller_access(), provider.clone(), "cl-1").await.unwrap();
+    let first = tokio::spawn(begin().await.keep());
+    eventually("the node has its label", || async { (label("machine-one").await? == "host1").then_some(()) })
+        .await;
+    assert_eq!(label("machine-two").await.as_deref(), Some("by-hand"), "the cloud says nothing of it");
+    first.abort();
+
+    // They were moved meanwhile. What the label said is told.
+    for n in [1, 2] {
+        cloud.set_host_machine(address(n).parse().unwrap(), "host2");
+    }
+    let second = tokio::spawn(begin().await.keep());
+    for name in ["machine-one", "machine-two"] {
+        eventually("it follows", || async { (label(name).await? == "host2").then_some(()) }).await;
+    }
+    let told = eventually("an event tells of it", || async {
+        let events = events_about(&admin, "machine-two").await;
+        events.into_iter().find(|event| event.reason.as_deref() == Some("HostMachineChanged"))
+    })
+    .await;
+    assert_eq!(told.message.unwrap(), "the node runs on host machine host2 now; its label said by-hand");
+    second.abort();
 }

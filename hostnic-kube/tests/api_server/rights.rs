@@ -78,6 +78,8 @@ pub(crate) const CONTROLLER: Account = Account {
         (GROUP, "ipamblocks", None, "delete"),
         (GROUP, "ipamhandles", None, "delete"),
         ("", "nodes", None, "list"),
+        ("", "nodes", None, "watch"),
+        ("", "nodes", None, "patch"),
         ("", "pods", None, "list"),
         ("coordination.k8s.io", "leases", None, "get"),
         ("", "namespaces", None, "list"),

@@ -1,10 +1,11 @@
-//! Which instances there are.
+//! Which instances there are, and where.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use async_trait::async_trait;
 use hostnic_core::Result;
-use hostnic_core::capability::InstanceDirectory;
+use hostnic_core::capability::{HostMachines, InstanceDirectory};
 use hostnic_core::id::InstanceId;
 
 use super::QingCloudProvider;
@@ -14,6 +15,7 @@ use crate::failure::CallError;
 use crate::paging::PAGE;
 
 const LOOK: &str = "look for instances";
+const MACHINES: &str = "look for the host machines of";
 
 #[async_trait]
 impl InstanceDirectory for QingCloudProvider {
@@ -29,6 +31,17 @@ impl InstanceDirectory for QingCloudProvider {
             existing.extend(living.filter_map(|id| ids.iter().find(|asked| asked.as_str() == id).cloned()));
         }
         Ok(existing)
+    }
+}
+
+/// The API tells machines of an AppCenter cluster's nodes only.
+#[async_trait]
+impl HostMachines for QingCloudProvider {
+    async fn host_machines(&self, cluster: &str) -> Result<BTreeMap<IpAddr, String>> {
+        let rows = self.client.operation().describe_cluster_nodes(cluster).await;
+        let rows = rows.map_err(|error| error.into_error(MACHINES, cluster))?;
+        let told = rows.into_iter().filter(|row| !row.host_machine.is_empty());
+        Ok(told.filter_map(|row| Some((row.private_ip.parse().ok()?, row.host_machine))).collect())
     }
 }
 

@@ -142,13 +142,19 @@ async fn instances_show_their_nics_and_cluster_nodes_only_when_asked_for() {
 
     let mut config = config();
     config.cluster = Some("cl-simulate".into());
-    let (_simulator, client) = start_with(config).await;
+    let (simulator, client) = start_with(config).await;
     assert_eq!(client.ok("DescribeInstances", "").await["total_count"], 0);
     assert_eq!(client.ok("DescribeInstances", "is_cluster_node=1").await["total_count"], 2);
     let clusters = client.ok("DescribeClusters", "clusters.1=cl-simulate").await;
     assert_eq!(text(&clusters, "/cluster_set/0/security_group_id"), "sg-simulate");
     let nodes = client.ok("DescribeClusterNodes", "cluster=cl-simulate").await;
     assert_eq!(text(&nodes, "/node_set/0/instance_id").split_at(6).0, "i-node");
+    assert_eq!(text(&nodes, "/node_set/0/host_machine"), "sim01n01");
+    let moved = text(&nodes, "/node_set/0/private_ip").parse().unwrap();
+    simulator.cloud().set_host_machine(moved, "sim01n02");
+    let nodes = client.ok("DescribeClusterNodes", "cluster=cl-simulate").await;
+    assert_eq!(text(&nodes, "/node_set/0/host_machine"), "sim01n02");
+    assert_eq!(text(&nodes, "/node_set/1/host_machine"), "sim01n01");
     assert_eq!(client.refused("DescribeClusterNodes", "cluster=cl-none").await.0, 2100);
 }
 

@@ -101,6 +101,8 @@ pub(in super::super) fn describe_nodes(call: &mut Call<'_>) -> Answer {
     let nics = call.control.nics();
     let rows = cluster.nodes.iter().map(|(node, instance)| {
         let primary = primary(&nics, instance);
+        let address = primary.and_then(|record| record.nic.addresses.first().copied());
+        let machine = address.and_then(|address| call.control.host_machine(address));
         json!({
             "node_id": node,
             "cluster_id": id,
@@ -112,7 +114,7 @@ pub(in super::super) fn describe_nodes(call: &mut Call<'_>) -> Answer {
             "status": "active",
             "transition_status": "",
             "security_group": cluster.security_group,
-            "host_machine": "sim01n01",
+            "host_machine": machine.as_deref().unwrap_or("sim01n01"),
             "cpu": 2,
             "memory": 4096,
             "advanced_actions": "",
