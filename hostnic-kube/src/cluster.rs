@@ -14,7 +14,7 @@ use crate::error::ConnectError;
 use crate::events::{Notice, Reporter, Speaker, write};
 use crate::facts::{ClusterUid, ProxyMode, cluster_uid, node_uid, proxy_mode};
 use crate::ipam::BlockAddresses;
-use crate::node::{NodeView, Readiness, Wanted, keep};
+use crate::node::{Capacity, NodeView, Readiness, Wanted, keep};
 use crate::pods::{Cache, Pods};
 use crate::services::{ServiceRange, service_range};
 use crate::v_pool::VPool;
@@ -151,7 +151,12 @@ impl Cluster {
 
     /// Sets the resource `hostnic.network.kubesphere.io/nic` of the node: all NICs that it may ever lease to pods.
     pub fn set_capacity(&self, nics: u32) {
-        self.want(|wanted| wanted.capacity = Some(nics));
+        self.want(|wanted| wanted.capacity = Some(Capacity::Nics(nics)));
+    }
+
+    /// Takes that resource away: pods share NICs, and their number limits no pod.
+    pub fn clear_capacity(&self) {
+        self.want(|wanted| wanted.capacity = Some(Capacity::Shared));
     }
 
     /// Tells something by an event on the node. Never waits; when the API server is away it is told later, if not too much is.

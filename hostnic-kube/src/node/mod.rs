@@ -4,7 +4,7 @@ mod plan;
 mod view;
 mod writer;
 
-pub(crate) use plan::Wanted;
+pub(crate) use plan::{Capacity, Wanted};
 pub(crate) use view::{NodeView, follow};
 pub(crate) use writer::keep;
 

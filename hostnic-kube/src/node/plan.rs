@@ -24,7 +24,25 @@ const NO_SCHEDULE: &str = "NoSchedule";
 pub(crate) struct Wanted {
     pub(crate) readiness: Option<Readiness>,
     pub(crate) scarce: Option<bool>,
-    pub(crate) capacity: Option<u32>,
+    pub(crate) capacity: Option<Capacity>,
+}
+
+/// What the resource of NICs says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Capacity {
+    /// So many pods may have one.
+    Nics(u32),
+    /// Nothing: pods share them, and how many there are limits no pod.
+    Shared,
+}
+
+impl Capacity {
+    fn amount(self) -> Option<String> {
+        match self {
+            Self::Nics(nics) => Some(nics.to_string()),
+            Self::Shared => None,
+        }
+    }
 }
 
 /// One thing to be written.
@@ -32,7 +50,7 @@ pub(crate) struct Wanted {
 pub(super) enum Step {
     Condition(NodeCondition),
     Taints { version: Option<String>, taints: Vec<Value> },
-    Capacity(u32),
+    Capacity(Capacity),
 }
 
 /// What a step is about: the same one is not repeated at once.
@@ -60,8 +78,9 @@ impl Step {
             Self::Taints { version, taints } => {
                 (json!({ "metadata": { "resourceVersion": version }, "spec": { "taints": taints } }), false)
             }
-            Self::Capacity(nics) => {
-                let amount = json!({ RESOURCE: nics.to_string() });
+            Self::Capacity(capacity) => {
+                // Without a value it is taken away.
+                let amount = json!({ RESOURCE: capacity.amount() });
                 (json!({ "status": { "capacity": amount, "allocatable": amount } }), true)
             }
         }
@@ -71,9 +90,9 @@ impl Step {
 /// What has to be written so that the object says what is wanted. The taint that keeps pods away goes last: when it is gone,
 /// all else is said.
 pub(super) fn steps(seen: &Seen, wanted: &Wanted, now: Timestamp) -> Vec<Step> {
-    let capacity = wanted.capacity.filter(|nics| {
-        let nics = Some(nics.to_string());
-        seen.capacity != nics || seen.allocatable != nics
+    let capacity = wanted.capacity.filter(|capacity| {
+        let amount = capacity.amount();
+        seen.capacity != amount || seen.allocatable != amount
     });
     let condition =
         wanted.readiness.as_ref().and_then(|to_be| condition(seen.condition.as_ref(), to_be, now));
@@ -149,7 +168,7 @@ mod tests {
     }
 
     fn ready() -> Wanted {
-        Wanted { readiness: Some(Readiness::Ready), scarce: Some(false), capacity: Some(60) }
+        Wanted { readiness: Some(Readiness::Ready), scarce: Some(false), capacity: Some(Capacity::Nics(60)) }
     }
 
     /// The object after these steps.
@@ -158,8 +177,8 @@ mod tests {
             match step {
                 Step::Condition(condition) => seen.condition = Some(condition),
                 Step::Taints { taints, .. } => seen.taints = taints,
-                Step::Capacity(nics) => {
-                    (seen.capacity, seen.allocatable) = (Some(nics.to_string()), Some(nics.to_string()));
+                Step::Capacity(capacity) => {
+                    (seen.capacity, seen.allocatable) = (capacity.amount(), capacity.amount());
                 }
             }
         }
@@ -173,6 +192,18 @@ mod tests {
         let first = steps(&tainted, &ready(), at(1));
         assert_eq!(first.len(), 3);
         assert_eq!(steps(&after(tainted, first), &ready(), at(2)), []);
+    }
+
+    #[test]
+    fn where_nics_are_shared_their_number_is_taken_away() {
+        let shared = Wanted { capacity: Some(Capacity::Shared), ..Wanted::default() };
+        assert_eq!(steps(&bare(), &shared, at(1)), []);
+        let before = after(bare(), steps(&bare(), &ready(), at(1)));
+        let written = steps(&before, &shared, at(2));
+        let (patch, of_status) = written[0].patch();
+        assert!(of_status && patch["status"]["capacity"][RESOURCE].is_null(), "{patch}");
+        assert!(patch["status"]["allocatable"].as_object().unwrap().contains_key(RESOURCE), "{patch}");
+        assert_eq!(steps(&after(before, written), &shared, at(3)), []);
     }
 
     #[test]

@@ -147,6 +147,15 @@ async fn capacity(world: &World) {
         })
         .await;
     }
+    cluster.clear_capacity();
+    eventually("no resource", || async {
+        let status = get(&admin, "roomy").await.status?;
+        let says = |all: &Option<std::collections::BTreeMap<String, _>>| {
+            all.as_ref().is_some_and(|all| all.contains_key(RESOURCE))
+        };
+        (!says(&status.capacity) && !says(&status.allocatable)).then_some(())
+    })
+    .await;
     cluster.stop().await;
 }
 

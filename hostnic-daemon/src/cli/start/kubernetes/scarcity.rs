@@ -6,6 +6,7 @@ use std::time::Duration;
 use hostnic_core::attachment::PodRef;
 use hostnic_core::clock::{Clock, SystemClock};
 use hostnic_core::pool::{Scarcity, Supply};
+use hostnic_core::route::Datapath;
 use hostnic_kube::{Cluster, Pods};
 use tokio::time::timeout;
 
@@ -44,6 +45,7 @@ pub(super) async fn tell(cluster: &Cluster, facts: &Facts) -> Infallible {
             cluster.set_scarce(scarcity.is_scarce());
         }
         match agent.capacity() {
+            _ if facts.mode == Datapath::Shared => cluster.clear_capacity(),
             // Not known yet.
             0 => {}
             nics => cluster.set_capacity(nics),
