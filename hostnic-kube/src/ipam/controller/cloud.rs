@@ -87,10 +87,16 @@ impl CloudView {
 
     /// What is reserved in each of these vxnets; nothing in those that the cloud does not know.
     async fn list(&self, asked: &[SubnetId], subnets: &[Subnet]) -> Vec<Result<BTreeSet<Ipv4Addr>>> {
-        let lists = asked.iter().map(async |id| match subnets.iter().any(|subnet| subnet.id == *id) {
-            true => Ok(self.reservations(id).await?.into_keys().collect()),
-            false => Ok(BTreeSet::new()),
-        });
+        let list = |id: &SubnetId| {
+            let (id, known) = (id.clone(), subnets.iter().any(|subnet| subnet.id == *id));
+            async move {
+                match known {
+                    true => Ok(self.reservations(&id).await?.into_keys().collect()),
+                    false => Ok(BTreeSet::new()),
+                }
+            }
+        };
+        let lists: Vec<_> = asked.iter().map(list).collect();
         stream::iter(lists).buffered(AT_ONCE).collect().await
     }
 
