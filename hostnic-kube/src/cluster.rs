@@ -113,10 +113,10 @@ impl Cluster {
         node_uid(&self.asker, &self.node).await
     }
 
-    /// The addresses that pods of this node have, which share NICs; `uid` is the node's. To be called once. Must be called within
-    /// a tokio runtime.
+    /// The addresses that pods of this node have, which share NICs; `uid` is the node's. A pod whose namespace is to have blocks that
+    /// do not exist is told so at once, while it waits. To be called once. Must be called within a tokio runtime.
     pub fn addresses(&self, uid: &str) -> BlockAddresses {
-        BlockAddresses::begin(self.asker.clone(), &self.node, uid)
+        BlockAddresses::begin(self.asker.clone(), &self.node, uid, Some(self.pods.clone()))
     }
 
     /// Whether the API server answers, now and whenever that changes. A quiet watch is no request: what is told may be as old

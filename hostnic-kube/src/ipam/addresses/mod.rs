@@ -27,6 +27,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use hostnic_core::attachment::{AttachmentMark, PodRef};
 use hostnic_core::ipam::{AddressRequest, AddressSource, ClaimedAddress};
+use hostnic_core::pods::PodDirectory;
 use hostnic_core::{Error, ErrorKind, Refusal, Result};
 use ipnet::{IpNet, Ipv4Net};
 use k8s_openapi::jiff::Timestamp;
@@ -92,6 +93,8 @@ struct Inner {
     handles: mpsc::UnboundedSender<(String, Mark)>,
     /// Where this node begins to look.
     start: u64,
+    /// Where pods are told at once what only a person can mend.
+    pods: Option<Arc<dyn PodDirectory>>,
 }
 
 impl fmt::Debug for Inner {
@@ -115,10 +118,15 @@ impl BlockAddresses {
         uid: &str,
     ) -> std::result::Result<Self, ConnectError> {
         let (asker, _) = connect(access, REQUEST).await?;
-        Ok(Self::begin(asker, node, uid))
+        Ok(Self::begin(asker, node, uid, None))
     }
 
-    pub(crate) fn begin(asker: Asker, node: &NodeName, uid: &str) -> Self {
+    pub(crate) fn begin(
+        asker: Asker,
+        node: &NodeName,
+        uid: &str,
+        pods: Option<Arc<dyn PodDirectory>>,
+    ) -> Self {
         let start = start(uid);
         let writer = Writer {
             asker: asker.clone(),
@@ -133,9 +141,16 @@ impl BlockAddresses {
         let pools = Pools::new(asker.clone());
         let failures = Arc::new(Failures::default());
         let figures = AddressFigures::new(failures.clone(), view.clone());
-        let (writing, following) = (writer.clone(), view.clone());
-        let inner =
-            Arc::new(Inner { writer: writing, view: following, pools, failures, orders, handles, start });
+        let inner = Arc::new(Inner {
+            writer: writer.clone(),
+            view: view.clone(),
+            pools,
+            failures,
+            orders,
+            handles,
+            start,
+            pods,
+        });
         let (counting, heard) = watch::channel(Arc::new(Mapping::default()));
         let mut tasks = JoinSet::new();
         tasks.spawn(work(writer.clone(), ordered));
@@ -239,13 +254,25 @@ impl Inner {
             match error.refusal() {
                 // What is wrong with the wish stays so.
                 Some(Refusal::CandidatesForeign { .. }) => return Err(error),
-                Some(Refusal::MissingBlocks { .. } | Refusal::NoBlock { .. }) => missing = true,
+                Some(Refusal::MissingBlocks { .. }) => {
+                    self.tell_once(request, &error, trouble);
+                    missing = true;
+                }
+                Some(Refusal::NoBlock { .. }) => missing = true,
                 Some(_) => {}
                 None if error.kind() == ErrorKind::Transient => {}
                 None => return Err(error),
             }
             *trouble = Some(error);
             sleep(AGAIN / 4 + self.writer.counts.part(AGAIN * 3 / 4)).await;
+        }
+    }
+
+    /// Tells the pod what is wrong while it waits, unless that was its trouble before.
+    fn tell_once(&self, request: &AddressRequest, error: &Error, before: &Option<Error>) {
+        let known = before.as_ref().is_some_and(|before| before.refusal() == error.refusal());
+        if let Some(pods) = self.pods.as_ref().filter(|_| !known) {
+            pods.failed(&request.pod, error);
         }
     }
 
