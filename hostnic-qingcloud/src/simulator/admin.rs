@@ -16,6 +16,7 @@
 //! | `POST /jobs/unstick` | | ends the stuck jobs |
 //! | `GET /nics` | | all NICs, as the cloud knows them |
 //! | `GET /police` | | frames that the NICs' ports dropped because they broke a rule: NIC, reason and number; none without links |
+//! | `POST /nics/forwarding` | `{"nic":"52:54:…","forwards":true}` | lets a NIC send from any address, or its own ones only again |
 //! | `POST /nics/vanish` | `{"nic":"52:54:…"}` | takes a NIC away |
 //! | `POST /instances/terminate` | `{"instance":"i-…"}` | ends an instance |
 //! | `POST /access-keys` | `{"access_key_id":"AK","status":"inactive"}` | revokes a key, or restores it (`active`) |
@@ -89,6 +90,7 @@ impl Admin {
             ("POST", "/jobs/unstick") => self.done(|b| b.cloud.unstick_jobs()),
             ("GET", "/nics") => Ok(self.nics()),
             ("GET", "/police") => self.police().await,
+            ("POST", "/nics/forwarding") => self.forwarding(body),
             ("POST", "/nics/vanish") => self.vanish(body),
             ("POST", "/instances/terminate") => self.terminate(body),
             ("POST", "/access-keys") => self.access_key(body),
@@ -188,6 +190,17 @@ impl Admin {
             None => Vec::new(),
         };
         Ok(json!({ "dropped": dropped }))
+    }
+
+    fn forwarding(&self, body: &str) -> Done {
+        #[derive(Deserialize)]
+        struct Asked {
+            nic: hostnic_core::id::NicId,
+            forwards: bool,
+        }
+        let Asked { nic, forwards } = read(body)?;
+        let set = self.backend.control.set_forwarding(&nic, forwards);
+        set.map(|()| json!({})).map_err(|error| Wrong(404, error.to_string()))
     }
 
     fn vanish(&self, body: &str) -> Done {

@@ -57,6 +57,10 @@ async fn faults_time_keys_and_the_listener_are_set() {
     ask(&simulator, "POST /time", r#"{"advance_ms":3600000}"#).await;
     let listed = client.ok("DescribeNics", &format!("nics.1={nic}")).await;
     assert_eq!(text(&listed, "/nic_set/0/status"), "in-use");
+    let forwards = json!({ "nic": nic, "forwards": true }).to_string();
+    assert_eq!(ask(&simulator, "POST /nics/forwarding", &forwards).await.0, 200);
+    let kept = ask(&simulator, "GET /state", "").await.1;
+    assert_eq!(kept["cloud"]["nics"][&nic]["forwards"], true);
     assert_eq!(ask(&simulator, "POST /nics/vanish", &json!({ "nic": nic }).to_string()).await.0, 200);
     assert_eq!(client.ok("DescribeNics", &format!("nics.1={nic}")).await["total_count"], 0);
     ask(&simulator, "POST /access-keys", r#"{"access_key_id":"AK","status":"inactive"}"#).await;
@@ -74,6 +78,7 @@ async fn what_is_not_understood_is_refused_and_changes_nothing() {
         ("POST /faults", "{}", 400),
         ("POST /faults", r#"{"action":"Nope","when":"always","fault":"cut-body"}"#, 400),
         ("POST /access-keys", r#"{"access_key_id":"NONE","status":"inactive"}"#, 404),
+        ("POST /nics/forwarding", r#"{"nic":"52:54:00:00:00:00","forwards":true}"#, 404),
         ("POST /time", "soon", 400),
         ("GET /nothing", "", 404),
         ("GET /latest/meta-data/security-credentials", "", 404),
