@@ -6,10 +6,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::machine::Machine;
-use crate::process::{Process, until};
+use crate::process::{Process, succeeds, until};
 
 /// Where nodes reach what is no part of the VPC: the cloud's API, and Kubernetes'.
 pub(crate) const OUTSIDE: &str = "100.127.0.1";
@@ -21,7 +21,7 @@ const SECRET: &str = "Th1s-Is-S3cret";
 /// The simulator of the machines' cloud.
 #[derive(Debug)]
 pub(crate) struct Cloud {
-    _process: Process,
+    process: Process,
     access_file: PathBuf,
 }
 
@@ -41,7 +41,7 @@ impl Cloud {
         command.env("HOSTNIC_SIM_SECRET_KEY", SECRET).env("TMPDIR", "/run");
         let process = Process::start(command, &folder.join("cloud.log"), false);
         until("the API listens", || process.said().contains("serving").then_some(()));
-        let cloud = Self { access_file: folder.join("client.yaml"), _process: process };
+        let cloud = Self { access_file: folder.join("client.yaml"), process };
         std::fs::write(&cloud.access_file, access_file()).unwrap();
         std::fs::set_permissions(&cloud.access_file, std::fs::Permissions::from_mode(0o600)).unwrap();
         for machine in machines {
@@ -78,7 +78,7 @@ impl Cloud {
         let by = machine.address("mgmt0").to_string();
         let mut route = Command::new("ip");
         route.args(["route", "replace", &address.to_string(), "via", &by]);
-        crate::process::succeeds(&mut route);
+        succeeds(&mut route);
     }
 
     /// One request to the admin API, which is to succeed.
@@ -113,6 +113,20 @@ impl Cloud {
         let state = self.state();
         let nics = state["nics"].as_object().unwrap().values();
         nics.map(|nic| nic["nic"].clone()).filter(|nic| nic["name"] != "primary").collect()
+    }
+
+    /// Whether a machine's own NIC may send packets of others, as that of a machine that routes.
+    pub(crate) fn set_forwarding(&self, machine: &Machine, forwards: bool) {
+        let asked = json!({ "nic": self.primary(machine)["id"], "forwards": forwards });
+        self.admin("POST", "/nics/forwarding", &asked);
+    }
+
+    /// Runs `ip` where the VPC's router is.
+    pub(crate) fn router(&self, arguments: &[&str]) -> String {
+        let simulator = self.process.pid();
+        let vpc = format!("--net=/proc/{simulator}/root/run/hostnic-sim-{simulator}/vpc");
+        let mut command = Command::new("nsenter");
+        succeeds(command.args([&vpc, "--", "ip"]).args(arguments))
     }
 
     /// What was dropped so far at the NICs' ports, each a line.

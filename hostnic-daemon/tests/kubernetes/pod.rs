@@ -56,6 +56,12 @@ impl Wanted {
         self
     }
 
+    /// With one of these addresses, the first that is free.
+    pub(crate) fn addresses(mut self, candidates: &[Ipv4Addr]) -> Self {
+        self.annotations.insert("cni.projectcalico.org/ipAddrs".to_owned(), json!(candidates).to_string());
+        self
+    }
+
     /// One that has no network of its own.
     pub(crate) fn in_the_nodes_network(mut self) -> Self {
         self.host_network = true;

@@ -1,6 +1,9 @@
 //! Cluster mode: the controller, vxnets in blocks, and nodes whose pods share the NIC of their vxnet.
 
+mod balancer;
 mod cluster_mode;
+mod missing;
+mod moved;
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -24,8 +27,39 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![trial("pods_of_three_namespaces_share_a_nic_of_each_vxnet", namespaces)]
 }
 
-/// The namespaces beside `default`, and the blocks that they have. `default` has what is everybody's.
-const NAMESPACES: [(&str, &str); 2] = [("test", "4100-192-168-51-0-26"), ("abc", "4100-192-168-50-64-26")];
+/// How many bits of a block's addresses are the same, as document 002 has it.
+const BLOCK_SIZE: u8 = 27;
+
+/// A namespace beside `default`, which has what is everybody's.
+struct Namespace {
+    name: &'static str,
+    /// Where its blocks begin.
+    blocks: [Ipv4Addr; 2],
+}
+
+const NAMESPACES: [Namespace; 2] = [
+    Namespace { name: "test", blocks: [Ipv4Addr::new(192, 168, 51, 0), Ipv4Addr::new(192, 168, 51, 128)] },
+    Namespace { name: "abc", blocks: [Ipv4Addr::new(192, 168, 50, 64), Ipv4Addr::new(192, 168, 50, 192)] },
+];
+
+impl Namespace {
+    /// The names of its blocks, were they of this size.
+    fn blocks(&self, size: u8) -> [String; 2] {
+        self.blocks.map(|first| format!("4100-{}-{size}", first.to_string().replace('.', "-")))
+    }
+
+    fn has(&self, address: Ipv4Addr) -> bool {
+        self.blocks
+            .iter()
+            .any(|first| u32::from(address) >> (32 - BLOCK_SIZE) == u32::from(*first) >> (32 - BLOCK_SIZE))
+    }
+}
+
+/// Which namespace has which blocks, if they were of this size.
+fn mapping(size: u8) -> Value {
+    let [test, abc] = NAMESPACES.map(|namespace| namespace.blocks(size));
+    json!({ "Default": VXNETS[..2], "test": test, "abc": abc })
+}
 
 fn settings() -> Settings {
     Settings { vxnets: Vec::new(), ..Settings::new(Way::Shared, VXNETS[0]).in_cluster() }
@@ -52,59 +86,66 @@ fn running(world: &World, namespace: &str, name: &str) -> Pod {
 fn namespaces(world: &'static World) {
     let mut stage = Stage::without_daemons(world);
     let mode = ClusterMode::begin(world);
-    mode.map(&json!({ "Default": VXNETS[..2], "test": [NAMESPACES[0].1], "abc": [NAMESPACES[1].1] }));
-    for (namespace, _) in NAMESPACES {
+    for Namespace { name, .. } in NAMESPACES {
         world
             .cluster
-            .apply(&json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": namespace } }));
+            .apply(&json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } }));
     }
     stage.daemons = world.nodes.iter().map(|node| Daemon::start(world, node, &settings())).collect();
     stage.until_nodes_are_ready();
     let said = stage.daemons[0].asked(&["status"]).unwrap();
     assert!(said.contains("shared"), "{said}");
 
-    let places = [
-        ("default", "one", "node1"),
-        ("test", "two", "node1"),
-        ("abc", "three", "node1"),
-        ("default", "four", "node2"),
-        ("test", "five", "node2"),
-    ];
+    let pods = of_three_namespaces(world, &mode);
+    everyone_is_reached(&stage, &pods.iter().collect::<Vec<_>>());
+    one_nic_each(world);
+    balancer::spreads(world, [&pods[1], &pods[4]]);
+    moved::is_reached_at_once(world, NAMESPACES[1].name);
+    many_leave_the_rules_alone(&stage, &pods);
+    let shown = mode.tool(&["ipam", "check", "--apart", "1"]);
+    println!("    ipam check: {}", shown.trim());
+    end(stage, mode);
+}
+
+/// Pods of each namespace on the first node, and of two on the second, each with an address of its namespace.
+fn of_three_namespaces(world: &World, mode: &ClusterMode) -> [Pod; 5] {
+    let [two, three] = missing::told_and_mended(world, mode, ["two", "three"]);
+    let places = [("default", "one", "node1"), ("default", "four", "node2"), ("test", "five", "node2")];
     for (namespace, name, node) in places {
         apply(world, namespace, &Wanted::new(name).on(node));
     }
-    let pods: Vec<Pod> = places.iter().map(|(namespace, name, _)| running(world, namespace, name)).collect();
-    let in_range = |pod: &Pod, first: [u8; 4], last: u8| {
-        let [a, b, c, d] = pod.address.octets();
-        [a, b, c] == first[..3] && (first[3]..=last).contains(&d)
-    };
-    let of_test = |pod: &Pod| in_range(pod, [192, 168, 51, 0], 63);
-    let of_abc = |pod: &Pod| in_range(pod, [192, 168, 50, 64], 127);
-    assert!(of_test(&pods[1]) && of_test(&pods[4]) && of_abc(&pods[2]), "{pods:?}");
-    assert!([&pods[0], &pods[3]].iter().all(|pod| !of_test(pod) && !of_abc(pod)), "{pods:?}");
-    everyone_is_reached(&stage, &pods.iter().collect::<Vec<_>>());
-    one_nic_each(world);
+    let [one, four, five] = places.map(|(namespace, name, _)| running(world, namespace, name));
+    let [test, abc] = &NAMESPACES;
+    assert!(test.has(two.address) && test.has(five.address) && abc.has(three.address), "{two:?} {three:?}");
+    let of_others = |pod: &Pod| test.has(pod.address) || abc.has(pod.address);
+    assert!(!of_others(&one) && !of_others(&four), "{one:?} {four:?}");
+    [one, two, three, four, five]
+}
 
+/// Fills the first node: rules are as they were with three pods, and the last one leaves by the same as the first.
+fn many_leave_the_rules_alone(stage: &Stage, pods: &[Pod; 5]) {
+    let world = stage.world;
     let before = rules(&world.nodes[0]);
     let way_of_the_first = way(&world.nodes[0], &pods[0]);
-    let more: Vec<String> = (0..scaled(200)).map(|number| format!("more-{number}")).collect();
-    for name in &more {
-        apply(world, "default", &Wanted::new(name).on("node1"));
-    }
-    let last = more.last().unwrap();
+    let more: Vec<Wanted> = (0..scaled(200))
+        .map(|number| Wanted::new(&format!("more-{number}")).app("more").on("node1"))
+        .collect();
+    let objects: Vec<Value> = more.iter().map(Wanted::object).collect();
+    world.cluster.apply(&json!({ "apiVersion": "v1", "kind": "List", "items": objects }));
+    let of_all = ["wait", "--for=condition=Ready", "--timeout=300s", "pods", "--selector=app=more"];
+    world.cluster.kubectl(&of_all).unwrap();
+    let told = world.cluster.get(&["pods", "--selector=app=more"]);
+    let more: Vec<Pod> = told["items"].as_array().unwrap().iter().map(|pod| Pod::of(pod).unwrap()).collect();
+    assert_eq!(more.len(), objects.len());
     let mut addresses: BTreeSet<Ipv4Addr> = pods.iter().map(|pod| pod.address).collect();
-    for name in &more {
-        assert!(addresses.insert(running(world, "default", name).address), "{name} has another's address");
+    for Pod { name, address, .. } in &more {
+        assert!(addresses.insert(*address), "{name} has another's address");
     }
     assert_eq!(rules(&world.nodes[0]), before, "rules must not grow with pods");
-    let last = until("the pod is there", || Pod::of(&world.cluster.get(&[&format!("pod/{last}")])));
-    let same_vxnet = |pod: &Pod| pod.address.octets()[2] == pods[0].address.octets()[2];
-    let last_of_it = more
-        .iter()
-        .rev()
-        .find_map(|name| Pod::of(&world.cluster.get(&[&format!("pod/{name}")])).filter(same_vxnet));
-    assert_eq!(way(&world.nodes[0], &last_of_it.unwrap()), way_of_the_first);
-    everyone_is_reached(&stage, &[&pods[1], &last]);
+    let same_vxnet = |pod: &&Pod| pod.address.octets()[2] == pods[0].address.octets()[2];
+    let last_of_it = more.iter().rfind(same_vxnet).unwrap();
+    assert_eq!(way(&world.nodes[0], last_of_it), way_of_the_first);
+    everyone_is_reached(stage, &[&pods[1], more.last().unwrap()]);
     one_nic_each(world);
     println!(
         "    {} pods on node1 and 2 NICs: {} rules and {} lines of nftables, as with 3 pods; the last one leaves by {}",
@@ -113,13 +154,15 @@ fn namespaces(world: &'static World) {
         before.1,
         way_of_the_first
     );
-    let shown = mode.tool(&["ipam", "check", "--apart", "1"]);
-    println!("    ipam check: {}", shown.trim());
+}
 
-    for (namespace, name, _) in places {
-        world.cluster.kubectl(&["-n", namespace, "delete", "pod", "--wait=false", name]).unwrap();
+/// Takes all pods away, sees all addresses come back, and ends it.
+fn end(stage: Stage, mode: ClusterMode) {
+    let world = stage.world;
+    let own = NAMESPACES.map(|namespace| namespace.name);
+    for namespace in own.into_iter().chain(["default"]) {
+        world.cluster.kubectl(&["-n", namespace, "delete", "pods", "--all", "--wait=false"]).unwrap();
     }
-    world.cluster.kubectl(&["delete", "pods", "--all", "--wait=false"]).unwrap();
     for daemon in &stage.daemons {
         daemon.until_given_back();
     }
@@ -128,8 +171,8 @@ fn namespaces(world: &'static World) {
         let vxnets = shown["vxnets"].as_array()?;
         vxnets.iter().all(|vxnet| vxnet["allocate"] == 0).then_some(())
     });
-    for (namespace, _) in NAMESPACES {
-        world.cluster.kubectl(&["delete", "namespace", "--wait=false", namespace]).unwrap();
+    for name in own {
+        world.cluster.kubectl(&["delete", "namespace", "--wait=false", name]).unwrap();
     }
     stage.end();
     mode.end();

@@ -6,6 +6,7 @@ use std::process::Command;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
+use super::BLOCK_SIZE;
 use crate::build;
 use crate::cloud::VXNETS;
 use crate::process::{Process, output, until};
@@ -31,7 +32,7 @@ impl ClusterMode {
         let vxnets: Vec<Value> = VXNETS[..2].iter().map(|vxnet| json!({ "name": vxnet })).collect();
         let v_pool = json!({
             "apiVersion": "network.qingcloud.com/v1alpha1", "kind": "VxNetPool", "metadata": { "name": "v-pool" },
-            "spec": { "vxnets": vxnets, "blockSize": 26 },
+            "spec": { "vxnets": vxnets, "blockSize": BLOCK_SIZE },
         });
         until("the custom resources are served", || world.cluster.kubectl(&["get", "vxnetpools"]).ok());
         world.cluster.apply(&v_pool);
