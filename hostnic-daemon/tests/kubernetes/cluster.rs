@@ -23,6 +23,15 @@ pub(crate) const SERVICES: &str = "10.233.0.0/18";
 /// What runs on a node beside containers.
 pub(crate) const NODE_PROGRAMS: [&str; 3] = ["containerd", "kubelet", "kube-proxy"];
 
+/// Kubelets leave the images alone that were put there by hand, on however full a disk; and what they would do every ten
+/// seconds, every minute and five times a second, they do sooner, as nothing here is about how rarely they do it.
+const KUBELETS: &str = "imageGCHighThresholdPercent: 100
+nodeStatusUpdateFrequency: 1s
+syncFrequency: 5s
+kubeAPIQPS: 50
+kubeAPIBurst: 100
+";
+
 /// A cluster whose first node, API server and controllers `up` has started.
 #[derive(Debug)]
 pub(crate) struct Cluster {
@@ -53,14 +62,14 @@ impl Cluster {
         up.env("NODE_IP", first.address("primary").to_string());
         up.env("API_HOST", OUTSIDE).env("KUBE_PROXY", "iptables");
         succeeds(&mut up);
-        self.keep_images(first);
+        self.set_kubelets(first);
     }
 
-    /// Has kubelets leave the images alone that were put there by hand, on however full a disk.
-    fn keep_images(&self, first: &Machine) {
+    /// Has kubelets do as [`KUBELETS`] says, too.
+    fn set_kubelets(&self, first: &Machine) {
         let settings = self.folder.join("kubelet.yaml");
         let told = std::fs::read_to_string(&settings).unwrap();
-        std::fs::write(&settings, format!("{told}imageGCHighThresholdPercent: 100\n")).unwrap();
+        std::fs::write(&settings, format!("{told}{KUBELETS}")).unwrap();
         self.restart(first, "kubelet");
     }
 

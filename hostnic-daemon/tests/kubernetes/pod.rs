@@ -12,10 +12,11 @@ pub(crate) const PORT: u16 = 8080;
 /// The label by which a trial finds all that it made.
 pub(crate) const LABEL: &str = "hostnic.test";
 
-/// Answers a request for /cgi-bin/who by the pod's name and the asker's address.
+/// Answers a request for /cgi-bin/who by the pod's name and the asker's address, and ends when it is told to: what ignores
+/// that is waited for, two seconds at the least.
 const SERVE: &str = r#"mkdir -p /www/cgi-bin
 printf '#!/bin/sh\necho "Content-type: text/plain"; echo; echo "$POD_NAME $REMOTE_ADDR"\n' >/www/cgi-bin/who
-chmod +x /www/cgi-bin/who; exec httpd -f -p 8080 -h /www"#;
+chmod +x /www/cgi-bin/who; trap exit TERM; httpd -f -p 8080 -h /www & wait"#;
 
 /// What a pod shall be.
 #[derive(Debug, Clone)]

@@ -61,8 +61,13 @@ impl Process {
     }
 
     /// Sends a signal and waits for the end; answers whether it was a success.
-    pub(crate) fn ends_by(mut self, signal: Signal) -> bool {
+    pub(crate) fn ends_by(self, signal: Signal) -> bool {
         self.signal(signal);
+        self.ends()
+    }
+
+    /// Waits for the end; answers whether it was a success.
+    pub(crate) fn ends(mut self) -> bool {
         let mut success = false;
         until(&format!("the end of {}", self.log.display()), || {
             success = self.child.try_wait().unwrap()?.success();

@@ -123,6 +123,9 @@ impl Stage {
         let begun = Instant::now();
         clear(self.world, &self.daemons);
         let cleared = begun.elapsed();
+        for daemon in &self.daemons {
+            daemon.is_told_to_end();
+        }
         for daemon in self.daemons.drain(..) {
             daemon.end();
         }
