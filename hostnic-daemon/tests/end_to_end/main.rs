@@ -50,6 +50,7 @@ mod waiting;
 mod witness;
 mod world;
 
+use std::num::NonZero;
 use std::process::{Command, ExitCode};
 
 use hostnic_netlink::isolation::enter_private_world;
@@ -61,7 +62,10 @@ fn main() -> ExitCode {
     if let Some(code) = points::hosted() {
         return code;
     }
-    let arguments = Arguments::from_args();
+    let mut arguments = Arguments::from_args();
+    // They wait for processes, kernels and clouds most of the time.
+    let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+    arguments.test_threads.get_or_insert(2 * processors);
     // It needs the user's own cargo and its files, so it comes before all else.
     if !arguments.list
         && let Err(reason) = build::plugin()
@@ -70,6 +74,9 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     let trials = [
+        // The longest ones first.
+        points::trials(),
+        policies::trials(),
         lifecycle::trials(),
         vanished::trials(),
         drift::trials(),
@@ -87,12 +94,10 @@ fn main() -> ExitCode {
         damage::trials(),
         reboot::trials(),
         found::trials(),
-        points::trials(),
         secrets::trials(),
         documents::trials(),
         unit::trials(),
         observers::trials(),
-        policies::trials(),
         pool::trials(),
         emptied::trials(),
         both_kinds::trials(),

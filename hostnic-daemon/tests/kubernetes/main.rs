@@ -51,7 +51,14 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
 
+/// Set to `apart` by whoever runs these trials by themselves, beside all others.
+const APART: &str = "HOSTNIC_KUBERNETES";
+
 fn main() -> ExitCode {
+    if std::env::var_os(APART).is_some_and(|told| told == "apart") {
+        println!("The trials on Kubernetes run apart from this, as {APART} says.");
+        return ExitCode::SUCCESS;
+    }
     let mut arguments = Arguments::from_args();
     // There is one cluster, and what is measured would be disturbed.
     arguments.test_threads = Some(1);
