@@ -4,6 +4,7 @@
 //! Each seed cuts at another moment; `HOSTNIC_CUT=<seed>` runs just one.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
@@ -18,10 +19,10 @@ use crate::{HOUR, add_in, address, cluster, view, world};
 
 /// What the runtime knew when the agent died.
 #[derive(Debug, Default)]
-struct Known {
-    adds: BTreeMap<Pod, Option<AddAnswer>>,
+pub(super) struct Known {
+    pub(super) adds: BTreeMap<Pod, Option<AddAnswer>>,
     /// Pods whose DEL was sent, and whether it was answered.
-    dels: BTreeMap<Pod, bool>,
+    pub(super) dels: BTreeMap<Pod, bool>,
 }
 
 /// A number that depends on the seed, below `limit`.
@@ -33,7 +34,7 @@ fn draw(seed: u64, salt: u64, limit: u64) -> u64 {
     (z ^ (z >> 31)) % limit
 }
 
-fn namespace(pod: &Pod) -> &'static str {
+pub(super) fn namespace(pod: &Pod) -> &'static str {
     // By its name, so that a repeated ADD asks for the same.
     ["default", "other", "third"][pod.key.container.as_str().bytes().map(usize::from).sum::<usize>() % 3]
 }
@@ -142,12 +143,12 @@ async fn promises_are_kept(world: &World, agent: &Agent, known: &Known) {
 
 /// Whether no DEL of the pod can have been begun. Its last event tells both, so that one which was told of its ADD alone has
 /// none.
-fn is_kept(known: &Known, pod: &Pod) -> bool {
+pub(super) fn is_kept(known: &Known, pod: &Pod) -> bool {
     !known.dels.contains_key(pod)
 }
 
 /// What was not answered is sent again: some ADDs, the DELs of the other ADDs, and every DEL.
-async fn the_runtime_goes_on(world: &World, agent: &Agent, seed: u64, known: &Known) {
+pub(super) async fn the_runtime_goes_on(world: &World, agent: &Agent, seed: u64, known: &Known) {
     for (number, (pod, answer)) in known.adds.iter().enumerate() {
         if known.dels.contains_key(pod) {
             nothing_is_left(world, agent, pod).await;
@@ -170,13 +171,13 @@ async fn nothing_is_left(world: &World, agent: &Agent, pod: &Pod) {
     assert!(cluster(world).held().values().all(|holder| *holder != mark), "{} has no address", pod.key);
 }
 
-async fn all_is_given_back(world: &World, agent: &Agent, known: &Known) {
+pub(super) async fn all_is_given_back(world: &World, agent: &Agent, known: &Known, kept: Duration) {
     for pod in known.adds.keys() {
         world.del(agent, pod).await.unwrap();
     }
     agent.addresses_released().await;
     assert!(cluster(world).held().is_empty());
-    sleep(13 * HOUR).await;
+    sleep(kept).await;
     world.quiet(agent).await;
     world.agree().await;
     assert_eq!(world.nics().len(), 0, "no NIC is left");
@@ -199,7 +200,7 @@ async fn comes_right(world: &World, seed: u64, known: &Known, strays: u64) {
     sleep(secs(strays)).await;
     world.quiet(&agent).await;
     world.agree().await;
-    all_is_given_back(world, &agent, known).await;
+    all_is_given_back(world, &agent, known, 13 * HOUR).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -12,6 +12,7 @@ mod cut;
 mod life;
 mod lost;
 mod places;
+mod points;
 mod release;
 mod restart;
 #[path = "../support/mod.rs"]

@@ -23,6 +23,7 @@ use hostnic_core::cloud::{Nic, NicAttachment, NicName};
 use hostnic_core::id::{InstanceId, MacAddr, NicId};
 use hostnic_core::ledger::{AddressState, LeaseRecord, LeaseState, NicState, State};
 use hostnic_core::pods::{NicWish, PodWishes};
+use hostnic_core::point::Points;
 use hostnic_core::policy::PolicyName;
 use hostnic_core::pool::PoolConfig;
 use hostnic_core::route::{Datapath, KernelView, PodDatapath, VethPlan};
@@ -209,6 +210,11 @@ impl World {
 
     /// Starts an agent that reaches the world through a fuse.
     pub(crate) async fn agent_behind(&self, fuse: &Fuse) -> Result<Agent> {
+        self.agent_probed(fuse, Points::default()).await
+    }
+
+    /// The same, and these points hear of what it does.
+    pub(crate) async fn agent_probed(&self, fuse: &Fuse, points: Points) -> Result<Agent> {
         let parts = self.parts();
         let parts = AgentParts {
             provider: Arc::new(fuse.provider(parts.provider)),
@@ -219,7 +225,7 @@ impl World {
                 .map(|source| Arc::new(fuse.addresses(source)) as Arc<dyn AddressSource>),
             ..parts
         };
-        Agent::start(parts, self.config.clone()).await
+        Agent::start_probed(parts, self.config.clone(), points).await
     }
 
     /// Starts an agent and waits until its pool has what it wants.

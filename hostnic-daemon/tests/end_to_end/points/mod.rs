@@ -54,8 +54,10 @@ enum Ended {
     Passed,
 }
 
-/// Points of pods that share NICs, which none of these nodes has yet: to be taken off when a scene passes them.
-/// `hostnic-core/tests/agent_shared/cut.rs` kills a simulated node at all of them.
+/// Points of pods that share NICs, which none of these nodes has: where their addresses come from is a cluster's business, and no
+/// process here is one. `hostnic-core/tests/agent_shared/points.rs` kills a simulated node on both sides of each, but for
+/// `AnnounceShared`: that is one frame in the middle of `SetUpPod` and `AnnouncePodAgain`, which are among its places, and leaves
+/// nothing in kernel, records or cloud.
 const WITHOUT_A_SCENE: &[Point] = &[
     Point::AnnounceShared,
     Point::UndoShared,
