@@ -1,16 +1,21 @@
 //! Pods of a namespace whose blocks nobody has made.
 
+use std::time::Duration;
+
 use serde_json::Value;
 use tokio::time::Instant;
 
 use super::cluster_mode::ClusterMode;
 use super::{NAMESPACES, apply, mapping, running};
 use crate::pod::{Pod, Wanted};
-use crate::process::{PATIENCE, within};
+use crate::process::within;
 use crate::world::World;
 
 /// Document 002's blocks have 64 addresses, and its pool makes those of 32.
 const AS_PRINTED: u8 = 26;
+
+/// How soon a pod is told, which then waits for another minute at least.
+const SOON: Duration = Duration::from_secs(20);
 
 /// Makes a pod in each of the namespaces whose blocks are wrong, sees it told why it has no address, and lets it run by
 /// naming blocks that there are.
@@ -21,7 +26,7 @@ pub(super) fn told_and_mended(world: &World, mode: &ClusterMode, names: [&str; 2
         apply(world, namespace, &Wanted::new(name).on("node1"));
     }
     for namespace in &NAMESPACES {
-        let message = within(PATIENCE, "an event tells which block is missing", || {
+        let message = within(SOON, "an event tells which block is missing", || {
             let of_pods = "--field-selector=involvedObject.kind=Pod,type=Warning,reason=AddressBlockMissing";
             let told = world.cluster.get(&["-n", namespace.name, "events", of_pods]);
             Some(told["items"].as_array()?.last()?["message"].as_str()?.to_owned())
