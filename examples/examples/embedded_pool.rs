@@ -31,6 +31,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         tagging: None,
         programmer: Arc::new(kernel.clone()),
         addresses: None,
+        enforcer: None,
         store: Arc::new(MemoryStore::default()),
         clock: Arc::new(SystemClock),
         seed: 1,

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod cloud;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+pub mod enforcer;
 pub mod error;
 pub mod gateway;
 pub mod id;
@@ -40,4 +41,4 @@ pub use route::RouteProgrammer;
 
 /// The traits can be used behind `Arc<dyn …>`; this does not compile otherwise.
 const _: fn(&dyn NicProvider, &dyn Ipam, &dyn RouteProgrammer, &dyn PoolPolicy) = |_, _, _, _| ();
-const _: fn(&dyn AddressSource) = |_| ();
+const _: fn(&dyn AddressSource, &dyn enforcer::PolicyEnforcer) = |_, _| ();

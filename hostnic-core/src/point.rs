@@ -43,6 +43,8 @@ pub enum Kind {
     Kernel,
     /// Whoever gives addresses to pods that share a NIC is asked.
     Source,
+    /// Whoever enforces network policies is told.
+    Policy,
     /// Somebody is answered. What comes after it is whoever asked's to see.
     Answer,
 }
@@ -276,6 +278,10 @@ points! {
         /// An answered DEL, or an undone ADD: it is given back.
         ReleaseAddress,
     }
+    Policy {
+        /// An ADD: the pod's address.
+        TellEnforcer,
+    }
     Answer {
         /// To an ADD.
         AnswerAdd,
@@ -349,5 +355,10 @@ impl<T: ?Sized> Guarded<T> {
         call: impl FnOnce(&'a T) -> F,
     ) -> F::Output {
         self.points.pass(point, || call(&self.inner)).await
+    }
+
+    /// Without a point: for what is only left there, to be done by somebody else.
+    pub(crate) fn unwatched(&self) -> &T {
+        &self.inner
     }
 }

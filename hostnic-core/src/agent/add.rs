@@ -17,7 +17,7 @@ use crate::route::{Datapath, PodDatapath, PodLink, PodPlan};
 use super::datapath::is_superseded;
 use super::node::VethSide;
 use super::request::{AddAnswer, AddRequest};
-use super::{Inner, datapath, gateway, node, shared, step, undo};
+use super::{Inner, datapath, gateway, node, policy, shared, step, undo};
 
 /// Serves the request. `cancel` is heeded at each step that lasts.
 pub(super) async fn add(
@@ -64,7 +64,7 @@ pub(super) async fn add(
         if datapath == Datapath::Passthrough {
             gateway::resolve(&inner, &request, &mut plan, &lease.subnet, &cancel).await?;
         }
-        let (plan, link) = give(&inner, &request, datapath, plan, lease.clone(), &cancel).await?;
+        let (plan, link) = give(&inner, &request, datapath, plan, &lease, &cancel).await?;
         Ok(AddAnswer { lease: lease.clone(), link, gateway: plan.gateway, routes: plan.routes })
     };
     match done.await {
@@ -149,7 +149,8 @@ async fn again(
     if datapath::shared(&record.plan).is_some() {
         shared::in_place(inner, request, &record.lease.nic, cancel).await?;
     }
-    let link = inner.kernel(Point::SetUpPodAnew, |kernel| kernel.setup_pod(&record.plan)).await?;
+    let kernel = inner.kernel(Point::SetUpPodAnew, |kernel| kernel.setup_pod(&record.plan));
+    let link = policy::meanwhile_told(inner, request, &record.lease, cancel, kernel).await?;
     let answer = AddAnswer {
         lease: record.lease.clone(),
         link: link.clone(),
@@ -228,7 +229,7 @@ async fn give(
     request: &AddRequest,
     datapath: Datapath,
     plan: PodPlan,
-    lease: Lease,
+    lease: &Lease,
     cancel: &CancellationToken,
 ) -> Result<(PodPlan, PodLink)> {
     let record = LeaseRecord {
@@ -237,22 +238,24 @@ async fn give(
         pod: request.pod.clone(),
         started: request.started,
         state: LeaseState::Preparing,
-        lease,
+        lease: lease.clone(),
         plan,
         link: None,
         since: inner.now(),
         by_wish: request.wishes.datapath.is_some(),
     };
-    let nic = record.lease.nic.clone();
     let plan = prepare(inner, datapath, record).await?;
-    if datapath == Datapath::Passthrough {
-        gateway::masquerading(inner, request, &plan, cancel).await?;
-    }
-    if datapath == Datapath::Shared {
-        shared::in_place(inner, request, &nic, cancel).await?;
-    }
-    stop_if(cancel, request)?;
-    let link = set_up(inner, request, &plan, &nic, cancel).await?;
+    let kernel = async {
+        if datapath == Datapath::Passthrough {
+            gateway::masquerading(inner, request, &plan, cancel).await?;
+        }
+        if datapath == Datapath::Shared {
+            shared::in_place(inner, request, &lease.nic, cancel).await?;
+        }
+        stop_if(cancel, request)?;
+        set_up(inner, request, &plan, &lease.nic, cancel).await
+    };
+    let link = policy::meanwhile_told(inner, request, lease, cancel, kernel).await?;
     stop_if(cancel, request)?;
     let (now, answered): (BootTime, PodLink) = (inner.now(), link.clone());
     let activate = |state: &_| Ok((step::activate(state, &plan.mark, answered, now)?, ()));

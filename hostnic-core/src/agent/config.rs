@@ -25,6 +25,10 @@ pub struct AgentConfig {
     pub kernel_deadline: Duration,
     /// How long whoever gives addresses to pods that share NICs may take, for all but the wait for a free one. Default 30 s.
     pub source_deadline: Duration,
+    /// How long an ADD waits, beside what the kernel takes, for whoever enforces policies to be told the pod's address. Default 5 s.
+    pub policy_deadline: Duration,
+    /// Whether an ADD succeeds all the same where that was in vain, and it is told later. Default no: it fails, and is tried again.
+    pub policy_fail_open: bool,
     /// The time between two comparisons with the kernel. Default 60 s.
     pub node_sync: Duration,
     /// The time between two comparisons with the cloud while nothing differs, up to a tenth more. Default 30 min: the
@@ -46,6 +50,8 @@ impl AgentConfig {
             gateways: None,
             kernel_deadline: Duration::from_secs(10),
             source_deadline: Duration::from_secs(30),
+            policy_deadline: Duration::from_secs(5),
+            policy_fail_open: false,
             node_sync: Duration::from_secs(60),
             cloud_sync: Duration::from_secs(30 * 60),
             survey_patience: Duration::from_secs(5),

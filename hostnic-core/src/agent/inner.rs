@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::capability::NicForwarding;
 use crate::clock::{BootTime, Clock};
+use crate::enforcer::PolicyEnforcer;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ipam::Ipam;
 use crate::ledger::Ledger;
@@ -34,6 +35,8 @@ pub(super) struct Inner {
     pub(super) provider: Guarded<dyn NicProvider>,
     pub(super) forwarding: Option<Guarded<dyn NicForwarding>>,
     pub(super) programmer: Guarded<dyn RouteProgrammer>,
+    /// `None` where nobody has to be told of pods' addresses.
+    pub(super) enforcer: Option<Guarded<dyn PolicyEnforcer>>,
     pub(super) ledger: Arc<Ledger>,
     pub(super) pool: Arc<Pool>,
     pub(super) ipam: Arc<dyn Ipam>,
@@ -87,6 +90,7 @@ impl Inner {
             clock: parts.clock,
             provider: Guarded::new(parts.provider, points.clone()),
             forwarding: parts.forwarding.map(|cloud| Guarded::new(cloud, points.clone())),
+            enforcer: parts.enforcer.map(|enforcer| Guarded::new(enforcer, points.clone())),
             programmer: Guarded::new(parts.programmer, points),
             ipam: pool.clone(),
             pool,

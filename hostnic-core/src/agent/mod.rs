@@ -22,6 +22,7 @@ mod gateway;
 mod inner;
 mod node;
 mod owned;
+mod policy;
 mod reconcile;
 mod request;
 mod shared;
@@ -39,6 +40,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::capability::{NicForwarding, Tagging};
 use crate::clock::Clock;
+use crate::enforcer::PolicyEnforcer;
 use crate::error::{Error, ErrorKind, Result};
 use crate::gateway::GatewayStatus;
 use crate::id::SubnetId;
@@ -78,6 +80,8 @@ pub struct AgentParts {
     /// Where the addresses of pods come from that share the NIC of their subnet. Needed where [`AgentConfig::datapath`] is
     /// [`Datapath::Shared`]; otherwise pods may ask to be such ones where it is there.
     pub addresses: Option<Arc<dyn AddressSource>>,
+    /// Who enforces network policies, and has to know a pod's address before it runs; `None` where nobody has to be told.
+    pub enforcer: Option<Arc<dyn PolicyEnforcer>>,
     /// Where records survive.
     pub store: Arc<dyn StateStore>,
     /// The time of the records.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use hostnic_core::agent::{AddAnswer, Agent};
-use hostnic_core::sim::KernelOperation;
+use hostnic_core::sim::{KernelOperation, SimEnforcer};
 use hostnic_core::store::MemoryStore;
 use tokio::time::sleep;
 
@@ -89,7 +89,10 @@ async fn life(world: &World, agent: &Agent, pod: Pod, seed: u64, number: u64, go
 }
 
 fn world_of(seed: u64) -> World {
-    let world = world();
+    let mut world = world();
+    let enforcer = SimEnforcer::new();
+    enforcer.set_latency(millis(draw(seed, 11, 50)));
+    world.enforcer = Some(enforcer);
     cluster(&world).set_latency(millis(draw(seed, 7, 40)));
     cluster(&world).set_answer_latency(millis(draw(seed, 10, 20)));
     world.kernel.set_latency(KernelOperation::SetupSharedNic, millis(draw(seed, 8, 30)));

@@ -1,5 +1,6 @@
 //! Cuts an agent off from the world between any two polls, as a kill does.
 
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -8,6 +9,7 @@ use std::task::Poll;
 use async_trait::async_trait;
 use hostnic_core::attachment::{AttachmentMark, NetnsPath, PodRef, Sandbox};
 use hostnic_core::cloud::{Instance, Job, Nic, NicFilter, Submitted, Subnet};
+use hostnic_core::enforcer::PolicyEnforcer;
 use hostnic_core::id::{JobId, MacAddr, NicId, SubnetId};
 use hostnic_core::ipam::{AddressRequest, AddressSource, ClaimedAddress};
 use hostnic_core::ledger::{State, Write};
@@ -80,6 +82,10 @@ impl Fuse {
     }
 
     pub(crate) fn addresses(&self, inner: Arc<dyn AddressSource>) -> Fused<dyn AddressSource> {
+        Fused { fuse: self.clone(), inner }
+    }
+
+    pub(crate) fn enforcer(&self, inner: Arc<dyn PolicyEnforcer>) -> Fused<dyn PolicyEnforcer> {
         Fused { fuse: self.clone(), inner }
     }
 
@@ -211,6 +217,16 @@ impl AddressSource for Fused<dyn AddressSource> {
     }
     async fn release(&self, mark: &AttachmentMark) -> Result<()> {
         self.fuse.through(self.inner.release(mark)).await
+    }
+}
+
+#[async_trait]
+impl PolicyEnforcer for Fused<dyn PolicyEnforcer> {
+    async fn tell(&self, pod: &PodRef, address: IpAddr) -> Result<()> {
+        self.fuse.through(self.inner.tell(pod, address)).await
+    }
+    fn tell_later(&self, pod: &PodRef, address: IpAddr) {
+        self.inner.tell_later(pod, address);
     }
 }
 

@@ -20,6 +20,7 @@ use hostnic_core::agent::{
 use hostnic_core::attachment::{AttachmentKey, NetnsPath, PodRef};
 use hostnic_core::clock::{BootTime, Clock, TokioClock};
 use hostnic_core::cloud::{Nic, NicAttachment, NicName};
+use hostnic_core::enforcer::PolicyEnforcer;
 use hostnic_core::id::{InstanceId, MacAddr, NicId};
 use hostnic_core::ledger::{AddressState, LeaseRecord, LeaseState, NicState, State};
 use hostnic_core::pods::{NicWish, PodWishes};
@@ -28,7 +29,7 @@ use hostnic_core::policy::PolicyName;
 use hostnic_core::pool::PoolConfig;
 use hostnic_core::route::{Datapath, KernelView, PodDatapath, VethPlan};
 use hostnic_core::sim::{
-    Call, Cloud, CloudBuilder, Durations, Kernel, Operation, PlugByInstance, SimAddresses,
+    Call, Cloud, CloudBuilder, Durations, Kernel, Operation, PlugByInstance, SimAddresses, SimEnforcer,
 };
 use hostnic_core::store::{MemoryStore, StateStore};
 use hostnic_core::{AddressSource, NicProvider, Result, RouteProgrammer};
@@ -58,6 +59,8 @@ pub(crate) struct World {
     pub(crate) config: AgentConfig,
     /// Where pods that share NICs have their addresses from, where there are to be any.
     pub(crate) addresses: Option<SimAddresses>,
+    /// Who enforces network policies, where anybody does.
+    pub(crate) enforcer: Option<SimEnforcer>,
     me: InstanceId,
     agents: Cell<u64>,
 }
@@ -142,7 +145,8 @@ impl World {
 
     fn around(cloud: Cloud, kernel: Kernel, me: InstanceId, pool: PoolConfig, clock: TokioClock) -> Self {
         let (store, config) = (MemoryStore::default(), AgentConfig::new(pool));
-        Self { cloud, kernel, store, clock, config, addresses: None, me, agents: Cell::new(0) }
+        let (addresses, enforcer) = (None, None);
+        Self { cloud, kernel, store, clock, config, addresses, enforcer, me, agents: Cell::new(0) }
     }
 
     /// The usual cloud, this pool, and pods behind veths. The node has an address of its own.
@@ -190,6 +194,7 @@ impl World {
             tagging: Some(Arc::new(self.cloud.node(&self.me))),
             programmer: Arc::new(self.kernel.clone()),
             addresses: self.source(),
+            enforcer: self.enforcer.clone().map(|enforcer| Arc::new(enforcer) as Arc<dyn PolicyEnforcer>),
             store: Arc::new(self.store.clone()),
             clock: Arc::new(self.clock),
             seed: self.agents.get(),
@@ -223,6 +228,9 @@ impl World {
             addresses: parts
                 .addresses
                 .map(|source| Arc::new(fuse.addresses(source)) as Arc<dyn AddressSource>),
+            enforcer: parts
+                .enforcer
+                .map(|enforcer| Arc::new(fuse.enforcer(enforcer)) as Arc<dyn PolicyEnforcer>),
             ..parts
         };
         Agent::start_probed(parts, self.config.clone(), points).await

@@ -66,6 +66,7 @@ impl Host {
             tagging: None,
             programmer: Arc::new(self.programmer().await),
             addresses: None,
+            enforcer: None,
             store: Arc::new(store),
             clock: Arc::new(SystemClock),
             seed: seed().unwrap(),

@@ -112,6 +112,7 @@ impl World {
             tagging: None,
             programmer: Arc::new(self.kernel.clone()),
             addresses: self.addresses.as_ref().map(|all| Arc::new(all.node("i-1")) as Arc<dyn AddressSource>),
+            enforcer: None,
             store: Arc::new(MemoryStore::default()),
             clock: Arc::new(SystemClock),
             seed: 1,

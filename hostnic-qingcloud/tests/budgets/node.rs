@@ -49,6 +49,7 @@ impl Node {
             tagging: None,
             programmer: Arc::new(self.kernel.clone()),
             addresses: None,
+            enforcer: None,
             store: Arc::new(self.store.clone()),
             clock: Arc::new(self.clock),
             seed: self.seed,

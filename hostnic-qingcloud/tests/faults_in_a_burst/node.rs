@@ -56,6 +56,7 @@ impl Node {
             tagging: None,
             programmer: Arc::new(kernel.clone()),
             addresses: None,
+            enforcer: None,
             store: store.clone(),
             clock: Arc::new(clock),
             seed: 1,

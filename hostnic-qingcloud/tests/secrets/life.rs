@@ -123,6 +123,7 @@ async fn node(provider: Arc<QingCloudProvider>, shown: &Shown) {
         tagging: None,
         programmer: Arc::new(kernel.clone()),
         addresses: None,
+        enforcer: None,
         store: Arc::new(MemoryStore::default()),
         clock: Arc::new(SystemClock),
         seed: 1,

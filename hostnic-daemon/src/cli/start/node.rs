@@ -111,6 +111,7 @@ pub(super) async fn serve(
         tagging: Some(cloud.tagging()),
         programmer: Arc::new(programmer),
         addresses: addresses.map(|addresses| Arc::new(addresses) as Arc<dyn AddressSource>),
+        enforcer: None,
         store: Arc::new(records),
         clock: Arc::new(SystemClock),
         seed: seed()?,

@@ -170,6 +170,7 @@ async fn serve(folder: &Path) {
         tagging: Some(cloud),
         programmer: Arc::new(programmer.unwrap()),
         addresses: None,
+        enforcer: Some(Arc::new(Directory::new(folder))),
         store: Arc::new(store),
         clock: Arc::new(SystemClock),
         seed: seed().unwrap(),

@@ -1,9 +1,12 @@
-//! What pods ask for themselves, in files of the node's folder in place of an orchestrator.
+//! What pods ask for themselves, and which addresses they have for network policies, in files of the node's folder in place of an
+//! orchestrator.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use hostnic_core::attachment::PodRef;
+use hostnic_core::enforcer::PolicyEnforcer;
 use hostnic_core::ipam::Lease;
 use hostnic_core::pods::{NicWish, PodDirectory, PodWishes};
 use hostnic_core::{Error, Result};
@@ -66,4 +69,14 @@ impl PodDirectory for Directory {
     fn attached(&self, _pod: &PodRef, _lease: &Lease) {}
 
     fn failed(&self, _pod: &PodRef, _error: &Error) {}
+}
+
+#[async_trait]
+impl PolicyEnforcer for Directory {
+    async fn tell(&self, pod: &PodRef, address: IpAddr) -> Result<()> {
+        std::fs::write(self.0.join(format!("address-{}", pod.name)), address.to_string()).unwrap();
+        Ok(())
+    }
+
+    fn tell_later(&self, _pod: &PodRef, _address: IpAddr) {}
 }

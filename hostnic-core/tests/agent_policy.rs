@@ -1,0 +1,169 @@
+//! Whoever enforces network policies knows a pod's address before the pod runs, however its NIC comes to it.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test says by panicking that it failed")]
+
+mod support;
+
+use std::time::Duration;
+
+use hostnic_core::agent::{AddAnswer, AddRequest, Agent};
+use hostnic_core::pool::PoolConfig;
+use hostnic_core::route::Datapath;
+use hostnic_core::sim::{KernelFault, KernelOperation, SimEnforcer, When};
+use hostnic_core::{ErrorKind, Result};
+use tokio::time::{Instant, timeout};
+
+use support::{Pod, World, in_namespace, millis, secs, usual_pool};
+
+const WAYS: [Datapath; 3] = [Datapath::Passthrough, Datapath::Veth, Datapath::Shared];
+
+/// A node whose pods are joined in this way, with a pod on it, and somebody who enforces policies.
+struct Scene {
+    world: World,
+    agent: Agent,
+    enforcer: SimEnforcer,
+}
+
+impl Scene {
+    async fn set(way: Datapath, fail_open: bool) -> Self {
+        let mut world = World::of(way, PoolConfig { low: 8, high: 12, ..usual_pool() });
+        let enforcer = SimEnforcer::new();
+        world.enforcer = Some(enforcer.clone());
+        world.config.policy_fail_open = fail_open;
+        let agent = world.warm_agent().await;
+        let scene = Self { world, agent, enforcer };
+        scene.add(&scene.world.pod("first")).await.unwrap();
+        scene
+    }
+
+    fn request(&self, pod: &Pod) -> AddRequest {
+        AddRequest { pod: Some(in_namespace("default", pod)), ..self.world.add_request(pod) }
+    }
+
+    async fn add(&self, pod: &Pod) -> Result<AddAnswer> {
+        self.agent.add(self.request(pod)).await
+    }
+
+    fn told(&self, pod: &Pod) -> Option<std::net::IpAddr> {
+        self.enforcer.address(&in_namespace("default", pod))
+    }
+
+    /// Only the first pod has anything, and all agree on it.
+    async fn is_as_before(&self) {
+        self.agent.dels_ended().await;
+        self.agent.addresses_released().await;
+        assert_eq!(self.agent.leases().len(), 1, "{:?}", self.agent.leases());
+        self.world.quiet(&self.agent).await;
+        self.world.agree().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_address_is_told_once_while_the_kernel_is_at_work() {
+    for way in WAYS {
+        let scene = Scene::set(way, false).await;
+        let (pod, before) = (scene.world.pod("p"), scene.enforcer.asked());
+        scene.world.kernel.set_latency(KernelOperation::SetupPod, millis(700));
+        scene.enforcer.set_latency(millis(800));
+        let begun = Instant::now();
+        let answer = scene.add(&pod).await.unwrap();
+        let took = begun.elapsed();
+        assert!(took >= millis(800) && took < millis(900), "{way:?}: {took:?}, beside 700 ms in the kernel");
+        assert_eq!(scene.told(&pod), Some(answer.lease.address.addr()));
+        assert_eq!(scene.enforcer.asked(), before + 1);
+        // The runtime did not hear the answer.
+        assert_eq!(scene.add(&pod).await.unwrap(), answer);
+        assert_eq!(scene.enforcer.asked(), before + 2);
+        scene.world.del(&scene.agent, &pod).await.unwrap();
+        assert_eq!(scene.enforcer.asked(), before + 2, "a DEL tells nothing");
+        scene.is_as_before().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_whose_address_cannot_be_told_is_not_started() {
+    use ErrorKind::{Cancelled, Conflict, Invalid, NotFound, Transient, Unauthorised};
+    for way in WAYS {
+        let scene = Scene::set(way, false).await;
+        // Runtimes try again after each of these, which the kinds themselves would not all say.
+        let kinds = [
+            (Transient, Transient),
+            (NotFound, Transient),
+            (Invalid, Transient),
+            (Conflict, Transient),
+            (Unauthorised, Unauthorised),
+            (Cancelled, Cancelled),
+        ];
+        for (number, (failing, kind)) in kinds.into_iter().enumerate() {
+            scene.enforcer.set_failing(Some(failing));
+            let error = scene.add(&scene.world.pod(&format!("p{number}"))).await.unwrap_err();
+            assert_eq!(error.kind(), kind, "{way:?}: {}", error.chain());
+            assert!(error.to_string().contains(&format!("default/p{number}")), "{error}");
+            scene.is_as_before().await;
+        }
+        assert!(scene.enforcer.left_for_later().is_empty());
+        scene.enforcer.set_failing(None);
+        scene.add(&scene.world.pod("again")).await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_waited_for_longer_than_five_seconds_or_for_nothing() {
+    for way in WAYS {
+        let scene = Scene::set(way, false).await;
+        scene.enforcer.set_latency(secs(3600));
+        let begun = Instant::now();
+        let error = scene.add(&scene.world.pod("late")).await.unwrap_err();
+        assert_eq!((error.kind(), begun.elapsed().as_secs()), (ErrorKind::Transient, 5), "{way:?}");
+        assert!(error.chain().to_string().contains("5s"), "{}", error.chain());
+        scene.is_as_before().await;
+
+        // Where the kernel has failed, or a DEL has overtaken the ADD.
+        let begun = Instant::now();
+        let refused = KernelFault::Before(ErrorKind::Invalid);
+        scene.world.kernel.inject(KernelOperation::SetupPod, When::Nth(1), refused);
+        let error = scene.add(&scene.world.pod("refused")).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        let gone = scene.world.pod("gone");
+        let add = scene.add(&gone);
+        tokio::pin!(add);
+        assert!(timeout(millis(300), &mut add).await.is_err());
+        let (added, deleted) = tokio::join!(add, scene.world.del(&scene.agent, &gone));
+        assert_eq!((added.unwrap_err().kind(), deleted.is_ok()), (ErrorKind::Cancelled, true));
+        assert!(begun.elapsed() < secs(3), "{way:?}: {:?}", begun.elapsed());
+        scene.is_as_before().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_may_start_before_its_address_is_told_where_that_is_set() {
+    for way in WAYS {
+        let scene = Scene::set(way, true).await;
+        let soon = scene.world.pod("soon");
+        scene.add(&soon).await.unwrap();
+        assert!(scene.told(&soon).is_some(), "what can be told is told first");
+        assert!(scene.enforcer.left_for_later().is_empty());
+        let mut expected = Vec::new();
+        let away = |latency: Duration, failing| {
+            scene.enforcer.set_latency(latency);
+            scene.enforcer.set_failing(failing);
+        };
+        for (name, latency, failing, takes) in
+            [("refused", Duration::ZERO, Some(ErrorKind::Unauthorised), 0), ("late", secs(3600), None, 5)]
+        {
+            away(latency, failing);
+            let begun = Instant::now();
+            let answer = scene.add(&scene.world.pod(name)).await.unwrap();
+            assert_eq!(begun.elapsed().as_secs(), takes, "{way:?} {name}");
+            expected.push((format!("default/{name}"), answer.lease.address.addr()));
+        }
+        assert_eq!(scene.enforcer.left_for_later(), expected);
+        // Nobody starts a pod that is gone.
+        away(Duration::ZERO, Some(ErrorKind::Cancelled));
+        let error = scene.add(&scene.world.pod("gone")).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Cancelled);
+        assert_eq!(scene.enforcer.left_for_later(), expected);
+        scene.world.quiet(&scene.agent).await;
+        scene.world.agree().await;
+    }
+}
