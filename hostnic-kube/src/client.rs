@@ -6,9 +6,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use hyper::Request;
 use kube::client::ClientBuilder;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tower::{BoxError, Layer, Service};
@@ -50,7 +52,27 @@ impl Asker {
         let late = |_| kube::Error::Service(NoAnswer { after: self.deadline }.into());
         timeout(self.deadline, request).await.map_err(late)?
     }
+
+    /// The same, for an answer that may take as long as this, and not as long as others.
+    pub(crate) async fn ask_within<T: DeserializeOwned>(
+        &self,
+        deadline: Duration,
+        mut request: Request<Vec<u8>>,
+    ) -> Result<T, kube::Error> {
+        request.extensions_mut().insert(Within(deadline));
+        let late = |_| kube::Error::Service(NoAnswer { after: deadline }.into());
+        timeout(deadline, self.client.request(request)).await.map_err(late)?
+    }
+
+    /// How long answers may take that nothing else is said of.
+    pub(crate) fn deadline(&self) -> Duration {
+        self.deadline
+    }
 }
+
+/// On a request: how long the head of its answer may take.
+#[derive(Debug, Clone, Copy)]
+struct Within(Duration);
 
 /// Prepares to ask; asks for nothing yet.
 pub(crate) async fn connect(
@@ -100,9 +122,9 @@ impl Answered {
     }
 }
 
-impl<S, Request> Service<Request> for AnsweredService<S>
+impl<S, B> Service<Request<B>> for AnsweredService<S>
 where
-    S: Service<Request>,
+    S: Service<Request<B>>,
     S::Response: 'static,
     S::Future: Send + 'static,
     S::Error: Into<BoxError>,
@@ -115,13 +137,14 @@ where
         self.inner.poll_ready(cx).map_err(Into::into)
     }
 
-    fn call(&mut self, request: Request) -> Self::Future {
-        let answer = self.inner.call(request);
+    fn call(&mut self, request: Request<B>) -> Self::Future {
         let answered = self.answered.clone();
+        let deadline = request.extensions().get().map_or(answered.deadline, |Within(deadline)| *deadline);
+        let answer = self.inner.call(request);
         Box::pin(async move {
-            let outcome = match timeout(answered.deadline, answer).await {
+            let outcome = match timeout(deadline, answer).await {
                 Ok(answer) => answer.map_err(Into::into),
-                Err(_) => Err(NoAnswer { after: answered.deadline }.into()),
+                Err(_) => Err(NoAnswer { after: deadline }.into()),
             };
             answered.heard(if outcome.is_ok() { Reach::Answers } else { Reach::Away });
             outcome

@@ -15,7 +15,7 @@ use crate::events::{Notice, Reporter, Speaker, write};
 use crate::facts::{ClusterUid, ProxyMode, cluster_uid, node_uid, proxy_mode};
 use crate::ipam::BlockAddresses;
 use crate::node::{Capacity, NodeView, Readiness, Wanted, keep};
-use crate::pods::{Cache, Pods};
+use crate::pods::{Cache, Calico, Later, Pods};
 use crate::services::{ServiceRange, service_range};
 use crate::v_pool::VPool;
 use crate::{node, pods, v_pool};
@@ -30,6 +30,7 @@ pub struct Cluster {
     node: NodeName,
     v_pool: watch::Receiver<VPool>,
     pods: Arc<Pods>,
+    later: Arc<Later>,
     subnet: watch::Receiver<NodeSubnet>,
     reach: watch::Receiver<Reach>,
     wanted: watch::Sender<Wanted>,
@@ -77,13 +78,23 @@ impl Cluster {
             Chooser { asker: asker.clone(), node: node.clone(), rules: choice, reporter: reporter.clone() };
 
         let pods = Arc::new(Pods::new(cache, asker.clone(), rules, deadlines, reporter.clone()));
+        let later = Arc::new(Later::default());
+        tasks.spawn(pods::tell_later(pods.clone(), later.clone()));
         let chooser = Some((chooser, subnet_told));
-        Ok(Self { asker, node, v_pool, pods, subnet, reach, wanted, view, reporter, chooser, tasks })
+        Ok(Self { asker, node, v_pool, pods, later, subnet, reach, wanted, view, reporter, chooser, tasks })
     }
 
     /// The pods of this node. The handle may outlive this; then it knows what it knew, and asks for the rest.
     pub fn pods(&self) -> Arc<Pods> {
         Arc::clone(&self.pods)
+    }
+
+    /// Whom the addresses of this node's pods are told where Calico's Felix enforces policies. What it is to tell later is told as long as
+    /// this lives.
+    ///
+    /// Nothing is told, and nothing asked, before it is given to an agent. Needs the verb patch on pods.
+    pub fn calico(&self) -> Calico {
+        Calico::new(Arc::clone(&self.pods), Arc::clone(&self.later))
     }
 
     /// Begins to follow which subnet the node's pool draws from, and to choose one where nobody said it. A node whose pods share

@@ -92,9 +92,6 @@ pub struct Telling {
     /// The annotation `…/nic` on every pod that gets a NIC without naming one, and `…/nic-given` with the same value, which
     /// says that it is no wish ([`annotation::NIC_GIVEN`](crate::annotation::NIC_GIVEN)). Needs the verb patch on pods.
     pub nic_annotation: bool,
-    /// The annotations `cni.projectcalico.org/podIP` and `podIPs`, from which Calico's Felix knows the pod's address when it
-    /// enforces policies only. Needs the verb patch on pods.
-    pub calico_annotations: bool,
 }
 
 /// All that [`Cluster::connect`](crate::Cluster::connect) needs to know.

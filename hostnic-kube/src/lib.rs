@@ -28,7 +28,7 @@
 //! | `network.qingcloud.com` | `ippools` | list | cluster mode: the vxnets that addresses are of |
 //! | `network.qingcloud.com` | `ipamblocks` | get, list, watch, update | cluster mode: addresses of pods ([`ipam::BlockAddresses`]) |
 //! | `network.qingcloud.com` | `ipamhandles` | list, create, delete | cluster mode: the same, for tools; list for [`ipam::IpamTools`] |
-//! | (core) | `pods` | patch | **only with** [`Telling::nic_annotation`] or [`Telling::calico_annotations`] |
+//! | (core) | `pods` | patch | **only with** [`Telling::nic_annotation`] or [`Cluster::calico`] |
 //!
 //! In the namespace `kube-system`:
 //!
@@ -68,6 +68,6 @@ pub use facts::{ClusterUid, ProxyMode};
 pub use host_machine::HostLabels;
 pub use leader::{Candidate, Leader};
 pub use node::Readiness;
-pub use pods::{PodRules, Pods};
+pub use pods::{Calico, PodRules, Pods};
 pub use services::{ServiceRange, ToldBy};
 pub use v_pool::VPool;

@@ -50,6 +50,7 @@ pub(crate) enum Key {
     AnnotationNicTag,
     NicAnnotation,
     NetworkPolicy,
+    PolicyFailOpen,
     LogFile,
 }
 

@@ -35,6 +35,8 @@ pub struct KubernetesSettings {
     pub nic_annotation: Setting<bool>,
     /// Who enforces network policies.
     pub network_policy: Setting<NetworkPolicy>,
+    /// Whether pods start also where that one could not be told their addresses.
+    pub policy_fail_open: Setting<bool>,
 }
 
 impl KubernetesSettings {
@@ -53,6 +55,7 @@ impl KubernetesSettings {
             annotation_nic_tags: reading.list(Key::AnnotationNicTag, tag),
             nic_annotation: reading.one(Key::NicAnnotation, false, boolean),
             network_policy: reading.parsed(Key::NetworkPolicy, NetworkPolicy::None),
+            policy_fail_open: reading.one(Key::PolicyFailOpen, false, boolean),
             enabled,
         }
     }

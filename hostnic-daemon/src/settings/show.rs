@@ -104,6 +104,7 @@ impl Settings {
             ),
             plain(Key::NicAnnotation, &kubernetes.nic_annotation),
             plain(Key::NetworkPolicy, &kubernetes.network_policy),
+            plain(Key::PolicyFailOpen, &kubernetes.policy_fail_open),
             plain(Key::LogLevel, &self.log_level),
             row(Key::LogFormat, &self.log_format, Some(format.to_owned()), ""),
             row(Key::LogFile, &self.log_file, self.log_file.value.as_ref().map(path), "none"),

@@ -382,7 +382,16 @@ pub(super) const SPECS: &[Spec] = &[
         takes: Takes::One("NAME"),
         guide: &[Guide::Server("networkPolicy")],
         default: "none",
-        help: "Who enforces network policies, and is to be told pods' addresses: none or calico",
+        help: "Who enforces network policies, and is to be told pods' addresses before these run: none or calico",
+        ..PLAIN
+    },
+    Spec {
+        key: Key::PolicyFailOpen,
+        name: "policy-fail-open",
+        takes: Takes::Switch,
+        guide: &[Guide::Server("policyFailOpen")],
+        default: "false",
+        help: "Start pods also where whoever enforces network policies could not be told their addresses within 5 s; told later",
         ..PLAIN
     },
     Spec {

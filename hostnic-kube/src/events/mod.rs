@@ -14,7 +14,7 @@ use tracing::debug;
 use crate::config::{NodeName, Telling};
 use crate::pods::Seen;
 pub(crate) use book::About;
-use note::PodNote;
+pub(crate) use note::{PodNote, is_of_no_pod};
 pub(crate) use task::{Speaker, Told, write};
 
 /// How grave an event is.
@@ -90,7 +90,8 @@ impl Reporter {
             let notice = reason::attached(lease);
             self.teller.tell(Told::Attached { about, notice, always: self.telling.attached_events });
         }
-        if let Some(note) = PodNote::of(pod, seen, lease, self.telling) {
+        let note = self.telling.nic_annotation.then(|| PodNote::nic(pod, seen, lease)).flatten();
+        if let Some(note) = note {
             self.teller.tell(Told::Note(note));
         }
     }

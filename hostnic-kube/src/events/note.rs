@@ -1,45 +1,59 @@
 //! Annotations that tell about a pod's NIC and address.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use hostnic_core::attachment::PodRef;
 use hostnic_core::ipam::Lease;
+use k8s_openapi::api::core::v1::Pod;
+use kube::Resource;
+use kube::api::{Patch, PatchParams};
+use kube::core::Request;
+use serde::de::IgnoredAny;
+use serde_json::json;
 
 use crate::annotation::{Asked, NIC, NIC_GIVEN};
-use crate::config::Telling;
+use crate::client::Asker;
 use crate::pods::Seen;
-
-/// From these Calico's Felix knows a pod's addresses, sooner than from the pod's status.
-const CALICO: [&str; 2] = ["cni.projectcalico.org/podIP", "cni.projectcalico.org/podIPs"];
 
 /// Annotations to be written on one pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PodNote {
     pub(super) namespace: String,
     pub(super) name: String,
-    pub(super) uid: String,
-    pub(super) annotations: BTreeMap<&'static str, String>,
+    uid: String,
+    annotations: BTreeMap<&'static str, String>,
 }
 
 impl PodNote {
-    /// What is to be written; `None` for nothing. On a pod that is not known nothing is written, since it may name a NIC itself.
-    pub(super) fn of(pod: &PodRef, seen: Option<&Seen>, lease: &Lease, telling: Telling) -> Option<Self> {
-        let seen = seen?;
-        let mut annotations = BTreeMap::new();
-        if telling.nic_annotation && !seen.asked().is_some_and(Asked::names_nic) {
-            annotations.insert(NIC, lease.nic.to_string());
-            annotations.insert(NIC_GIVEN, lease.nic.to_string());
-        }
-        if telling.calico_annotations {
-            let address = lease.address.addr();
-            let prefix = if address.is_ipv4() { 32 } else { 128 };
-            annotations.extend(CALICO.map(|name| (name, format!("{address}/{prefix}"))));
-        }
-        (!annotations.is_empty()).then(|| Self {
-            namespace: pod.namespace.clone(),
-            name: pod.name.clone(),
-            uid: seen.uid().to_owned(),
-            annotations,
-        })
+    /// For the pod of this uid in the cluster.
+    pub(crate) fn new(pod: &PodRef, uid: &str, annotations: BTreeMap<&'static str, String>) -> Self {
+        Self { namespace: pod.namespace.clone(), name: pod.name.clone(), uid: uid.to_owned(), annotations }
     }
+
+    /// Which NIC it was given; `None` where it names one itself, or may do so, since it is not known.
+    pub(super) fn nic(pod: &PodRef, seen: Option<&Seen>, lease: &Lease) -> Option<Self> {
+        let seen = seen.filter(|seen| !seen.asked().is_some_and(Asked::names_nic))?;
+        let annotations = [NIC, NIC_GIVEN].map(|name| (name, lease.nic.to_string()));
+        Some(Self::new(pod, seen.uid(), annotations.into()))
+    }
+
+    /// Writes it, by one request whose answer may take this long.
+    pub(crate) async fn write(&self, asker: &Asker, patience: Duration) -> Result<(), kube::Error> {
+        // With the uid, the API server refuses to annotate a later pod of the name.
+        let patch = Patch::Merge(json!({ "metadata": { "uid": self.uid, "annotations": self.annotations } }));
+        let pods = Request::new(Pod::url_path(&(), Some(&self.namespace)));
+        let request = pods.patch_metadata(&self.name, &PatchParams::default(), &patch);
+        let request = request.map_err(kube::Error::BuildRequest)?;
+        asker.ask_within::<IgnoredAny>(patience, request).await.map(drop)
+    }
+}
+
+/// Whether the API server has refused a note because the pod is gone: there is none of its name, or one with another uid.
+pub(crate) fn is_of_no_pod(error: &kube::Error) -> bool {
+    let kube::Error::Api(status) = error else { return false };
+    // Which of the two is said of the uid is up to its release.
+    let of_uid =
+        |message: &str| ["metadata.uid", "UID in precondition"].iter().any(|of| message.contains(of));
+    status.code == 404 || matches!(status.code, 409 | 422) && of_uid(&status.message)
 }

@@ -3,17 +3,17 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference, Pod};
+use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{Api, PartialObjectMeta, Patch, PatchParams, PostParams};
+use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, warn};
 
 use super::book::{About, Book, Now, Write, Written};
-use super::note::PodNote;
+use super::note::{PodNote, is_of_no_pod};
 use super::{BACKLOG, Notice, Severity};
 use crate::client::Asker;
 use crate::config::NodeName;
@@ -182,14 +182,10 @@ impl Writer {
     }
 
     async fn annotate(&mut self, note: PodNote, tries: u32) -> bool {
-        let pods: Api<PartialObjectMeta<Pod>> = Api::namespaced(self.asker.client.clone(), &note.namespace);
-        // With the uid, the API server refuses to annotate a later pod of the name.
-        let patch = Patch::Merge(json!({ "metadata": { "uid": note.uid, "annotations": note.annotations } }));
-        let (pod, answer) =
-            (&note.name, pods.patch_metadata(&note.name, &PatchParams::default(), &patch).await);
-        match answer {
-            Ok(_) => true,
-            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {
+        let pod = &note.name;
+        match note.write(&self.asker, self.asker.deadline()).await {
+            Ok(()) => true,
+            Err(error) if is_of_no_pod(&error) => {
                 debug!("pod {}/{pod} is gone and gets no annotation", note.namespace);
                 true
             }

@@ -1,6 +1,7 @@
 //! The pods of this node: what they ask for, whether they are there, and what they are told.
 
 mod cache;
+mod calico;
 mod object;
 mod watch;
 
@@ -21,6 +22,8 @@ use crate::config::Deadlines;
 use crate::error::api_error;
 use crate::events::Reporter;
 pub(crate) use cache::{Cache, Seen};
+pub use calico::Calico;
+pub(crate) use calico::{Later, tell_later};
 pub(crate) use object::{Placed, all_placed};
 pub(crate) use watch::follow;
 
@@ -110,6 +113,14 @@ impl Pods {
         }
     }
 
+    /// The pod that the runtime means, by whoever knows it sooner.
+    async fn known(&self, pod: &PodRef) -> Result<Seen> {
+        match self.shown(pod).await {
+            Some(seen) => Ok(seen),
+            None => self.ask(pod).await,
+        }
+    }
+
     /// Asks the API server for the pod, once.
     async fn ask(&self, pod: &PodRef) -> Result<Seen> {
         let pods = object::of_namespace(self.asker.client.clone(), &pod.namespace);
@@ -128,10 +139,7 @@ impl Pods {
 #[async_trait]
 impl PodDirectory for Pods {
     async fn wishes(&self, pod: &PodRef) -> Result<PodWishes> {
-        let seen = match self.shown(pod).await {
-            Some(seen) => seen,
-            None => self.ask(pod).await?,
-        };
+        let seen = self.known(pod).await?;
         let Some(asked) = seen.asked() else { return Ok(PodWishes::default()) };
         asked
             .wishes(self.rules.annotation_vxnets.as_deref())

@@ -15,6 +15,7 @@ mod choice;
 mod leader;
 mod node;
 mod pods;
+mod policies;
 mod proxy;
 mod repair;
 mod rights;
@@ -60,6 +61,7 @@ fn main() -> ExitCode {
         pods::trials(&world),
         node::trials(&world),
         told::trials(&world),
+        policies::trials(&world),
         choice::trials(&world),
         vxnets::trials(&world),
         shares::trials(&world),

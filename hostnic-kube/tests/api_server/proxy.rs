@@ -1,5 +1,6 @@
 //! A way to the API server that can be cut or slowed down, and that counts.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -8,6 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
 
 /// How the way is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,8 +19,10 @@ pub(crate) enum Way {
     Cut,
     /// What is sent stays where it is; connections stay open.
     Stalled,
-    /// Each piece of an answer is late.
+    /// Each piece of an answer is late, one after the other.
     Slow(Duration),
+    /// Each request is that late, as by a long way: what is sent in one go arrives in one go.
+    Far(Duration),
 }
 
 pub(crate) struct Proxy {
@@ -59,6 +63,7 @@ impl Proxy {
 async fn carry(mut client: TcpStream, server: u16, mut way: watch::Receiver<Way>, asked: Arc<AtomicU64>) {
     let Ok(mut server) = TcpStream::connect(("127.0.0.1", server)).await else { return };
     let (mut from_client, mut from_server) = ([0; 16 * 1024], [0; 16 * 1024]);
+    let mut on_the_way: VecDeque<(Instant, Vec<u8>)> = VecDeque::new();
     loop {
         let now = *way.borrow_and_update();
         if now == Way::Cut {
@@ -70,7 +75,14 @@ async fn carry(mut client: TcpStream, server: u16, mut way: watch::Receiver<Way>
             read = client.read(&mut from_client), if !stalled => {
                 let Ok(count @ 1..) = read else { return };
                 asked.fetch_add(count as u64, Ordering::SeqCst);
-                if server.write_all(&from_client[..count]).await.is_err() { return }
+                let late = if let Way::Far(late) = now { late } else { Duration::ZERO };
+                on_the_way.push_back((Instant::now() + late, from_client[..count].to_vec()));
+            }
+            () = sleep_until(on_the_way.front().map_or_else(Instant::now, |(at, _)| *at)),
+                if !on_the_way.is_empty() && !stalled =>
+            {
+                let Some((_, piece)) = on_the_way.pop_front() else { continue };
+                if server.write_all(&piece).await.is_err() { return }
             }
             read = server.read(&mut from_server), if !stalled => {
                 let Ok(count @ 1..) = read else { return };

@@ -14,7 +14,7 @@ use crate::trial;
 use crate::world::World;
 
 /// What an account asked for so far, by the audit log.
-fn audited(world: &World, account: &Account) -> Vec<Value> {
+pub(crate) fn audited(world: &World, account: &Account) -> Vec<Value> {
     let user = format!("system:serviceaccount:kube-system:{}", account.name);
     let log = fs::read_to_string(world.server().path("audit.log")).unwrap_or_default();
     let entries = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());

@@ -24,7 +24,6 @@ pub(crate) fn trials(world: &Arc<World>) -> Vec<Trial> {
             "a_nic_that_was_wished_for_is_left_as_it_is",
             |world| async move { wished(&world).await },
         ),
-        trial(world, "calico_hears_of_the_address", |world| async move { calico(&world).await }),
     ]
 }
 
@@ -85,16 +84,15 @@ async fn failures(world: &World) {
     cluster.stop().await;
 }
 
-async fn annotations(admin: &Client, name: &str) -> std::collections::BTreeMap<String, String> {
+pub(crate) async fn annotations(admin: &Client, name: &str) -> std::collections::BTreeMap<String, String> {
     let pods: Api<Pod> = Api::namespaced(admin.clone(), "default");
     pods.get(name).await.unwrap().metadata.annotations.unwrap_or_default()
 }
 
-async fn telling(world: &World, node: &str, nic: bool, calico: bool) -> Cluster {
+async fn telling(world: &World, node: &str) -> Cluster {
     let mut config = world.config(node, world.server().port);
     config.telling.attached_events = true;
-    config.telling.nic_annotation = nic;
-    config.telling.calico_annotations = calico;
+    config.telling.nic_annotation = true;
     let mut cluster = Cluster::connect(config).await.unwrap();
     cluster.choose_subnet();
     cluster
@@ -102,7 +100,7 @@ async fn telling(world: &World, node: &str, nic: bool, calico: bool) -> Cluster 
 
 async fn given(world: &World) {
     let admin = world.admin().await;
-    let cluster = telling(world, "teller", true, false).await;
+    let cluster = telling(world, "teller").await;
     let directory = cluster.pods();
     let pod = make_pod(&admin, "teller", "told", &[]).await;
     directory.wishes(&pod).await.unwrap();
@@ -117,7 +115,7 @@ async fn given(world: &World) {
     assert_eq!(said.get(annotation::NIC_GIVEN).map(String::as_str), Some(NIC));
 
     // The same pod in a new sandbox, after a restart of the daemon: it asks for nothing.
-    let again = telling(world, "teller", true, false).await;
+    let again = telling(world, "teller").await;
     assert_eq!(again.pods().wishes(&pod).await.unwrap(), PodWishes::default());
     // A pod that was made from the first one's description does neither.
     let copied: Vec<(&str, &str)> =
@@ -130,7 +128,7 @@ async fn given(world: &World) {
 
 async fn wished(world: &World) {
     let admin = world.admin().await;
-    let cluster = telling(world, "wisher", true, false).await;
+    let cluster = telling(world, "wisher").await;
     let directory = cluster.pods();
     let pod = make_pod(&admin, "wisher", "picky", &[(annotation::NIC, "52:54:00:AA:00:02")]).await;
     let expected =
@@ -142,21 +140,5 @@ async fn wished(world: &World) {
     let said = annotations(&admin, "picky").await;
     assert_eq!(said.get(annotation::NIC).map(String::as_str), Some("52:54:00:AA:00:02"));
     assert_eq!(said.get(annotation::NIC_GIVEN), None);
-    cluster.stop().await;
-}
-
-async fn calico(world: &World) {
-    let admin = world.admin().await;
-    let cluster = telling(world, "felix", false, true).await;
-    let directory = cluster.pods();
-    let pod = make_pod(&admin, "felix", "guarded", &[]).await;
-    directory.wishes(&pod).await.unwrap();
-    directory.attached(&pod, &lease(NIC, "10.9.0.4/24"));
-    let said = eventually("Calico's annotations", || async {
-        Some(annotations(&admin, "guarded").await).filter(|all| !all.is_empty())
-    })
-    .await;
-    let expected = ["cni.projectcalico.org/podIP", "cni.projectcalico.org/podIPs"];
-    assert_eq!(said, expected.map(|name| (name.to_owned(), "10.9.0.4/32".to_owned())).into());
     cluster.stop().await;
 }

@@ -111,7 +111,7 @@ pub(super) async fn serve(
         tagging: Some(cloud.tagging()),
         programmer: Arc::new(programmer),
         addresses: addresses.map(|addresses| Arc::new(addresses) as Arc<dyn AddressSource>),
-        enforcer: None,
+        enforcer: cluster.as_ref().and_then(|cluster| cluster.enforcer(settings)),
         store: Arc::new(records),
         clock: Arc::new(SystemClock),
         seed: seed()?,
@@ -121,6 +121,7 @@ pub(super) async fn serve(
         veth,
         gateways: Some(gateways(settings)),
         node_sync: settings.node_sync.value,
+        policy_fail_open: settings.kubernetes.policy_fail_open.value,
         ..AgentConfig::new(pool)
     };
     let surroundings = Surroundings {

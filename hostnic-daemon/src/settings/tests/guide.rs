@@ -12,7 +12,8 @@ const FILE: &str = "/etc/hostnic/hostnic.json";
 const POOL: &str = r#"{
     "pool": {"poolHigh": 5, "poolLow": 3, "maxNic": 60, "vxNets": ["vxnet-cfn58ev", "vxnet-oca1g0z"], "tag": "tag-a",
              "sync": 3, "nodeSync": 60, "routeTableBase": 260, "freePeriod": 720},
-    "server": {"serverPath": "/var/run/hostnic/hostnic.socket", "networkPolicy": "calico"}
+    "server": {"serverPath": "/var/run/hostnic/hostnic.socket", "networkPolicy": "calico",
+               "policyFailOpen": true}
 }"#;
 
 const NETWORK: &str = r#"{
@@ -40,6 +41,7 @@ fn every_key_of_the_config_map_is_in_force() {
         ("free-period", "720", "pool.freePeriod"),
         ("socket", "/var/run/hostnic/hostnic.socket", "server.serverPath"),
         ("network-policy", "calico", "server.networkPolicy"),
+        ("policy-fail-open", "true", "server.policyFailOpen"),
         ("veth-prefix", "vnic", "vethPrefix"),
         ("mtu", "1500", "mtu"),
         ("service-cidr", "10.233.0.0/18", "serviceCIDR"),

@@ -20,9 +20,11 @@ fn values(key: Key) -> [&'static str; 4] {
         Key::Instance => ["i-1", "i-2", "i-3", "i-4"],
         Key::Socket | Key::Store => ["/e", "/f", "/g", "/h"],
         Key::BindAddr | Key::ManageAddr => ["127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3", "127.0.0.1:4"],
-        Key::AllowRemote | Key::CleanupCacheOnExit | Key::Hairpin | Key::NicAnnotation => {
-            ["true", "false", "true", "false"]
-        }
+        Key::AllowRemote
+        | Key::CleanupCacheOnExit
+        | Key::Hairpin
+        | Key::NicAnnotation
+        | Key::PolicyFailOpen => ["true", "false", "true", "false"],
         Key::LogLevel => ["warn", "debug", "error", "trace"],
         Key::LogFormat => ["json", "text", "json", "text"],
         Key::Mode => ["passthrough", "auto", "passthrough", "auto"],

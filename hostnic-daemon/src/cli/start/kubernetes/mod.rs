@@ -12,6 +12,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hostnic_core::enforcer::PolicyEnforcer;
 use hostnic_core::id::SubnetId;
 use hostnic_core::pods::PodDirectory;
 use hostnic_core::store::BootId;
@@ -66,6 +67,14 @@ impl InCluster {
     /// What the pods of this node ask for.
     pub(super) fn pods(&self) -> Arc<dyn PodDirectory> {
         self.cluster.pods()
+    }
+
+    /// Whom pods' addresses are told before these run, where anybody enforces network policies.
+    pub(super) fn enforcer(&self, settings: &Settings) -> Option<Arc<dyn PolicyEnforcer>> {
+        match settings.kubernetes.network_policy.value {
+            NetworkPolicy::Calico => Some(Arc::new(self.cluster.calico())),
+            NetworkPolicy::None => None,
+        }
     }
 
     /// The subnets that the pool is to draw from at first: what the cluster says, if it says so soon, else those of the last
@@ -158,11 +167,7 @@ fn config(settings: &Settings) -> Result<ClusterConfig> {
             subnets: settings.vxnets.value.clone(),
             max_nic: NonZeroU32::new(settings.max_nics.value).unwrap_or(usual.choice.max_nic),
         },
-        telling: Telling {
-            calico_annotations: kubernetes.network_policy.value == NetworkPolicy::Calico,
-            nic_annotation: kubernetes.nic_annotation.value,
-            ..usual.telling
-        },
+        telling: Telling { nic_annotation: kubernetes.nic_annotation.value, ..usual.telling },
         ..usual
     })
 }
@@ -218,15 +223,12 @@ mod tests {
             ("VXNET", "vxnet-a,vxnet-b"),
             ("MAX_NICS", "60"),
             ("ANNOTATION_VXNET", "vxnet-c"),
-            ("NETWORK_POLICY", "calico"),
             ("NIC_ANNOTATION", "true"),
         ]);
         assert_eq!(told.access, Access::Kubeconfig("/k".into()));
         assert_eq!((told.choice.subnets.len(), told.choice.max_nic.get()), (2, 60));
         assert_eq!(told.choice.nodes_per_subnet(), 4);
         assert_eq!(told.pods.annotation_vxnets, Some(vec!["vxnet-c".parse().unwrap()]));
-        assert!(
-            told.telling.calico_annotations && told.telling.nic_annotation && !told.telling.attached_events
-        );
+        assert!(told.telling.nic_annotation && !told.telling.attached_events);
     }
 }
