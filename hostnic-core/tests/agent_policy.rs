@@ -7,8 +7,9 @@ mod support;
 use std::time::Duration;
 
 use hostnic_core::agent::{AddAnswer, AddRequest, Agent};
+use hostnic_core::attachment::PodRef;
 use hostnic_core::pool::PoolConfig;
-use hostnic_core::route::Datapath;
+use hostnic_core::route::{Datapath, PodDatapath};
 use hostnic_core::sim::{KernelFault, KernelOperation, SimEnforcer, When};
 use hostnic_core::{ErrorKind, Result};
 use tokio::time::{Instant, timeout};
@@ -165,5 +166,60 @@ async fn a_pod_may_start_before_its_address_is_told_where_that_is_set() {
         assert_eq!(scene.enforcer.left_for_later(), expected);
         scene.world.quiet(&scene.agent).await;
         scene.world.agree().await;
+    }
+}
+
+/// What the veth of a pod is called in the node.
+fn veth(agent: &Agent, pod: &Pod) -> String {
+    let lease = agent.leases().into_iter().find(|lease| lease.mark == pod.key.mark()).unwrap();
+    match lease.plan.datapath {
+        PodDatapath::Veth(veth) => veth.host_ifname.to_string(),
+        PodDatapath::Shared(shared) => shared.host_ifname.to_string(),
+        PodDatapath::PassthroughWithServices(services) => services.host_ifname.to_string(),
+        other => panic!("{other:?} has none"),
+    }
+}
+
+/// Felix's rule, as Calico's libcalico-go has it (`VethNameForWorkload`): the first prefix, and the first 11 digits of the SHA-1 of
+/// namespace, dot and name.
+fn as_felix_has_it(prefix: &str, namespace: &str, name: &str) -> String {
+    use sha1::Digest;
+    let digest = sha1::Sha1::digest(format!("{namespace}.{name}"));
+    let digits: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{prefix}{}", &digits[..11])
+}
+
+#[tokio::test(start_paused = true)]
+async fn veths_have_the_names_that_felix_looks_for() {
+    // Those of Calico's own tests (libcalico-go/lib/backend/k8s/conversion/conversion_test.go) are told there as well.
+    let told = [
+        ("cali", "default", "podA", Some("cali7f94ce7c295")),
+        ("eni", "namespace", "podname", Some("eni82111e10a96")),
+        ("vnic", "namespace", "podname", Some("vnic82111e10a96")),
+        ("vnic", "kube-system", "coredns-5d78c9869d-9x7kq", None),
+        ("vnic", "a", "b.c", None),
+        (
+            "vnic",
+            "default",
+            "a-name-of-a-pod-that-is-much-longer-than-that-of-any-link-could-ever-be-0",
+            None,
+        ),
+    ];
+    for way in [Datapath::Veth, Datapath::Shared] {
+        for (number, (prefix, namespace, name, expected)) in told.into_iter().enumerate() {
+            let mut world = World::of(way, usual_pool());
+            world.config.veth.as_mut().unwrap().prefix = prefix.parse().unwrap();
+            if let Some(addresses) = &world.addresses {
+                let subnet = "192.168.1.0/24".parse().unwrap();
+                addresses.add("", "vxnet-1", subnet, "192.168.1.1".parse().unwrap(), 200..=220);
+            }
+            let agent = world.warm_agent().await;
+            let pod = world.pod(&format!("sandbox{number}"));
+            let named = PodRef { namespace: namespace.to_owned(), name: name.to_owned(), uid: None };
+            agent.add(AddRequest { pod: Some(named), ..world.add_request(&pod) }).await.unwrap();
+            let veth = veth(&agent, &pod);
+            assert_eq!(veth, as_felix_has_it(prefix, namespace, name), "{way:?}");
+            assert!(expected.is_none_or(|expected| veth == expected), "{veth}, not {expected:?}");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Pods that share the NIC of their subnet.
 
 mod beside;
+mod felix;
 mod repair;
 mod setup;
 mod teardown;
@@ -10,8 +11,15 @@ pub(crate) mod world;
 use libtest_mimic::Trial;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    [setup::trials(), traffic::trials(), beside::trials(), repair::trials(), teardown::trials()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        setup::trials(),
+        traffic::trials(),
+        beside::trials(),
+        felix::trials(),
+        repair::trials(),
+        teardown::trials(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
