@@ -5,6 +5,7 @@
 mod cloud;
 mod cni;
 mod drop_ins;
+mod felix;
 mod finding;
 mod firewall;
 mod gateway;
@@ -16,6 +17,7 @@ mod links;
 pub use cloud::{CloudFacts, cloud_findings};
 pub use cni::{CniFolders, cni_findings};
 pub use drop_ins::{Primary, Untold, drop_in_findings};
+pub use felix::felix_findings;
 pub use finding::{Finding, Severity};
 pub use firewall::{Legacy, firewall_findings, legacy_findings};
 pub use gateway::{gateway_findings, not_forwarding};

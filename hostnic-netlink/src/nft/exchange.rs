@@ -11,7 +11,8 @@ use netlink_packet_netfilter::{
 use nix::errno::Errno;
 
 use super::batch::{BEGIN, Batch};
-use super::{Element, ForwardDrop, RuleCounter, Table};
+use super::marks::by_chain;
+use super::{Element, ForwardDrop, MarkWriter, RuleCounter, Table};
 use crate::error::KernelError;
 use crate::netfilter::{self, Exchange};
 
@@ -78,6 +79,17 @@ pub(super) fn forward_drops() -> Result<Vec<ForwardDrop>> {
         _ => None,
     });
     chains.map_err(|error| error.during("read nftables chains", "of all tables"))
+}
+
+/// Reads which chains write packets' marks.
+pub(super) fn mark_writers() -> Result<Vec<MarkWriter>> {
+    let request = NfTablesMessage::GetRule(RuleMessage { attributes: Vec::new() });
+    let header = NetfilterHeader::new(NetfilterProtoFamily::Unspec, 0, 0);
+    let rules = list(&NetfilterMessage::new(header, request), |family, message| match message {
+        NfTablesMessage::NewRule(rule) => MarkWriter::read(family, &rule),
+        _ => None,
+    });
+    rules.map(by_chain).map_err(|error| error.during("read nftables rules", "of all tables"))
 }
 
 /// All that `read` makes of the messages of a list.

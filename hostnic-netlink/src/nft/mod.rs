@@ -1,13 +1,15 @@
 //! nftables over netlink: transactions that make tables, chains, sets and rules, and the counters of the rules.
 //!
 //! A [`Batch`] is carried out whole or not at all. All that is made lives in a [`Table`] of our own: the rules of
-//! others are not changed, and but for [`Nft::forward_drops`] not read. Nothing here needs the `nft` program; `nft list ruleset` shows what was made.
+//! others are not changed, and but for [`Nft::forward_drops`] and [`Nft::mark_writers`] not read. Nothing here needs the `nft`
+//! program; `nft list ruleset` shows what was made.
 
 mod batch;
 mod counter;
 mod exchange;
 mod field;
 mod forward;
+mod marks;
 mod rule;
 mod set;
 
@@ -20,6 +22,7 @@ pub use batch::{BaseChain, Batch, ChainKind, Hook, Policy};
 pub use counter::RuleCounter;
 pub use field::Field;
 pub use forward::ForwardDrop;
+pub use marks::MarkWriter;
 pub use rule::{Rule, Verdict};
 pub use set::{Element, Set, SetType};
 
@@ -126,5 +129,15 @@ impl Nft {
     /// `Unauthorised` without the capability NET_ADMIN, `Transient` when the chains changed all the while.
     pub async fn forward_drops(&self) -> Result<Vec<ForwardDrop>> {
         self.netns.run(exchange::forward_drops).await?
+    }
+
+    /// The chains, whoever made them, whose rules write marks of packets of IPv4, and which bits of these.
+    ///
+    /// What the older `iptables` keeps beside nftables is not among them.
+    ///
+    /// # Errors
+    /// As [`Nft::forward_drops`].
+    pub async fn mark_writers(&self) -> Result<Vec<MarkWriter>> {
+        self.netns.run(exchange::mark_writers).await?
     }
 }

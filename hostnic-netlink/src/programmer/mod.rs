@@ -46,7 +46,7 @@ use survey::{Found, Places};
 /// The mark of flows that pods send to services by the node, by a gateway or by a veth beside their NIC, and of their
 /// packets: they are answered by where they came in. It is one bit, beside that for NodePorts, in the half that
 /// kube-proxy leaves alone.
-const SERVED: u32 = 0x2_0000;
+pub const SERVED: u32 = 0x2_0000;
 
 /// How many pods are set up at the same time. The kernel does it for one at a time, so that more of them would only hold their
 /// memory and be done later.

@@ -32,6 +32,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     if witnessed {
         trials.push(trial("the_rules_of_a_port_are_what_nft_says_they_are", rules));
         trials.push(trial("chains_that_drop_what_is_forwarded_are_found", forward_drops));
+        trials.push(trial("chains_that_write_marks_are_found", mark_writers));
         trials.push(trial("thousands_of_elements_fit_in_a_batch", many_elements));
     }
     trials
@@ -150,6 +151,45 @@ async fn forward_drops() {
     let mut found: Vec<_> = found.iter().map(ToString::to_string).collect();
     found.sort();
     assert_eq!(found, ["inet fw f", "ip filter FORWARD"]);
+}
+
+/// As nftables has it, and as `iptables` has it with nftables below.
+async fn mark_writers() {
+    let (named, nftables) = namespace("marks").await;
+    let netns = named.open().unwrap();
+    assert_eq!(nftables.mark_writers().await.unwrap(), []);
+    let rules = "
+        table ip calico {
+            chain filter-cali-FORWARD {
+                meta mark set meta mark & 0xfff1ffff;
+                meta mark set meta mark | 0x00100000 counter;
+            }
+            chain reads { meta mark & 0x10000 == 0x10000 counter accept; ct mark set meta mark; }
+            chain whole { meta mark set 0x1; }
+        }
+    ";
+    let file = Path::new("/run/nft-marks.nft");
+    std::fs::write(file, rules).unwrap();
+    nft(&netns, &["-f", file.to_str().unwrap()]).await;
+    let mut expected = vec![("ip calico filter-cali-FORWARD", 0x1e_0000), ("ip calico whole", u32::MAX)];
+    let script = "iptables-nft -t mangle -N cali-PREROUTING && \
+        iptables-nft -t mangle -A cali-PREROUTING -j MARK --set-xmark 0x0/0xe0000 && \
+        iptables-nft -t mangle -A cali-PREROUTING -m mark --mark 0x800000/0x800000 -j MARK --set-xmark 0x10000/0x10000";
+    let made = std::process::Command::new("nsenter")
+        .arg(format!("--net={}", named.path().display()))
+        .args(["sh", "-c", script])
+        .output()
+        .unwrap();
+    if made.status.success() {
+        expected.push(("ip mangle cali-PREROUTING", 0xf_0000));
+    } else {
+        eprintln!("*** SKIPPED: rules of iptables: {} ***", String::from_utf8_lossy(&made.stderr));
+    }
+    let found = nftables.mark_writers().await.unwrap();
+    let mut found: Vec<_> = found.iter().map(|writer| (writer.to_string(), writer.bits)).collect();
+    found.sort();
+    let found: Vec<_> = found.iter().map(|(chain, bits)| (chain.as_str(), *bits)).collect();
+    assert_eq!(found, expected);
 }
 
 async fn many_elements() {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use hostnic_core::Result;
 use hostnic_netlink::Netns;
 use hostnic_netlink::nft::Nft;
+use hostnic_netlink::programmer::SERVED;
 
 use super::Output;
 use super::in_force::{in_force, say};
@@ -15,8 +16,8 @@ use super::list::print;
 use super::table::table;
 use crate::doctor::{
     CniFolders, Finding, Legacy, Primary, Severity, Sysctls, Untold, cni_findings, drop_in_findings,
-    firewall_findings, gateway_findings, hairpin_findings, host_findings, interference_findings,
-    legacy_findings, managed_links, not_forwarding, uses_ipvs,
+    felix_findings, firewall_findings, gateway_findings, hairpin_findings, host_findings,
+    interference_findings, legacy_findings, managed_links, not_forwarding, uses_ipvs,
 };
 use crate::settings::{CNI_FOLDER, Flags, Settings};
 
@@ -69,6 +70,12 @@ async fn examine(settings: &Settings, folders: &CniFolders) -> Vec<Finding> {
     findings.extend(looked("/proc/sys", sysctls, |read| host_findings(&read, veths)));
     let drops = forward_drops().await.map_err(|error| error.chain().to_string());
     findings.extend(looked("nftables", drops, |drops| firewall_findings(&drops)));
+    if veths {
+        let ours = settings.veth.nat_mark.value.bits() | SERVED;
+        // Whatever keeps it from being read has kept the chains from that.
+        let writers = mark_writers().await.unwrap_or_default();
+        findings.extend(felix_findings(ours, &writers));
+    }
     let (proc, sys) = (Path::new("/proc"), Path::new("/sys"));
     let legacy = Legacy::read(proc, "iptables-legacy").await;
     findings.extend(looked("/proc/net/ip_tables_names", legacy, |legacy| legacy_findings(&legacy)));
@@ -92,6 +99,10 @@ async fn examine(settings: &Settings, folders: &CniFolders) -> Vec<Finding> {
 
 async fn forward_drops() -> Result<Vec<hostnic_netlink::nft::ForwardDrop>> {
     Nft::new(Netns::current()?).forward_drops().await
+}
+
+async fn mark_writers() -> Result<Vec<hostnic_netlink::nft::MarkWriter>> {
+    Nft::new(Netns::current()?).mark_writers().await
 }
 
 /// What was found, or that nobody could look.
