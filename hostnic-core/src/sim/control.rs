@@ -114,6 +114,15 @@ impl ControlPlane {
         self.with(|state, now| state.detach(instance, nics, fate, now))
     }
 
+    /// The subnet's DHCP server has given a NIC without addresses this one, or none any more: from no other that is not
+    /// reserved may it send. The server itself is whoever calls this.
+    ///
+    /// # Errors
+    /// `NotFound` for the NIC.
+    pub fn lease(&self, nic: &NicId, address: Option<IpAddr>) -> Result<()> {
+        self.with(|state, _| state.set_leased(nic, address))
+    }
+
     /// Deletes NICs, all or none; those that are unknown are left out.
     ///
     /// # Errors

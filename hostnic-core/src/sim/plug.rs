@@ -17,7 +17,7 @@ pub trait Plug: Send + Sync + Debug {
     /// A link with the NIC's MAC appears in the instance: down, without addresses, with a name that says nothing.
     ///
     /// `sources` are the addresses that may be sent from it: its own, or for a NIC without addresses the reserved
-    /// ones of its subnet. 0.0.0.0 among them stands for any: the NIC routes for others. The cloud calls this when an
+    /// ones of its subnet and what the DHCP server there has given it. 0.0.0.0 among them stands for any: the NIC routes for others. The cloud calls this when an
     /// attach job ends; an error makes the job fail for this NIC.
     async fn plug(&self, instance: &InstanceId, nic: &Nic, sources: &[IpAddr]) -> Result<()>;
 

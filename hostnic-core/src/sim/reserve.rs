@@ -12,7 +12,7 @@ use super::fault::Fate;
 use super::history::Operation;
 use super::job::{Task, Work};
 use super::range::between;
-use super::state::State;
+use super::state::{Port, State};
 use crate::capability::ReservedAddress;
 use crate::cloud::{Nic, NicAttachment, Submitted};
 use crate::error::{Error, ErrorKind, QuotaScope, Result};
@@ -31,7 +31,8 @@ pub(super) struct Reservation {
 impl State {
     /// The addresses that may be sent from a NIC.
     pub(super) fn sources(&self, nic: &Nic) -> Vec<IpAddr> {
-        if self.nics.get(&nic.id).is_some_and(|port| port.forwards) {
+        let port = self.nics.get(&nic.id);
+        if port.is_some_and(|port| port.forwards) {
             return nic.addresses.iter().copied().chain([IpAddr::V4(Ipv4Addr::UNSPECIFIED)]).collect();
         }
         if !nic.addresses.is_empty() {
@@ -39,6 +40,7 @@ impl State {
         }
         let shown = self.reservations.values().filter(|r| r.shown && r.address.subnet == nic.subnet);
         let mut sources: Vec<_> = shown.map(|r| r.address.address).collect();
+        sources.extend(port.and_then(|port| port.leased));
         sources.sort_unstable();
         sources
     }
@@ -176,9 +178,22 @@ impl State {
 
     /// Lets NICs send from any address, or forbids it again.
     pub(super) fn set_forwarding(&mut self, id: &NicId, forwards: bool) -> Result<()> {
-        let verb = Operation::AllowForwarding.verb();
+        self.change_sources(Operation::AllowForwarding.verb(), id, |port| port.forwards = forwards)
+    }
+
+    /// A NIC may send from what its subnet's DHCP server has given it.
+    pub(super) fn set_leased(&mut self, id: &NicId, address: Option<IpAddr>) -> Result<()> {
+        self.change_sources("lease address to", id, |port| port.leased = address)
+    }
+
+    fn change_sources(
+        &mut self,
+        verb: &'static str,
+        id: &NicId,
+        change: impl FnOnce(&mut Port),
+    ) -> Result<()> {
         let port = self.nics.get_mut(id).ok_or_else(|| Error::new(ErrorKind::NotFound, verb, id))?;
-        port.forwards = forwards;
+        change(port);
         // A link can be seen before the job ends that plugs it in.
         let plugged = port.nic.attachment != NicAttachment::Available || port.job.is_some();
         let nic = port.nic.clone();

@@ -31,6 +31,9 @@ pub(super) struct Port {
     /// Whether it may send from any address.
     #[serde(default)]
     pub(super) forwards: bool,
+    /// What its subnet's DHCP server has given it.
+    #[serde(default)]
+    pub(super) leased: Option<IpAddr>,
     pub(super) made: Duration,
     /// When it was last attached or detached.
     pub(super) changed: Duration,
@@ -40,7 +43,8 @@ pub(super) struct Port {
 
 impl Port {
     fn new(nic: Nic, now: Duration) -> Self {
-        Self { nic, job: None, tags: BTreeSet::new(), forwards: false, made: now, changed: now, sequence: 0 }
+        let tags = BTreeSet::new();
+        Self { nic, job: None, tags, forwards: false, leased: None, made: now, changed: now, sequence: 0 }
     }
 }
 
