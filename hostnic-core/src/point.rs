@@ -259,6 +259,8 @@ points! {
         ChangeKernel,
         /// A frame that tells a subnet at which NIC the address of a pod is that shares it.
         AnnounceShared,
+        /// A message to a DHCP server, about the node's own address on a NIC that pods share in a VLAN.
+        AskForAddress,
         /// Tables of nftables in the node, in one batch.
         ChangeFilter,
         /// The end of pods: what connection tracking knows of their addresses, in one walk for all that end together.

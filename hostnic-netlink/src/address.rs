@@ -1,12 +1,13 @@
 //! Addresses of links.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use hostnic_core::Result;
 use ipnet::IpNet;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
 use netlink_packet_route::address::{
-    AddressAttribute, AddressFlags, AddressMessage, AddressProtocol, AddressScope,
+    AddressAttribute, AddressFlags, AddressMessage, AddressProtocol, AddressScope, CacheInfo,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use nix::errno::Errno;
@@ -14,6 +15,9 @@ use nix::errno::Errno;
 use crate::PROTOCOL;
 use crate::connection::Connection;
 use crate::link::LinkIndex;
+
+/// A lifetime without end, as the kernel says it.
+const FOREVER: u32 = u32::MAX;
 
 /// How far an address, or a route, is valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -38,12 +42,28 @@ pub struct Address {
     pub scope: Scope,
     /// Whether the kernel adds a route to the prefix by the link.
     pub prefix_route: bool,
+    /// The metric of that route; `None` for the kernel's own choice, which comes before all others.
+    pub metric: Option<u32>,
+    /// For how much longer the kernel keeps it, in whole seconds; `None` for as long as nobody deletes it.
+    pub valid_for: Option<Duration>,
 }
 
 impl Address {
     /// A global address, with a route to its prefix.
     pub fn new(link: LinkIndex, address: IpNet) -> Self {
-        Self { link, address, scope: Scope::Global, prefix_route: true }
+        Self { link, address, scope: Scope::Global, prefix_route: true, metric: None, valid_for: None }
+    }
+
+    /// The same address, whose route has this metric.
+    #[must_use]
+    pub fn metric(self, metric: u32) -> Self {
+        Self { metric: Some(metric), ..self }
+    }
+
+    /// The same address, which the kernel takes away after this time: a second at least, and rounded up to whole ones.
+    #[must_use]
+    pub fn valid_for(self, time: Duration) -> Self {
+        Self { valid_for: Some(time), ..self }
     }
 
     /// The same address, valid on its link only.
@@ -85,6 +105,8 @@ impl Address {
         }
         message.attributes.push(AddressAttribute::Flags(flags));
         message.attributes.push(AddressAttribute::Protocol(AddressProtocol::Other(PROTOCOL)));
+        message.attributes.extend(self.metric.map(AddressAttribute::RoutePriority));
+        message.attributes.extend(self.valid_for.map(|time| AddressAttribute::CacheInfo(lifetime(time))));
         message
     }
 
@@ -106,6 +128,16 @@ impl Address {
                 _ => Scope::Global,
             },
             prefix_route: !flags.is_some_and(|flags| flags.contains(AddressFlags::Noprefixroute)),
+            metric: message.attributes.iter().find_map(|attribute| match attribute {
+                AddressAttribute::RoutePriority(metric) => Some(*metric),
+                _ => None,
+            }),
+            valid_for: message.attributes.iter().find_map(|attribute| match attribute {
+                AddressAttribute::CacheInfo(info) if info.ifa_valid != FOREVER => {
+                    Some(Duration::from_secs(info.ifa_valid.into()))
+                }
+                _ => None,
+            }),
         })
     }
 }
@@ -139,7 +171,7 @@ impl Connection {
         }
     }
 
-    /// Gives an address to a link. That the link has it already is success.
+    /// Gives an address to a link. That the link has it already is success, and the time for which it is valid begins anew.
     ///
     /// # Errors
     /// `NotFound` without the link.
@@ -161,6 +193,15 @@ impl Connection {
             _ => Ok(()),
         }
     }
+}
+
+fn lifetime(time: Duration) -> CacheInfo {
+    let whole = time.as_secs() + u64::from(time.subsec_nanos() > 0);
+    let seconds = u32::try_from(whole).unwrap_or(FOREVER).clamp(1, FOREVER - 1);
+    let mut info = CacheInfo::default();
+    info.ifa_valid = seconds;
+    info.ifa_preferred = seconds;
+    info
 }
 
 fn address(reply: &RouteNetlinkMessage) -> Option<Address> {

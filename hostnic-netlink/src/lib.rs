@@ -8,6 +8,7 @@ pub mod address;
 mod announce;
 pub mod connection;
 pub mod conntrack;
+mod dhcp;
 mod error;
 #[cfg(feature = "fabric")]
 pub mod fabric;

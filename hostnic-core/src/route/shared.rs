@@ -65,18 +65,24 @@ impl SharedNicPlan {
     }
 }
 
-/// Who fills the table of a NIC that pods share.
+/// By which routes pods leave that share a NIC.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SharedRoutes {
-    /// We do. What is in the table of ours besides is taken away.
+    /// Ours, in the NIC's table. What is in it of ours besides is taken away.
     Ours {
         /// The VPC router's address in the subnet, which the default route goes by.
         gateway: IpAddr,
         /// Routes beside that one and that to the subnet.
         others: Vec<Route>,
     },
-    /// The node's operator does, as in VLANs. The table is not touched.
-    Operators,
+    /// Those of a VLAN, as in the Go versions: none of ours in the NIC's table, which is left to the node's operator. What
+    /// has no route there goes to the subnet by the NIC, whatever the node's own routes say, and everywhere else as what
+    /// the node itself sends.
+    ///
+    /// On such a NIC the node has an address of its own, by DHCP: asked for and kept from the moment that the NIC is set up
+    /// until it is torn down. No pod depends on it. Setting up does not wait for it, and fails for no want of it; nothing
+    /// else that a DHCP server says is followed, routers and routes least of all.
+    Vlan,
 }
 
 /// What a pod behind a veth needs that shares a NIC, beside what every pod needs.
@@ -109,7 +115,7 @@ pub struct MarkedSharedNic {
     pub table: NicTable,
     /// The subnet, by the rule that leads from there to that table.
     pub subnet: Option<IpNet>,
-    /// The addresses of the NIC, none of which is the node's own: the sender of what is asked by ARP.
+    /// The sender of what is asked by ARP: addresses of the NIC that are not the node's own.
     pub senders: Vec<IpAddr>,
     /// The addresses that it answers ARP for on behalf of pods.
     pub answers_for: Vec<IpAddr>,

@@ -29,7 +29,7 @@ use hostnic_core::id::MacAddr;
 use hostnic_core::point::Points;
 use hostnic_core::route::{
     Drift, GatewayPlan, HostLink, KernelView, NodePlan, PodDatapath, PodLink, PodPlan, SharedNicPlan,
-    SilencedPod,
+    SharedRoutes, SilencedPod,
 };
 use hostnic_core::{Error, ErrorKind, Result, RouteProgrammer};
 use tokio::sync::Semaphore;
@@ -41,6 +41,7 @@ use moved::Moved;
 use node::{Arrivals, Node};
 use pod::Pod;
 pub use setting::setting_is_read_only;
+use shared::lease::Leases;
 use survey::{Found, Places};
 
 /// The mark of flows that pods send to services by the node, by a gateway or by a veth beside their NIC, and of their
@@ -67,6 +68,7 @@ pub struct NetlinkProgrammer {
     addresses: Addresses,
     places: Places,
     set_ups: Semaphore,
+    leases: Leases,
 }
 
 impl NetlinkProgrammer {
@@ -88,7 +90,8 @@ impl NetlinkProgrammer {
         let arrivals = Arrivals::follow(node.clone()).await?;
         let addresses = Addresses::follow(node.clone()).await?;
         let places = Places { folders, mounted: false };
-        Ok(Self { node, arrivals, addresses, places, set_ups: Semaphore::new(SET_UPS) })
+        let (set_ups, leases) = (Semaphore::new(SET_UPS), Leases::default());
+        Ok(Self { node, arrivals, addresses, places, set_ups, leases })
     }
 
     /// Looks for pods also in every namespace that is bind-mounted anywhere where this process sees it: not every runtime
@@ -313,16 +316,28 @@ impl RouteProgrammer for NetlinkProgrammer {
     }
 
     async fn setup_shared_nic(&self, plan: &SharedNicPlan) -> Result<()> {
-        let plan = plan.clone();
-        self.node.ask(async move |node: Arc<Node>| shared::nic::set_up(&node, &plan).await).await
+        if plan.routes != SharedRoutes::Vlan {
+            self.leases.end(plan.mac).await;
+        }
+        let asked = plan.clone();
+        let link =
+            self.node.ask(async move |node: Arc<Node>| shared::nic::set_up(&node, &asked).await).await?;
+        if plan.routes == SharedRoutes::Vlan {
+            self.leases.keep(&self.node, plan, link);
+        }
+        Ok(())
     }
 
     async fn check_shared_nic(&self, plan: &SharedNicPlan) -> Result<Vec<Drift>> {
-        let plan = plan.clone();
-        self.node.ask(async move |node: Arc<Node>| shared::nic::check(&node, &plan).await).await
+        let asked = plan.clone();
+        let drifts =
+            self.node.ask(async move |node: Arc<Node>| shared::nic::check(&node, &asked).await).await;
+        let kept = plan.routes != SharedRoutes::Vlan || self.leases.keeps(plan);
+        drifts.map(|drifts| drifts.into_iter().chain((!kept).then(|| shared::lease::nobodys(plan))).collect())
     }
 
     async fn teardown_shared_nic(&self, mac: MacAddr) -> Result<()> {
+        self.leases.end(mac).await;
         self.node.ask(async move |node: Arc<Node>| shared::nic::tear_down(&node, mac).await).await
     }
 

@@ -21,6 +21,7 @@ use super::setting;
 use super::survey::link_local;
 use crate::announce::Announcer;
 use crate::connection::Connection;
+use crate::dhcp::DhcpSocket;
 use crate::link::{Link, LinkChange, LinkIndex};
 use crate::netns::Netns;
 use crate::nft::{Batch, Nft};
@@ -135,6 +136,13 @@ impl Node {
     pub(super) async fn announce(&self, nic: &Link, address: Ipv4Addr) -> Result<()> {
         let announcer = self.announcer().await?;
         self.points.pass(Point::AnnounceShared, || announcer.announce(&self.netns, nic, address)).await
+    }
+
+    /// A socket for DHCP by a link of the node.
+    pub(super) async fn dhcp_socket(&self, link: LinkIndex, mac: MacAddr) -> Result<DhcpSocket> {
+        let to = self.announcer().await?.learn(&self.netns, link).await?;
+        let name = self.connection().await?.link(link).await?.name;
+        DhcpSocket::open(&self.netns, to, name, mac).await
     }
 
     async fn announcer(&self) -> Result<&Announcer> {

@@ -42,6 +42,9 @@ pub(super) const FROM_POD: u32 = 1536;
 /// What others of its subnet send leaves by the NIC that they share. It comes after the rules of single pods: one of them may
 /// be in the same subnet, with a NIC of its own.
 pub(super) const FROM_SUBNET: u32 = 1537;
+/// And to the subnet itself, where that is a VLAN: after the NIC's own table, which is the operator's there. Two places before
+/// it had rules of earlier versions.
+pub(super) const FROM_VLAN: u32 = 1540;
 
 /// Where earlier versions had rules, and where these are now. There, gateways came after all that they have to precede.
 const MOVED: [(u32, u32); 7] = [
@@ -137,7 +140,8 @@ mod tests {
 
     #[test]
     fn rules_of_now_and_of_the_other_family_stay() {
-        let now = [1519, 1520, 1521, 1522, 1523, 1524, 1525, 1526, 1529, 1533, 1534, 1535, 1536, 1537, 1540];
+        let now =
+            [1519, 1520, 1521, 1522, 1523, 1524, 1525, 1526, 1529, 1533, 1534, 1535, 1536, 1537, 1540, 1541];
         assert_eq!(steps(&at(&now)), Steps::default());
         assert_eq!(steps(&[Rule::any(false, 1538, 7)]), Steps::default());
     }
@@ -150,7 +154,7 @@ mod tests {
         for preference in [1524, 1525, 1538, 1539] {
             assert!(is_of_gateways(preference) && !is_of_node(preference), "{preference}");
         }
-        for preference in [TO_POD, TO_NOBODY, FROM_POD, FROM_SUBNET, 1518, 1540] {
+        for preference in [TO_POD, TO_NOBODY, FROM_POD, FROM_SUBNET, FROM_VLAN, 1518, 1541] {
             assert!(!is_of_gateways(preference) && !is_of_node(preference), "{preference}");
         }
     }

@@ -39,12 +39,11 @@ fn nic_plan(state: &State, nic: &NicRecord, asks: Option<IpAddr>) -> Option<Shar
     })
 }
 
-/// Who fills the NIC's table. In a VLAN the routes are those that the network itself tells the node's operator, or a DHCP
-/// client of the node: whoever brings one in puts them there.
+/// The routes of the NIC's table. A VLAN's leads to networks of which the cloud tells nothing; its operator knows the way there.
 fn routes(nic: &NicRecord) -> SharedRoutes {
     match nic.subnet.carrier {
         Carrier::Vxlan => SharedRoutes::Ours { gateway: nic.subnet.gateway, others: Vec::new() },
-        Carrier::Vlan => SharedRoutes::Operators,
+        Carrier::Vlan => SharedRoutes::Vlan,
     }
 }
 

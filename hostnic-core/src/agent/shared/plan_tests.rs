@@ -142,7 +142,7 @@ fn only_what_is_in_and_has_a_table_is_planned_and_in_a_vlan_the_table_is_not_our
     let plans = nic_plans(&state, |_| None);
     let found: Vec<_> = plans.values().map(|plan| (plan.mac, plan.table, plan.routes.clone())).collect();
     let ours = SharedRoutes::Ours { gateway: address(1), others: Vec::new() };
-    assert_eq!(found, [(mac(1), table(260), ours), (mac(4), table(263), SharedRoutes::Operators)]);
+    assert_eq!(found, [(mac(1), table(260), ours), (mac(4), table(263), SharedRoutes::Vlan)]);
     assert!(plans.values().all(|plan| plan.ifname.as_str() == "hostnic_a1b2c3d"));
 }
 

@@ -60,6 +60,7 @@ enum Ended {
 /// nothing in kernel, records or cloud.
 const WITHOUT_A_SCENE: &[Point] = &[
     Point::AnnounceShared,
+    Point::AskForAddress,
     Point::UndoShared,
     Point::EndShared,
     Point::MoveShared,

@@ -17,7 +17,7 @@ use hostnic_core::route::{NicTable, Route};
 use ipnet::IpNet;
 
 use super::alias::{Alias, Part, SharedAlias, own_mtu};
-use super::order::{FROM_POD, FROM_SUBNET, TO_NOBODY, TO_POD};
+use super::order::{FROM_POD, FROM_SUBNET, FROM_VLAN, TO_NOBODY, TO_POD};
 use super::pair::is_part;
 use crate::address::{Address, Scope};
 use crate::link::{Ipv4Setting, Link, LinkIndex};
@@ -30,9 +30,17 @@ pub(super) use state::State;
 pub(super) use undo::{addresses, bare, end};
 
 /// The places of NICs' rules.
-pub(super) const PREFERENCES: [u32; 4] = [TO_POD, TO_NOBODY, FROM_POD, FROM_SUBNET];
+pub(super) const PREFERENCES: [u32; 5] = [TO_POD, TO_NOBODY, FROM_POD, FROM_SUBNET, FROM_VLAN];
 /// The longest prefix of a route that is none to a single address.
 pub(super) const NO_HOST_ROUTE: u8 = 31;
+
+/// The table of the ways to VLANs: no NIC's, not that of the pods unless somebody wants it so, nor that of the veths to services. Not the main one:
+/// there the node's own routes come first, which lead to the same subnet where the node's own NIC is in it, and what the
+/// node itself sends would leave in a pod's name while it has no address of its own.
+pub(super) const VLANS: u32 = NicTable::MAX + 3;
+/// The metric of the route of an address that the node has by DHCP on a NIC that pods share: after any route of the operator's to
+/// the same subnet.
+pub(super) const LEASED: u32 = 10_400;
 
 /// How long a NIC waits before it answers ARP for pods.
 pub(super) const PROXY_DELAY: Duration = Duration::ZERO;
@@ -76,8 +84,10 @@ pub(super) struct Nic<'a> {
     /// The address that it asks by ARP from; none where nobody needs it to ask.
     pub(super) sender: Option<Ipv4Addr>,
     pub(super) table: NicTable,
-    /// The routes of its table; `None` where others fill that.
-    pub(super) routes: Option<Vec<Route>>,
+    /// The routes of ours in its table.
+    pub(super) routes: Vec<Route>,
+    /// The subnet, where it is a VLAN: the way there is in a table of its own, and the node may have an address on the NIC.
+    pub(super) vlan: Option<IpNet>,
     pub(super) rules: Vec<Rule>,
     /// From where what leaves by it comes: such rules of ours are about this NIC,
     pub(super) from: IpNet,
@@ -109,13 +119,25 @@ impl Nic<'_> {
         self.sender.map(|sender| of(sender).without_prefix_route().scope(Scope::Link))
     }
 
-    /// The routes of its table, where they are ours.
-    pub(super) fn kernel_routes(&self, link: LinkIndex) -> Option<Vec<KernelRoute>> {
+    /// All routes of ours that lead to it.
+    pub(super) fn kernel_routes(&self, link: LinkIndex) -> Vec<KernelRoute> {
         let by = |route: &Route| {
             let by_link = KernelRoute::new(route.destination, link).table(self.table.number());
             route.next_hop.map_or(by_link, |hop| by_link.via(hop).onlink())
         };
-        Some(self.routes.as_ref()?.iter().map(by).collect())
+        let vlan = self.vlan.map(|subnet| KernelRoute::new(subnet, link).table(VLANS));
+        self.routes.iter().map(by).chain(vlan).collect()
+    }
+
+    /// Whether a route of ours is about this NIC.
+    fn has_route(&self, route: &KernelRoute, link: LinkIndex) -> bool {
+        let to_vlan = route.link == link || Some(route.destination) == self.vlan;
+        route.table == self.table.number() || route.table == VLANS && to_vlan
+    }
+
+    /// Whether the NIC may have this address beside that which it asks from: the node has it for a while.
+    fn may_have(&self, address: &Address) -> bool {
+        self.vlan.is_some() && is_leased(address)
     }
 
     /// Whether a rule of ours is about this NIC.
@@ -142,6 +164,11 @@ pub(super) fn routes(subnet: IpNet, gateway: IpAddr, others: &[Route]) -> Vec<Ro
         }
     }
     routes
+}
+
+/// Whether it is an address of the node's own on a NIC that pods share: no other that we give has a time.
+pub(super) fn is_leased(address: &Address) -> bool {
+    address.valid_for.is_some()
 }
 
 /// What drops that which comes by the NIC of that name for nobody.

@@ -59,7 +59,8 @@ pub(in crate::programmer) fn differences(
     if let Some(wanted) = wanted {
         note(!has_address, Difference::Address(wanted));
     }
-    for stray in state.addresses.iter().filter(of_ipv4).filter(|address| Some(**address) != wanted) {
+    let of_plan = |address: &&Address| Some(**address) == wanted || nic.may_have(address);
+    for stray in state.addresses.iter().filter(of_ipv4).filter(|address| !of_plan(address)) {
         note(true, Difference::StrayAddress(*stray));
     }
     note(!link.up, Difference::Down);
@@ -69,11 +70,9 @@ pub(in crate::programmer) fn differences(
         note(taken || !has_address || !link.up, Difference::LocalRoute(local));
     }
     note(state.proxy_delay != Some(PROXY_DELAY), Difference::ProxyDelay);
-    if let Some(wanted) = nic.kernel_routes(index) {
-        let (stray, missing) = of_routes(routes, &wanted, |route| route.table == nic.table.number());
-        found.extend(stray.into_iter().map(Difference::StrayRoute));
-        found.extend(missing.into_iter().map(Difference::Route));
-    }
+    let (stray, missing) = of_routes(routes, &nic.kernel_routes(index), |route| nic.has_route(route, index));
+    found.extend(stray.into_iter().map(Difference::StrayRoute));
+    found.extend(missing.into_iter().map(Difference::Route));
     found.extend(of_rules(nic, state));
     found
 }

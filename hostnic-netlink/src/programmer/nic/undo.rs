@@ -8,6 +8,7 @@ use hostnic_core::route::NicTable;
 use ipnet::IpNet;
 
 use super::super::alias::own_mtu;
+use super::super::order::FROM_VLAN;
 use super::super::pod::FREED_NAME;
 use super::{PREFERENCES, answer_for};
 use crate::address::Address;
@@ -30,7 +31,15 @@ pub(in crate::programmer) async fn end(
     let down = connection.change_link(link.index, LinkChange::new().down());
     let ((), addresses, rules) = futures::try_join!(down, addresses(connection, link), connection.rules())?;
     let ours = rules.into_iter().filter(|listed| listed.is_ours()).map(|listed| listed.rule);
-    let rules: Vec<Rule> = ours.filter(|rule| concerns(rule, link, table, &addresses)).collect();
+    let ours: Vec<Rule> = ours.collect();
+    let leads_here = |rule: &&Rule| table.is_some() && rule.action.table() == table.map(NicTable::number);
+    let subnets: Vec<IpNet> = ours.iter().filter(leads_here).filter_map(|rule| rule.source).collect();
+    let of_vlan = |rule: &Rule| {
+        rule.preference == FROM_VLAN && rule.source.is_some_and(|source| subnets.contains(&source))
+    };
+    // Backwards: a subnet's rule to its VLAN is known by that to the table, should this be cut short.
+    let rules: Vec<_> =
+        ours.iter().rev().filter(|rule| concerns(rule, link, table, &addresses) || of_vlan(rule)).collect();
     let deleted = join_all(rules.iter().map(|rule| connection.delete_rule(rule))).await;
     deleted.into_iter().collect::<Result<()>>()?;
     Ok(addresses)

@@ -10,11 +10,11 @@ use hostnic_core::{Error, ErrorKind, Result};
 use super::super::alias::{Alias, Part, SharedAlias};
 use super::super::nic::{self, Nic, Owner, answer_for};
 use super::super::node::Node;
-use super::super::order::FROM_SUBNET;
+use super::super::order::{FROM_SUBNET, FROM_VLAN};
 use super::super::pair::{in_order, unless_gone};
 use super::super::{missing, told};
 use crate::PROTOCOL;
-use crate::link::Link;
+use crate::link::{Link, LinkIndex};
 use crate::neighbour::{ListedNeighbour, Neighbour, NeighbourEntry};
 use crate::route::KernelRoute;
 use crate::rule::Rule;
@@ -48,9 +48,14 @@ impl<'a> Planned<'a> {
                 .detail(format!("{outside} is not in {}; give an address of the subnet", plan.subnet)));
         }
         let (name, table) = (plan.ifname.to_string(), plan.table.number());
-        let routes = match &plan.routes {
-            SharedRoutes::Ours { gateway, others } => Some(nic::routes(plan.subnet, *gateway, others)),
-            SharedRoutes::Operators => None,
+        let subnet = plan.subnet.trunc();
+        let mut rules = vec![nic::drops_strays(&name), Rule::from(subnet, FROM_SUBNET, table)];
+        let (routes, vlan) = match &plan.routes {
+            SharedRoutes::Ours { gateway, others } => (nic::routes(subnet, *gateway, others), None),
+            SharedRoutes::Vlan => {
+                rules.push(Rule::from(subnet, FROM_VLAN, nic::VLANS));
+                (Vec::new(), Some(subnet))
+            }
         };
         let nic = Nic {
             owner: Owner::Shared,
@@ -58,8 +63,9 @@ impl<'a> Planned<'a> {
             sender,
             table: plan.table,
             routes,
-            rules: vec![nic::drops_strays(&name), Rule::from(plan.subnet, FROM_SUBNET, table)],
-            from: plan.subnet.trunc(),
+            vlan,
+            rules,
+            from: subnet,
             veth: None,
             name,
         };
@@ -124,8 +130,8 @@ fn differences(planned: &Planned<'_>, state: &State) -> Vec<Difference> {
     found
 }
 
-/// Makes the NIC as planned.
-pub(in crate::programmer) async fn set_up(node: &Node, plan: &SharedNicPlan) -> Result<()> {
+/// Makes the NIC as planned, and returns where it is.
+pub(in crate::programmer) async fn set_up(node: &Node, plan: &SharedNicPlan) -> Result<LinkIndex> {
     let planned = Planned::new(plan)?;
     let (link, named) = futures::try_join!(node.nic(plan.mac, None), node.link_named(&planned.nic.name))?;
     planned.refuse(&link, named)?;
@@ -133,7 +139,7 @@ pub(in crate::programmer) async fn set_up(node: &Node, plan: &SharedNicPlan) -> 
     let fresh = SharedAlias::of(&link).is_none();
     match repair(node, &planned).await {
         Err(error) if fresh => Err(told(error, tear_down(node, plan.mac).await)),
-        done => done,
+        done => done.map(|()| link.index),
     }
 }
 

@@ -7,6 +7,7 @@ use hostnic_core::attachment::IfName;
 use hostnic_core::route::{MarkedSharedNic, MarkedSharedPod, MarkedVethEnd};
 
 use super::super::alias::{Alias, Part, SharedAlias};
+use super::super::nic::is_leased;
 use super::super::node::Node;
 use super::super::order::FROM_SUBNET;
 use crate::PROTOCOL;
@@ -59,6 +60,7 @@ fn nic(
         listed.is_ours() && rule.preference == FROM_SUBNET && rule.action.table() == Some(table.number())
     };
     let of_link = addresses.iter().filter(|address| address.link == link.index);
+    let senders = of_link.filter(|address| !is_leased(address));
     let answers = neighbours.iter().filter(|listed| {
         let neighbour = listed.neighbour;
         listed.protocol == PROTOCOL
@@ -72,7 +74,7 @@ fn nic(
         name: link.name.clone(),
         table,
         subnet: rules.iter().find(leads_here).and_then(|listed| listed.rule.source),
-        senders: of_link.map(|address| address.address.addr()).filter(IpAddr::is_ipv4).collect(),
+        senders: senders.map(|address| address.address.addr()).filter(IpAddr::is_ipv4).collect(),
         answers_for,
     })
 }

@@ -6,6 +6,7 @@ mod repair;
 mod setup;
 mod teardown;
 mod traffic;
+mod vlan;
 pub(crate) mod world;
 
 use libtest_mimic::Trial;
@@ -14,6 +15,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     [
         setup::trials(),
         traffic::trials(),
+        vlan::trials(),
         beside::trials(),
         felix::trials(),
         repair::trials(),

@@ -28,7 +28,7 @@ static NEXT: AtomicU32 = AtomicU32::new(0);
 pub(crate) struct Vpc {
     folder: PathBuf,
     pub(crate) fabric: Arc<Fabric>,
-    cloud: Cloud,
+    pub(crate) cloud: Cloud,
 }
 
 /// A node that is set up for pods behind veths, with a NIC of its own.
@@ -107,8 +107,7 @@ impl Vpc {
     pub(crate) async fn node(&self, number: u8, subnet: &str) -> Node {
         let path = host(&self.fabric, number, subnet).await;
         let folder = self.folder.join(format!("pods{number}"));
-        let opened = Netns::open(&path).unwrap();
-        let programmer = NetlinkProgrammer::new(opened, vec![folder.clone()]).await.unwrap();
+        let programmer = programmer(&path, &folder).await;
         let address = nic(subnet, number).addresses[0];
         let node = Node { folder, number, path, address, programmer, nics: BTreeMap::new() };
         node.programmer.setup_node(&node.plan()).await.unwrap();
@@ -172,7 +171,16 @@ impl Vpc {
     }
 }
 
+async fn programmer(node: &Path, pods: &Path) -> NetlinkProgrammer {
+    NetlinkProgrammer::new(Netns::open(node).unwrap(), vec![pods.to_owned()]).await.unwrap()
+}
+
 impl Node {
+    /// The daemon dies, and another one comes.
+    pub(crate) async fn restart(&mut self) {
+        self.programmer = programmer(&self.path, &self.folder).await;
+    }
+
     pub(crate) fn plan(&self) -> NodePlan {
         NodePlan::Veth(VethNode {
             hairpin: Hairpin::Off,
