@@ -3,8 +3,10 @@
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use fastrand::Rng;
 use hostnic_core::{Error, ErrorKind, Result};
 use kube::ResourceExt;
 use kube::api::{Api, PostParams};
@@ -32,13 +34,13 @@ pub(super) struct Counts {
     pub(super) reads: AtomicU64,
     pub(super) writes: AtomicU64,
     pub(super) conflicts: AtomicU64,
-    random: AtomicU64,
+    random: Mutex<Rng>,
 }
 
 impl Counts {
     /// Random choices begin with `seed`.
     pub(super) fn new(seed: u64) -> Self {
-        Self { random: AtomicU64::new(seed), ..Self::default() }
+        Self { random: Mutex::new(Rng::with_seed(seed)), ..Self::default() }
     }
 
     pub(super) fn count(counter: &AtomicU64) {
@@ -47,14 +49,8 @@ impl Counts {
 
     /// A part of `longest`.
     pub(super) fn part(&self, longest: Duration) -> Duration {
-        // SplitMix64, for which any seed is good.
-        let mut bits = self.random.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        let part = u32::try_from((bits ^ (bits >> 31)) >> 32).unwrap_or_default();
-        Duration::from_nanos(
-            u64::try_from(longest.as_nanos()).unwrap_or(u64::MAX) / (1 << 16) * u64::from(part >> 16),
-        )
+        let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
+        longest.mul_f64(random.f64())
     }
 }
 
