@@ -64,6 +64,17 @@ pub(crate) fn ping(from: &Path, to: Ipv4Addr, count: u32, interval: &str) -> (u3
     counts(&told).unwrap_or_else(|| panic!("{command:?}: {told}"))
 }
 
+/// After how many milliseconds a ping is sent that comes back, of those that are sent every 20 ms for two seconds; `None` when
+/// none is.
+pub(crate) fn answered_after(from: &Path, to: Ipv4Addr) -> Option<u32> {
+    let mut command = Command::new("nsenter");
+    command.arg(format!("--net={}", from.display())).args(["--", "ping", "-n", "-i", "0.02", "-c", "100"]);
+    let told = output(command.args(["-W", "1", &to.to_string()])).unwrap_or_else(|told| told);
+    let first = told.lines().find_map(|line| line.split_once("icmp_seq="))?.1;
+    let number: u32 = first.split_whitespace().next()?.parse().ok()?;
+    Some((number - 1) * 20)
+}
+
 /// How many pings were sent and how many came back, as `ping` sums it up.
 pub(crate) fn counts(told: &str) -> Option<(u32, u32)> {
     let line = told.lines().find(|line| line.contains("packets transmitted"))?;
