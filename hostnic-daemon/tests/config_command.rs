@@ -98,7 +98,8 @@ fn everything_that_is_wrong_is_printed_and_nothing_else() {
     }
     let missing = place.run("hostnic-daemon", &["config", "--config", "/nowhere.yaml"]);
     let told = String::from_utf8(missing.stderr).unwrap();
-    assert!(told.contains("cannot read the configuration file /nowhere.yaml: No such file"), "{told}");
+    assert!(told.contains("the configuration file /nowhere.yaml cannot be read: name another one"), "{told}");
+    assert!(told.contains("No such file"), "{told}");
 }
 
 #[test]

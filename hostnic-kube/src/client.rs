@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use tower::{BoxError, Layer, Service};
 
 use crate::config::Access;
-use crate::error::{ConnectError, NoAnswer};
+use crate::error::{ConnectError, NoAnswer, Unreached};
 
 /// Whether the API server answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,7 +80,10 @@ pub(crate) async fn connect(
     deadline: Duration,
 ) -> Result<(Asker, watch::Receiver<Reach>), ConnectError> {
     let mut config = match access {
-        Access::InCluster => Config::incluster().map_err(|e| ConnectError::InCluster(Box::new(e)))?,
+        Access::InCluster => {
+            // Each of the errors on the way says what its cause says.
+            Config::incluster().map_err(|e| ConnectError::InCluster(Box::new(Unreached::of(&e))))?
+        }
         Access::Kubeconfig(path) => {
             let wrong = |e| ConnectError::Kubeconfig { path: path.clone(), source: Box::new(e) };
             let file = Kubeconfig::read_from(path).map_err(wrong)?;

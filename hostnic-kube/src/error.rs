@@ -60,22 +60,22 @@ pub(crate) fn api_error(operation: &'static str, subject: impl Display, error: k
             .source(source),
         other => Error::new(ErrorKind::Transient, operation, subject)
             .detail("the API server cannot be asked; it is tried again")
-            .source(Unreached(root(&other))),
+            .source(Unreached::of(&other)),
     }
 }
 
-/// Why there was no answer. The errors between this and the first cause repeat each other.
+/// The first cause of an error, where those between that and what is seen repeat each other.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct Unreached(String);
 
-/// The first cause of an error.
-fn root(error: &dyn std::error::Error) -> String {
-    let mut error = error;
-    while let Some(source) = error.source() {
-        error = source;
+impl Unreached {
+    pub(crate) fn of(mut error: &dyn std::error::Error) -> Self {
+        while let Some(source) = error.source() {
+            error = source;
+        }
+        Self(error.to_string())
     }
-    error.to_string()
 }
 
 fn kind_of(code: u16) -> ErrorKind {
@@ -93,6 +93,6 @@ fn kind_of(code: u16) -> ErrorKind {
 pub(crate) fn brief(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) => format!("the API server says ({}): {}", status.code, status.message),
-        other => format!("the API server cannot be asked: {}", root(other)),
+        other => format!("the API server cannot be asked: {}", Unreached::of(other)),
     }
 }

@@ -15,7 +15,7 @@ use super::source::Source;
 #[non_exhaustive]
 pub enum SettingsError {
     /// A file cannot be read.
-    #[error("cannot read the configuration file {}", .path.display())]
+    #[error("the configuration file {} cannot be read: name another one, or let the daemon read it", .path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
