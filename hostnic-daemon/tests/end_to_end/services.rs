@@ -13,6 +13,7 @@ use hostnic_core::agent::AgentConfig;
 use hostnic_core::cloud::{Nic, NicName};
 use hostnic_core::gateway::GatewayConfig;
 use hostnic_core::provider::{CreateNics, NicAddresses};
+use hostnic_core::sim::Plug;
 use hostnic_netlink::Netns;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
@@ -235,6 +236,9 @@ async fn by_the_operators_nic() {
     // The operator's NIC is the operator's to speak for, in the cloud as well.
     let forwarding = world.cloud.forwarding(host.instance());
     forwarding.allow_forwarding(std::slice::from_ref(&primary.nic.id)).await.unwrap();
+    // The cloud does that a moment after its answer; the first connection is not to be sooner.
+    let any = [primary.address, Ipv4Addr::UNSPECIFIED].map(IpAddr::from);
+    world.cloud.fabric().set_sources(&primary.nic.id, &any).await.unwrap();
     serve(host.netns(), &[(service(1), near)]);
     let server = Server::start(neighbour.path()).await;
     let seen = connect(pod.path(), (service(1), 80).into(), CONNECTIONS).await;

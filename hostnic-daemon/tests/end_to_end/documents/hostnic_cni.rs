@@ -159,7 +159,10 @@ async fn commands(desk: &Desk, table: &mut Table) {
     assert_eq!(version, format!("program  {ours}\ndaemon   {ours}\n"));
     table.row("`daemon version`", "prints the versions of the program and of the daemon that runs");
     let cleaned = desk.succeeds("./bin/daemon clean --manageAddr :31081").await;
-    assert!(cleaned.contains("given back; 0 NICs of pods stay; new ones are made where they are needed"), "{cleaned}");
+    assert!(
+        cleaned.contains("given back; 0 NICs of pods stay; new ones are made where they are needed"),
+        "{cleaned}"
+    );
     table.row("`daemon clean`", "gives the NICs that no pod has back, and the pool fills up again");
 }
 
