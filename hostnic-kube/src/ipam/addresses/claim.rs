@@ -45,7 +45,7 @@ impl Inner {
                 }
                 Some(Refusal::NoBlock { .. }) => missing = true,
                 Some(_) => {}
-                None if error.kind() == ErrorKind::Transient => {}
+                None if matches!(error.kind(), ErrorKind::Transient | ErrorKind::Throttled { .. }) => {}
                 None => return Err(error),
             }
             *trouble = Some(error);

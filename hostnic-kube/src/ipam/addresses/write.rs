@@ -91,40 +91,46 @@ pub(super) struct Written {
 /// `Transient` where the API server does not answer, or others are always faster; it may have been carried out all the same.
 pub(super) async fn write(asker: &Asker, counts: &Counts, mut batch: Batch) -> Result<Option<Written>> {
     let until = Instant::now() + TRIED;
-    let name = batch.block.to_string();
-    let (mut cached, mut conflicts) = (batch.cached.take(), 0_u32);
+    let (mut cached, mut failures) = (batch.cached.take(), 0_u32);
     loop {
-        let was_cached = cached.is_some();
-        let object = match cached.take() {
-            Some(object) => object,
-            None => match read(asker, counts, &name).await? {
-                Some(object) => object,
-                None => return Ok(None),
-            },
-        };
-        let (object, written, changed) = carry_out(object, &batch)?;
-        let in_vain =
-            written.outcomes.iter().any(|o| matches!(o, Outcome::None { .. } | Outcome::Refused(_)));
-        if was_cached && in_vain {
-            // It may be otherwise by now.
-            continue;
-        }
-        if !changed {
-            return Ok(Some(Written { object: Some(object), ..written }));
-        }
-        match replace(asker, counts, &name, &object).await {
-            Ok(object) => {
-                let object = (conflicts == 0).then_some(object);
-                return Ok(Some(Written { object, ..written }));
+        match attempt(asker, counts, &batch, cached.take()).await {
+            // Where others write it as well, it does not stay so.
+            Ok(Some(Written { object, outcomes, stock, free })) => {
+                let object = object.filter(|_| failures == 0);
+                return Ok(Some(Written { object, outcomes, stock, free }));
             }
             Err(error) if Instant::now() < until && is_worth_another(&error) => {
-                let longest = PAUSES.0.saturating_mul(1 << conflicts.min(10)).min(PAUSES.1);
-                conflicts = conflicts.saturating_add(1);
+                let longest = PAUSES.0.saturating_mul(1 << failures.min(10)).min(PAUSES.1);
+                failures = failures.saturating_add(1);
                 sleep(counts.part(longest)).await;
             }
-            Err(error) => return Err(error),
+            ended => return ended,
         }
     }
+}
+
+/// Carries a batch out on the object as it was written last, or on a fresh one where there is none or it has not what is wanted.
+async fn attempt(
+    asker: &Asker,
+    counts: &Counts,
+    batch: &Batch,
+    cached: Option<IpamBlock>,
+) -> Result<Option<Written>> {
+    let name = batch.block.to_string();
+    let of_cached = cached.map(|object| carry_out(object, batch)).transpose()?;
+    // It may be otherwise by now.
+    let in_vain = |(_, written, _): &(IpamBlock, Written, bool)| {
+        written.outcomes.iter().any(|o| matches!(o, Outcome::None { .. } | Outcome::Refused(_)))
+    };
+    let (object, written, changed) = match of_cached.filter(|done| !in_vain(done)) {
+        Some(done) => done,
+        None => match read(asker, counts, &name).await? {
+            Some(object) => carry_out(object, batch)?,
+            None => return Ok(None),
+        },
+    };
+    let object = if changed { replace(asker, counts, &name, &object).await? } else { object };
+    Ok(Some(Written { object: Some(object), ..written }))
 }
 
 /// Somebody else was faster, or the answer was lost.
