@@ -13,6 +13,7 @@ use super::batch::{Outcome, Wish};
 use super::choose::{Choice, Place, block_of, choose, place_of};
 use super::desk::{Order, order};
 use super::shelf::Held;
+use super::write::passes_with_time;
 use super::{CLAIM, Inner, handle};
 use crate::ipam::mapping::Mapping;
 use crate::ipam::name::BlockName;
@@ -45,7 +46,7 @@ impl Inner {
                 }
                 Some(Refusal::NoBlock { .. }) => missing = true,
                 Some(_) => {}
-                None if matches!(error.kind(), ErrorKind::Transient | ErrorKind::Throttled { .. }) => {}
+                None if passes_with_time(&error) => {}
                 None => return Err(error),
             }
             *trouble = Some(error);

@@ -99,7 +99,7 @@ pub(super) async fn write(asker: &Asker, counts: &Counts, mut batch: Batch) -> R
                 let object = object.filter(|_| failures == 0);
                 return Ok(Some(Written { object, outcomes, stock, free }));
             }
-            Err(error) if Instant::now() < until && is_worth_another(&error) => {
+            Err(error) if Instant::now() < until && passes_with_time(&error) => {
                 let longest = PAUSES.0.saturating_mul(1 << failures.min(10)).min(PAUSES.1);
                 failures = failures.saturating_add(1);
                 sleep(counts.part(longest)).await;
@@ -133,8 +133,8 @@ async fn attempt(
     Ok(Some(Written { object: Some(object), ..written }))
 }
 
-/// Somebody else was faster, or the answer was lost.
-fn is_worth_another(error: &Error) -> bool {
+/// Whether the same may go well a moment later: somebody else was faster, the answer was lost, or the API server has too much to do.
+pub(super) fn passes_with_time(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Conflict | ErrorKind::Transient | ErrorKind::Throttled { .. })
 }
 
@@ -186,6 +186,18 @@ fn carry_out(mut object: IpamBlock, batch: &Batch) -> Result<(IpamBlock, Written
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_api_server_has_no_time_for_is_tried_again_and_what_it_refuses_is_not() {
+        let status = |code| {
+            let status = kube::core::Status::failure("said", "Reason").with_code(code);
+            api_error("change", "IPAMBlock b", kube::Error::Api(Box::new(status)))
+        };
+        for (code, again) in [(429, true), (500, true), (503, true), (409, true), (403, false), (404, false)]
+        {
+            assert_eq!(passes_with_time(&status(code)), again, "{code}");
+        }
+    }
 
     #[test]
     fn pauses_are_parts_of_the_longest_and_differ() {
