@@ -77,17 +77,21 @@ pub struct PodsTable(u32);
 impl PodsTable {
     /// One that is no NIC's, whatever their first is.
     pub const OWN: Self = Self(NicTable::MAX + 1);
+    /// Numbers that the pods cannot have, as others' routes are there: those to veths for services, and those to VLANs.
+    pub const TAKEN: [u32; 2] = [NicTable::MAX + 2, NicTable::MAX + 3];
 
     /// Checks and takes a number.
     ///
     /// # Errors
-    /// [`InvalidValue`] for 0, 253 and 255, and for the highest number, which stands for none.
+    /// [`InvalidValue`] for 0, 253 and 255, for those that are [`TAKEN`](PodsTable::TAKEN), and for the highest number, which
+    /// stands for none.
     pub fn new(number: u32) -> Result<Self, InvalidValue> {
         let kernels = KERNEL_TABLES.contains(&number) && number != MAIN_TABLE;
-        if number != 0 && number != u32::MAX && !kernels {
+        if number != 0 && number != u32::MAX && !kernels && !Self::TAKEN.contains(&number) {
             return Ok(Self(number));
         }
-        let rule = "1 to 4294967294, but for 253 and 255, which are the kernel's";
+        let rule = "1 to 4294967294, but for 253 and 255, which are the kernel's, and for 10000001 and 10000002, which \
+                    hostnic has for services and for VLANs";
         Err(InvalidValue::new("routing table of the pods", number.to_string(), rule))
     }
 
@@ -251,6 +255,9 @@ mod tests {
             (256, true, true),
             (9_999_999, true, true),
             (10_000_000, false, true),
+            (10_000_001, false, false),
+            (10_000_002, false, false),
+            (10_000_003, false, true),
             (u32::MAX, false, false),
         ] {
             assert_eq!(NicTable::new(number).is_ok(), nic, "{number}");

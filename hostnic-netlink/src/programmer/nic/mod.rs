@@ -13,7 +13,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use hostnic_core::attachment::AttachmentMark;
-use hostnic_core::route::{NicTable, Route};
+use hostnic_core::route::{NicTable, PodsTable, Route};
 use ipnet::IpNet;
 
 use super::alias::{Alias, Part, SharedAlias, own_mtu};
@@ -34,10 +34,9 @@ pub(super) const PREFERENCES: [u32; 5] = [TO_POD, TO_NOBODY, FROM_POD, FROM_SUBN
 /// The longest prefix of a route that is none to a single address.
 pub(super) const NO_HOST_ROUTE: u8 = 31;
 
-/// The table of the ways to VLANs: no NIC's, not that of the pods unless somebody wants it so, nor that of the veths to services. Not the main one:
-/// there the node's own routes come first, which lead to the same subnet where the node's own NIC is in it, and what the
-/// node itself sends would leave in a pod's name while it has no address of its own.
-pub(super) const VLANS: u32 = NicTable::MAX + 3;
+/// The table of the ways to VLANs. Not the main one: there the node's own routes come first, which lead to the same subnet where
+/// the node's own NIC is in it, and what the node itself sends would leave in a pod's name while it has no address of its own.
+pub(super) const VLANS: u32 = PodsTable::TAKEN[1];
 /// The metric of the route of an address that the node has by DHCP on a NIC that pods share: after any route of the operator's to
 /// the same subnet.
 pub(super) const LEASED: u32 = 10_400;

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use hostnic_core::attachment::{AttachmentMark, IfName};
-use hostnic_core::route::{Drift, MarkedLink, PodPlan, ServiceVeth};
+use hostnic_core::route::{Drift, MarkedLink, PodPlan, PodsTable, ServiceVeth};
 use hostnic_core::{Error, ErrorKind, Result};
 use ipnet::IpNet;
 
@@ -24,8 +24,8 @@ pub(super) use node::{filter, rules};
 /// The group of these veths' ends in the node, "hns" in the bytes of its number: by it rules know what comes by them.
 const GROUP: u32 = u32::from_be_bytes(*b"\0hns");
 
-/// The table of the routes to these pods. It is no NIC's, and not the pods' own unless somebody gives those this number.
-const TABLE: u32 = hostnic_core::route::NicTable::MAX + 2;
+/// The table of the routes to these pods.
+const TABLE: u32 = PodsTable::TAKEN[0];
 
 /// The plan of a veth for services, checked as far as the kernel's side can.
 #[derive(Debug, Clone)]
