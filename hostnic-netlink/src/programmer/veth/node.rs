@@ -12,7 +12,8 @@ use super::super::missing;
 use super::super::nic::{NO_HOST_ROUTE, PREFERENCES};
 use super::super::node::Node;
 use super::super::order::{
-    self, ALL_TO_PODS, FROM_POD, FROM_SUBNET, LOCAL_TO_MAIN, LOCAL_TO_PODS, MARKED_TO_MAIN, MARKED_TO_PODS,
+    self, ALL_TO_PODS, FROM_POD, FROM_SUBNET, FROM_VLAN, LOCAL_TO_MAIN, LOCAL_TO_PODS, MARKED_TO_MAIN,
+    MARKED_TO_PODS,
 };
 use super::super::pair::delete_doomed;
 use super::super::rules::Rules;
@@ -197,12 +198,20 @@ fn differences(plan: &NodePlan, state: &State) -> Vec<Difference> {
 /// Whether a rule is one of a pod's or a shared NIC's, and the NIC is gone or another one's.
 fn belongs_to_nobody(rule: &Rule, state: &State) -> bool {
     match rule.preference {
-        FROM_POD | FROM_SUBNET => rule.action.table().is_none_or(|table| !state.tables.contains(&table)),
+        FROM_POD | FROM_SUBNET => !leads_to_nic(rule, state),
+        // It leads to the table of all VLANs: the subnet's other rule says whose it is.
+        FROM_VLAN => !state.rules.iter().any(|other| {
+            other.preference == FROM_SUBNET && other.source == rule.source && leads_to_nic(other, state)
+        }),
         preference if PREFERENCES.contains(&preference) => {
             rule.came_in_by.as_ref().is_none_or(|link| !state.nics.contains(link))
         }
         _ => false,
     }
+}
+
+fn leads_to_nic(rule: &Rule, state: &State) -> bool {
+    rule.action.table().is_some_and(|table| state.tables.contains(&table))
 }
 
 fn rules(plan: &VethNode) -> Vec<Rule> {

@@ -126,6 +126,9 @@ async fn lease() {
     let gone = Instant::now();
     within(lease * 2, "no address", || own(&one).is_none() && own(&two).is_none()).await;
     let without = Instant::now();
+    for node in [&one, &two] {
+        assert_eq!(node.programmer.check_node(&node.plan()).await.unwrap(), []);
+    }
     assert!(without - gone < lease + Duration::from_secs(2), "{:?} without a server", without - gone);
     forget(&places);
     let by_router = talk(&one.path, &host, SocketAddr::new(host_address, PORT)).await;
@@ -233,6 +236,18 @@ async fn taken() {
     assert_eq!(node.programmer.check_shared_nic(&plan(&node)).await.unwrap(), []);
 }
 
+/// What is done every minute: the way to the VLAN stays, and one that no NIC has goes.
+async fn sets_the_node_up_again(node: &Node) {
+    let rules = || text(&node.path, &["ip", "rule"]);
+    assert_eq!(node.programmer.check_node(&node.plan()).await.unwrap(), []);
+    let before = rules();
+    sh(&node.path, "ip rule add from 10.9.0.0/24 lookup 10000002 pref 1540 protocol 104");
+    assert_eq!(node.programmer.check_node(&node.plan()).await.unwrap().len(), 1);
+    node.programmer.setup_node(&node.plan()).await.unwrap();
+    assert_eq!(rules(), before);
+    assert_eq!(node.programmer.check_shared_nic(&plan(node)).await.unwrap(), []);
+}
+
 async fn operators_routes(primary: &str) {
     let vpc = Vpc::new().await;
     let mut node = vpc.node(10, primary).await;
@@ -241,6 +256,7 @@ async fn operators_routes(primary: &str) {
     let ((near, near_address), (far, far_address)) = (vpc.host("a", 30).await, vpc.host("b", 31).await);
     // Without a server, and without a route of anybody's, a pod has its VLAN.
     assert_eq!(talk(pod.path(), &near, SocketAddr::new(near_address, PORT)).await, pod.address());
+    sets_the_node_up_again(&node).await;
     sh(&node.path, "ip route add default via 10.1.0.1 dev hostnic_a onlink table 261");
     sh(&node.path, "ip route add 10.1.0.0/24 dev hostnic_a table 261");
     assert_eq!(talk(pod.path(), &far, SocketAddr::new(far_address, PORT)).await, pod.address());
