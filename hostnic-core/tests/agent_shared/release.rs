@@ -116,6 +116,31 @@ async fn an_address_is_released_only_when_the_nic_asks_in_another_name() {
     world.agree().await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_address_is_kept_while_the_nic_is_being_made_to_ask_in_its_name() {
+    let world = world();
+    let agent = world.agent().await;
+    let pods = world.pods("p", 3);
+    for pod in &pods {
+        world.add(&agent, pod).await.unwrap();
+        sleep(secs(1)).await;
+    }
+    world.kernel.set_latency(KernelOperation::SetupSharedNic, secs(5));
+    let set_up = calls(&world, KernelOperation::SetupSharedNic);
+    world.del_answered(&agent, &pods[0]).await.unwrap();
+    sleep(secs(1)).await;
+    assert_eq!(calls(&world, KernelOperation::SetupSharedNic), set_up + 1, "it is to ask for the second pod");
+    world.del_answered(&agent, &pods[1]).await.unwrap();
+    agent.dels_ended().await;
+    sleep(secs(3)).await;
+    assert!(!released(&world, &pods[1].key.mark()), "soon the NIC asks in its name");
+    agent.addresses_released().await;
+    let senders = only_nic(&world).await.senders;
+    assert_eq!(senders, [lease(&agent, &pods[2]).lease.address.addr()]);
+    world.quiet(&agent).await;
+    world.agree().await;
+}
+
 /// At each moment of many ADDs and DELs, the NIC asks in the name of nobody whose address is back.
 #[tokio::test(start_paused = true)]
 async fn no_nic_ever_asks_in_the_name_of_an_address_that_is_free() {

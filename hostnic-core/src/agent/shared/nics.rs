@@ -36,6 +36,8 @@ pub(in crate::agent) struct Nics {
 #[derive(Debug, Clone, Default)]
 struct Kept {
     has: Has,
+    /// What it is being made to have, while an attempt is under way.
+    coming: Option<SharedNicPlan>,
     /// How often something was tried.
     attempts: u64,
     /// Why the last attempt came to nothing.
@@ -62,18 +64,22 @@ impl Kept {
         matches!(&self.has, Has::Plan(plan) if plan.sender.is_some())
     }
 
-    /// Whether the NIC is known not to ask in the name of this pod.
+    /// Whether the NIC is known not to ask in the name of this pod, nor soon to do so.
     fn is_silent_about(&self, lease: Option<&LeaseRecord>) -> bool {
-        match &self.has {
+        let names_another =
+            |plan: &SharedNicPlan| lease.is_none_or(|lease| plan.sender != Some(lease.lease.address.addr()));
+        let has = match &self.has {
             Has::Unknown => false,
             Has::Nothing => true,
-            Has::Plan(plan) => lease.is_none_or(|lease| plan.sender != Some(lease.lease.address.addr())),
-        }
+            Has::Plan(plan) => names_another(plan),
+        };
+        has && self.coming.as_ref().is_none_or(names_another)
     }
 
     fn failed(&mut self, error: Arc<Error>) {
         let pause = self.retry.map_or(RETRY, |(_, pause)| (pause * 2).min(LONGEST_RETRY));
         self.retry = Some((Instant::now() + pause, pause));
+        self.coming = None;
         self.has = if error.kind() == ErrorKind::NotFound { Has::Nothing } else { Has::Unknown };
         self.trouble = Some(error);
     }
@@ -156,18 +162,7 @@ impl Nics {
 
     /// What is to be done now, and when to look again at the latest.
     fn due(&self, inner: &Inner, busy: &BTreeSet<NicId>) -> (Vec<Attempt>, Option<Instant>) {
-        // A copy: no lock of one is held while the other's is taken.
-        let kept = self.kept.borrow().clone();
-        let (wanted, running) = inner.ledger.read(|state| {
-            let asks = |nic: &NicId| match kept.get(nic).map(|kept| &kept.has) {
-                Some(Has::Plan(plan)) => plan.sender,
-                _ => None,
-            };
-            let runs = |lease: &&LeaseRecord| lease.state == LeaseState::Active;
-            let running: BTreeSet<NicId> =
-                state.leases.values().filter(runs).map(|lease| lease.lease.nic.clone()).collect();
-            (plan::nic_plans(state, asks), running)
-        });
+        let (kept, wanted, running) = self.wanted(inner);
         self.kept.send_if_modified(|kept| {
             let before = kept.len();
             kept.retain(|nic, _| wanted.contains_key(nic));
@@ -190,7 +185,49 @@ impl Nics {
                 }
             }
         }
-        (due, wake)
+        (self.begun(inner, due), wake)
+    }
+
+    /// What is known of the NICs, how they are to be, and those with pods that run.
+    fn wanted(
+        &self,
+        inner: &Inner,
+    ) -> (BTreeMap<NicId, Kept>, BTreeMap<NicId, SharedNicPlan>, BTreeSet<NicId>) {
+        // A copy: no lock of one is held while the other's is taken.
+        let kept = self.kept.borrow().clone();
+        let (wanted, running) = inner.ledger.read(|state| {
+            let asks = |nic: &NicId| match kept.get(nic).map(|kept| &kept.has) {
+                Some(Has::Plan(plan)) => plan.sender,
+                _ => None,
+            };
+            let runs = |lease: &&LeaseRecord| lease.state == LeaseState::Active;
+            let running: BTreeSet<NicId> =
+                state.leases.values().filter(runs).map(|lease| lease.lease.nic.clone()).collect();
+            (plan::nic_plans(state, asks), running)
+        });
+        (kept, wanted, running)
+    }
+
+    /// Takes note of attempts that begin, and answers which of them do: one whose pod began to end before this was noted may
+    /// not, as the pod's address may be back by then. That was a change of the records, which are looked at again.
+    fn begun(&self, inner: &Inner, due: Vec<Attempt>) -> Vec<Attempt> {
+        if due.is_empty() {
+            return due;
+        }
+        self.kept.send_modify(|kept| {
+            for attempt in &due {
+                kept.entry(attempt.nic.clone()).or_default().coming = Some(attempt.plan.clone());
+            }
+        });
+        let (_, wanted, _) = self.wanted(inner);
+        let (begun, not): (Vec<_>, Vec<_>) =
+            due.into_iter().partition(|attempt| wanted.get(&attempt.nic) == Some(&attempt.plan));
+        self.kept.send_modify(|kept| {
+            for attempt in not {
+                kept.entry(attempt.nic).and_modify(|kept| kept.coming = None);
+            }
+        });
+        begun
     }
 
     fn ended(&self, inner: &Inner, attempt: Attempt, done: Result<bool>) {
