@@ -157,13 +157,16 @@ impl Keeper<'_> {
         Ok(Open { socket, client: Client::new(self.nic.subnet, found, Instant::now()) })
     }
 
-    /// Does what the client wants until it is told to end.
+    /// Does what the client wants until it is told to end, which is told once.
     async fn keep(&self, open: Open, ends: &mut oneshot::Receiver<()>) -> Result<()> {
         let Open { socket, mut client } = open;
         loop {
             let event = tokio::select! {
                 biased;
-                _ = &mut *ends => return self.end(&socket, &client).await,
+                _ = &mut *ends => {
+                    self.end(&socket, &client).await;
+                    return Ok(());
+                }
                 () = sleep_until(client.due()) => Event::Due,
                 answer = socket.answer() => Event::Heard(answer?),
             };
@@ -251,14 +254,17 @@ impl Keeper<'_> {
             .await
     }
 
-    /// Tells the server, if it is known, and takes the address off the NIC.
-    async fn end(&self, socket: &DhcpSocket, client: &Client) -> Result<()> {
-        if let Some(question) = client.farewell(Instant::now(), chance()) {
-            self.carry_out(socket, Effect::Say(question)).await?;
+    /// Tells the server, if it is known, and takes the address off the NIC. What fails is left: the lease ends by its time.
+    async fn end(&self, socket: &DhcpSocket, client: &Client) {
+        if let Some(question) = client.farewell(Instant::now(), chance())
+            && let Err(error) = self.carry_out(socket, Effect::Say(question)).await
+        {
+            tracing::debug!(nic = %self.nic.mac, error = %error.chain(), "the DHCP server was not told that the node's address is free");
         }
-        match client.address() {
-            Some(address) => self.take_off(address).await,
-            None => Ok(()),
+        if let Some(address) = client.address()
+            && let Err(error) = self.take_off(address).await
+        {
+            tracing::debug!(nic = %self.nic.mac, %address, error = %error.chain(), "the node's address was not taken off the NIC");
         }
     }
 
