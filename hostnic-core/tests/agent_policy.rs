@@ -166,6 +166,13 @@ async fn a_pod_may_start_before_its_address_is_told_where_that_is_set() {
         assert_eq!(scene.enforcer.left_for_later(), expected);
         scene.world.quiet(&scene.agent).await;
         scene.world.agree().await;
+
+        // With the agent all that was left is forgotten, so the next one leaves it again.
+        scene.agent.stop().await;
+        let again = scene.world.agent().await;
+        let left = scene.enforcer.left_for_later().split_off(expected.len());
+        assert!(expected.iter().all(|told| left.contains(told)), "{left:?}");
+        assert_eq!(left.len(), again.leases().len());
     }
 }
 

@@ -173,6 +173,7 @@ impl Agent {
                 .collect::<Vec<_>>()
         });
         inner.ipam.restore(&leases).await?;
+        policy::tell_again(&inner);
         let (requests, asked) = mpsc::channel(1);
         let reconciler = tokio::spawn({
             let inner = inner.clone();

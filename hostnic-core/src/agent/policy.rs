@@ -8,8 +8,10 @@ use tokio_util::sync::CancellationToken;
 use crate::attachment::PodRef;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ipam::Lease;
+use crate::ledger::{LeaseRecord, LeaseState};
 use crate::point::Point;
 
+use super::datapath::is_superseded;
 use super::request::AddRequest;
 use super::{Inner, add};
 
@@ -61,6 +63,20 @@ async fn told(inner: &Inner, request: &AddRequest, lease: &Lease) -> Result<()> 
     tracing::warn!(%pod, error = %error.chain(), "a pod starts before network policies know its address; they are told later");
     enforcer.unwatched().tell_later(pod, address);
     Ok(())
+}
+
+/// Where pods may start untold, those that run are told again when an agent starts: who was to be told later may have been
+/// forgotten with the agent before.
+pub(super) fn tell_again(inner: &Inner) {
+    let Some(enforcer) = inner.enforcer.as_ref().filter(|_| inner.config.policy_fail_open) else { return };
+    let running: Vec<_> = inner.ledger.read(|state| {
+        let runs = |lease: &&LeaseRecord| lease.state == LeaseState::Active && !is_superseded(state, lease);
+        let running = state.leases.values().filter(runs);
+        running.filter_map(|lease| Some((lease.pod.clone()?, lease.lease.address.addr()))).collect()
+    });
+    for (pod, address) in running {
+        enforcer.unwatched().tell_later(&pod, address);
+    }
 }
 
 /// As a failure of the ADD, which is tried again whatever it was.
