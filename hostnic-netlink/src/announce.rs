@@ -84,7 +84,8 @@ impl Announcer {
             Error::new(ErrorKind::Invalid, "announce", subject()).detail("it has no Ethernet address")
         })?;
         let to = self.learn(netns, nic.index).await?;
-        let sent = sendto(self.socket.as_raw_fd(), &frame(mac, address), &to, MsgFlags::MSG_DONTWAIT);
+        let sent =
+            sendto(self.socket.as_raw_fd(), &question(mac, address, address), &to, MsgFlags::MSG_DONTWAIT);
         sent.map(drop).map_err(|errno| system(errno, "announce", subject()))
     }
 }
@@ -95,11 +96,12 @@ fn address_of(link: LinkIndex) -> nix::Result<Option<LinkAddr>> {
     Ok(of_links.find(|address| u32::try_from(address.ifindex()).is_ok_and(|index| index == link.0)))
 }
 
-/// An Ethernet frame that says that `address` is at `mac`.
-fn frame(mac: MacAddr, address: Ipv4Addr) -> Vec<u8> {
-    let (mac, address) = (mac.octets(), address.octets());
+/// An Ethernet frame that asks everybody, in the name of `sender`, which is at `mac`, who has `address`. Who asks for its own
+/// address tells everybody where it is.
+pub(crate) fn question(mac: MacAddr, sender: Ipv4Addr, address: Ipv4Addr) -> Vec<u8> {
+    let (mac, sender, address) = (mac.octets(), sender.octets(), address.octets());
     let (ethernet, arp) =
-        ([&EVERYBODY[..], &mac, &ARP], [&ARP_REQUEST[..], &mac, &address, &[0; 6], &address]);
+        ([&EVERYBODY[..], &mac, &ARP], [&ARP_REQUEST[..], &mac, &sender, &[0; 6], &address]);
     let mut frame = [ethernet.concat(), arp.concat()].concat();
     frame.resize(FRAME, 0);
     frame
@@ -112,7 +114,8 @@ mod tests {
     #[test]
     fn an_announcement_asks_everybody_for_its_own_sender() {
         let mac = MacAddr::new([0x52, 0x54, 0, 0, 0, 1]).unwrap();
-        let frame = frame(mac, Ipv4Addr::new(10, 1, 0, 4));
+        let address = Ipv4Addr::new(10, 1, 0, 4);
+        let frame = question(mac, address, address);
         let hex: String = frame.iter().map(|byte| format!("{byte:02x}")).collect();
         let expected = concat!(
             "ffffffffffff",

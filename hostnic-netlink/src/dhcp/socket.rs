@@ -63,7 +63,7 @@ impl DhcpSocket {
     /// `Unauthorised` without the capability NET_RAW, `NotFound` without the link.
     pub(crate) async fn open(netns: &Netns, link: LinkAddr, name: String, mac: MacAddr) -> Result<Self> {
         let failed = |e| error::io(e, "open DHCP socket for NIC", mac);
-        let opened = netns.run(move || Ok((open(&link)?, port(&name)))).await?;
+        let opened = netns.run(move || Ok((open(&link, ETH_P_IP, &filter())?, port(&name)))).await?;
         let (opened, port) = opened.map_err(|e: io::Error| match e.raw_os_error() {
             Some(errno) if [Errno::EPERM, Errno::EACCES].contains(&Errno::from_raw(errno)) => {
                 Error::new(ErrorKind::Unauthorised, "open DHCP socket for NIC", mac)
@@ -127,11 +127,12 @@ fn port(link: &str) -> io::Result<Socket> {
     Ok(socket)
 }
 
-fn open(link: &LinkAddr) -> io::Result<OwnedFd> {
-    let protocol = Protocol::from(i32::from(ETH_P_IP.to_be()));
+/// A socket that hears what comes by a link of one of Ethernet's protocols and passes a filter.
+pub(super) fn open(link: &LinkAddr, protocol: u16, filter: &[SockFilter]) -> io::Result<OwnedFd> {
+    let protocol = Protocol::from(i32::from(protocol.to_be()));
     let socket = Socket::new(Domain::PACKET, Type::RAW, Some(protocol))?;
     // Before it is bound: what comes by other links until then is passed over by its number.
-    socket.attach_filter(&filter())?;
+    socket.attach_filter(filter)?;
     socket.set_nonblocking(true)?;
     bind(socket.as_raw_fd(), link)?;
     Ok(socket.into())

@@ -21,7 +21,7 @@ use super::setting;
 use super::survey::link_local;
 use crate::announce::Announcer;
 use crate::connection::Connection;
-use crate::dhcp::DhcpSocket;
+use crate::dhcp::{self, DhcpSocket};
 use crate::link::{Link, LinkChange, LinkIndex};
 use crate::netns::Netns;
 use crate::nft::{Batch, Nft};
@@ -143,6 +143,19 @@ impl Node {
         let to = self.announcer().await?.learn(&self.netns, link).await?;
         let name = self.connection().await?.link(link).await?.name;
         DhcpSocket::open(&self.netns, to, name, mac).await
+    }
+
+    /// Who else has an address in the subnet of a link, asked in the name of `sender`.
+    pub(super) async fn holder(
+        &self,
+        link: LinkIndex,
+        mac: MacAddr,
+        sender: Ipv4Addr,
+        address: Ipv4Addr,
+    ) -> Result<Option<MacAddr>> {
+        let to = self.announcer().await?.learn(&self.netns, link).await?;
+        let ask = || dhcp::holder(&self.netns, to, mac, sender, address);
+        self.points.pass(Point::AskForAddress, ask).await
     }
 
     async fn announcer(&self) -> Result<&Announcer> {

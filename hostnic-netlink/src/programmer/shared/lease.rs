@@ -144,11 +144,7 @@ struct Keeper<'a> {
 impl Keeper<'_> {
     async fn open(&self) -> Result<Open> {
         let socket = self.node.dhcp_socket(self.nic.link, self.nic.mac).await?;
-        let link = self.nic.link;
-        let found = self
-            .node
-            .ask(async move |node: Arc<Node>| node.connection().await?.addresses_of(link).await)
-            .await?;
+        let found = self.there().await?;
         let mut leased = found.iter().filter(|address| is_leased(address)).filter_map(held);
         let found = leased.find(|(address, _)| self.nic.subnet.contains(address));
         if let Some((address, left)) = found {
@@ -207,32 +203,40 @@ impl Keeper<'_> {
     }
 
     async fn hold(&self, address: Ipv4Addr, until: Instant) -> Result<Option<Event>> {
-        let wanted = self.address(address).valid_for(until.saturating_duration_since(Instant::now()));
-        let link = self.nic.link;
-        let held = self.node.ask(async move |node: Arc<Node>| {
-            let connection = node.connection().await?;
-            let there = connection.addresses_of(link).await?;
-            let had = there.iter().any(|there| is_leased(there) && there.address == wanted.address);
-            if !had && let Some(whose) = holder(&node, address).await? {
-                return Ok(Held::Taken(whose));
-            }
-            connection.add_address(&wanted).await?;
-            Ok(if had { Held::Renewed } else { Held::New })
-        });
-        match held.await? {
-            Held::Taken(whose) => {
-                tracing::warn!(nic = %self.nic.mac, %address, %whose, "a DHCP server gave the node a pod's address, which it does not take; keep what is reserved for pods out of the server's range");
-                return Ok(Some(Event::Taken));
-            }
-            Held::Renewed => {
-                tracing::debug!(nic = %self.nic.mac, %address, "the lease of the node's address goes on")
-            }
-            Held::New => {
-                tracing::info!(nic = %self.nic.mac, %address, "the node has an address on a NIC that pods share");
-                self.announce(address).await;
-            }
+        let there = self.there().await?;
+        let wanted = self.address(address);
+        let had = there.iter().any(|there| is_leased(there) && there.address == wanted.address);
+        if !had && let Some(whose) = self.holder(address, &there).await? {
+            tracing::warn!(nic = %self.nic.mac, %address, %whose, "a DHCP server gave the node an address that somebody has, which it does not take; keep what is reserved for pods out of the server's range");
+            return Ok(Some(Event::Taken));
+        }
+        let wanted = wanted.valid_for(until.saturating_duration_since(Instant::now()));
+        let add = async move |node: Arc<Node>| node.connection().await?.add_address(&wanted).await;
+        self.node.ask(add).await?;
+        if had {
+            tracing::debug!(nic = %self.nic.mac, %address, "the lease of the node's address goes on");
+        } else {
+            tracing::info!(nic = %self.nic.mac, %address, "the node has an address on a NIC that pods share");
+            self.announce(address).await;
         }
         Ok(None)
+    }
+
+    /// The addresses that the NIC has.
+    async fn there(&self) -> Result<Vec<Address>> {
+        let link = self.nic.link;
+        self.node.ask(async move |node: Arc<Node>| node.connection().await?.addresses_of(link).await).await
+    }
+
+    /// Who has an address that was given to the node: a pod of its own, or somebody in the subnet, who is asked in the name that
+    /// the NIC asks all in. Without one it has no pods, and nobody is asked.
+    async fn holder(&self, address: Ipv4Addr, there: &[Address]) -> Result<Option<String>> {
+        let own = self.node.ask(async move |node: Arc<Node>| pod_with(&node, address).await).await?;
+        let sender = there.iter().find(|there| !is_leased(there)).map(|there| there.address.addr());
+        let (None, Some(IpAddr::V4(sender))) = (&own, sender) else { return Ok(own) };
+        let Nic { mac, link, .. } = self.nic;
+        let other = self.node.holder(link, mac, sender, address).await?;
+        Ok(other.map(|mac| format!("the NIC {mac}")))
     }
 
     /// Tells the subnet where the address is: somebody else may have had it before.
@@ -274,15 +278,8 @@ impl Keeper<'_> {
     }
 }
 
-enum Held {
-    New,
-    Renewed,
-    /// By the pod whose veth is that.
-    Taken(String),
-}
-
 /// The veth of the pod that shares a NIC and has this address.
-async fn holder(node: &Node, address: Ipv4Addr) -> Result<Option<String>> {
+async fn pod_with(node: &Node, address: Ipv4Addr) -> Result<Option<String>> {
     let links = node.connection().await?.links().await?;
     let has = |alias: Alias| alias.part == Part::SharedHostEnd && alias.address == Some(address);
     Ok(links.into_iter().find(|link| Alias::of(link).is_some_and(has)).map(|link| link.name))

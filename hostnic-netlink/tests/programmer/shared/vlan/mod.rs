@@ -24,7 +24,8 @@ use stream::Stream;
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("pods_of_a_vlan_keep_their_traffic_whatever_becomes_of_the_nodes_lease", lease),
-        trial("a_pods_address_is_never_the_nodes_own_whatever_a_server_says", taken),
+        trial("a_pods_address_is_never_the_nodes_own_whatever_a_server_says", || taken(true)),
+        trial("an_address_of_another_nodes_pod_is_never_the_nodes_own", || taken(false)),
         trial("what_a_vlan_has_no_route_to_goes_by_the_operators_routes", || operators_routes("b")),
         trial("a_vlans_pods_leave_by_their_nic_though_the_nodes_own_is_in_it_too", || operators_routes("a")),
     ]
@@ -222,11 +223,17 @@ fn asked_by_all(server: &Server, nics: &[MacAddr], since: Instant) -> bool {
     nics.iter().all(|nic| kinds(nic) == BTreeSet::from([(true, true), (false, false)]))
 }
 
-async fn taken() {
+/// The server gives away a pod's address, which is on this node or on another one.
+async fn taken(here: bool) {
     let vpc = Vpc::new().await;
-    let mut node = vpc.node(10, "b").await;
+    let (mut node, mut other) = (vpc.node(10, "b").await, vpc.node(20, "b").await);
+    vpc.share(&mut other, "a").await;
+    let pod = if here { None } else { Some(other.started("a", 101).await) };
     in_vlan(&vpc, &mut node).await;
-    let pod = node.started("a", 101).await;
+    let pod = match pod {
+        Some(pod) => pod,
+        None => node.started("a", 101).await,
+    };
     let (desk, desk_address) = vpc.host("a", 30).await;
     let server = Server::start(&vpc, &desk, desk_address, 101, 60).await;
     let declined = || server.seen(node.mac("a")).iter().any(|seen| seen.kind == MessageType::Decline);
