@@ -167,6 +167,24 @@ async fn warm(world: &World) {
     // Who has no pods of a namespace keeps no stock for it.
     eventually("the stock is returned", || async { (in_stock().await == 0).then_some(()) }).await;
     assert_eq!(stage.holders(OWN).await, BTreeMap::new());
+
+    // Nor does anybody keep any of a vxnet that goes, however many pods he has.
+    for name in ["p6", "p7"] {
+        claim(&node, "test", name).await;
+    }
+    assert_eq!(in_stock().await, 4);
+    stage.v_pool(&VXNETS[1..], 26).await;
+    let controller = stage.controller(world).await;
+    eventually("only pods hold the vxnet", || async { (in_stock().await == 0).then_some(()) }).await;
+    assert_eq!(stage.holders(OWN).await.len(), 2);
+    for name in ["p6", "p7"] {
+        release(&node, name).await;
+    }
+    eventually("the vxnet is gone", || async {
+        (!stage.names("IPPool").await.contains(VXNETS[0])).then_some(())
+    })
+    .await;
+    controller.end().await;
 }
 
 async fn fixed(world: &World) {

@@ -91,7 +91,8 @@ pub(super) fn apply(block: &mut Block, wishes: &[Wish], stock: &NodeStock, wante
         })
         .collect();
     let is_over = share::is_at_ease(block) && block.usage().free > 0;
-    let wanted = short || (wanted && !is_over);
+    // Of a closed one nobody keeps anything: what is in stock would hold it for ever.
+    let wanted = block.is_closed() || short || (wanted && !is_over);
     if restock && !wanted {
         fill(block, stock);
     }
@@ -223,6 +224,25 @@ mod tests {
         let leave: Vec<Wish> =
             (10..10 + free).map(|n| Wish::Release { handle: format!("test-pod-{n}") }).collect();
         assert!(!apply(&mut block, &leave, &stock("node2", true), true).wanted);
+    }
+
+    #[test]
+    fn nobody_keeps_any_of_a_closed_block_and_what_a_pod_took_is_its_own() {
+        let mut open = block(27);
+        apply(&mut open, &[any_of(1)], &stock("node1", true), false);
+        let mut spec = open.write();
+        spec.deleted = true;
+        let (mut closed, _) = Block::read(&spec).unwrap();
+        let taken = at(4);
+        let wishes = [Wish::HandOver { holder: pod(2), address: taken }, Wish::Restock, any_of(3)];
+        let applied = apply(&mut closed, &wishes, &stock("node1", true), false);
+        assert_eq!(applied.outcomes.last(), Some(&Outcome::None { in_stock: false }));
+        assert!(applied.wanted, "all return what they have");
+        assert_eq!(closed.held_by("test-pod-2").collect::<Vec<_>>(), [taken]);
+        let mine: Vec<_> = closed.held_by("hostnic-stock-uid-of-node1").collect();
+        assert_eq!(mine.len(), 3);
+        let returned = apply(&mut closed, &[Wish::Return { addresses: mine }], &stock("node1", true), true);
+        assert!(returned.wanted && closed.held_by("hostnic-stock-uid-of-node1").next().is_none());
     }
 
     fn wish() -> impl Strategy<Value = Wish> {

@@ -71,7 +71,7 @@ pub(super) async fn work(writer: Writer, mut orders: mpsc::UnboundedReceiver<Ord
             Some(ended) = writes.join_next() => {
                 // The writes end by themselves: they neither panic nor are they aborted.
                 let Ok(ended) = ended else { continue };
-                end(&writer, &mut desks, ended)
+                end(&writer.shelf, &mut desks, ended)
             }
         };
         let Some(desk) = desks.get_mut(&block).filter(|desk| !desk.busy) else { continue };
@@ -101,18 +101,20 @@ async fn begin(writer: Writer, block: BlockName, orders: Vec<Order>, cached: Opt
 }
 
 /// Notes what came of a write, and tells those who wait for it. Returns the block.
-fn end(writer: &Writer, desks: &mut HashMap<BlockName, Desk>, ended: Ended) -> BlockName {
+fn end(shelf: &Shelf, desks: &mut HashMap<BlockName, Desk>, ended: Ended) -> BlockName {
     let Ended { block, orders, written } = ended;
     let desk = desks.entry(block).or_default();
     desk.busy = false;
-    let shelf = &writer.shelf;
     let (outcomes, failed) = match written {
         Ok(Some(written)) => {
             for order in &orders {
                 shelf.gone(&left_stock(&order.wish));
             }
             let owner = orders.last().map_or(Owner::Everybody, |order| order.owner.clone());
-            shelf.learn(block, owner, written.stock, written.free);
+            shelf.learn(block, owner.clone(), written.stock, written.free);
+            if written.wanted {
+                desk.queue.extend(give_up(shelf, block, owner));
+            }
             desk.cached = written.object;
             (written.outcomes.into_iter().map(Some).collect(), None)
         }
@@ -140,6 +142,14 @@ fn end(writer: &Writer, desks: &mut HashMap<BlockName, Desk>, ended: Ended) -> B
         let _ = order.done.send(answer);
     }
     block
+}
+
+/// Has what the node has in stock of a block returned, where there is any.
+fn give_up(shelf: &Shelf, block: BlockName, owner: Owner) -> Option<Order> {
+    let addresses = shelf.clear(block);
+    let (done, _) = oneshot::channel();
+    let wish = Wish::Return { addresses: addresses.clone() };
+    (!addresses.is_empty()).then_some(Order { block, wish, owner, several: false, mark: None, done })
 }
 
 /// The addresses that a wish takes out of the stock in the block's object.
@@ -185,4 +195,46 @@ pub(super) async fn order(
     };
     orders.send(order(done)).map_err(|_| ended())?;
     heard.await.map_err(|_| ended())?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(last: u8) -> Ipv4Addr {
+        Ipv4Addr::new(10, 0, 0, last)
+    }
+
+    fn block() -> BlockName {
+        "4100-10-0-0-0-27".parse().unwrap()
+    }
+
+    fn ordered(wish: Wish) -> Order {
+        let (done, _) = oneshot::channel();
+        Order { block: block(), wish, owner: Owner::Everybody, several: true, mark: None, done }
+    }
+
+    fn ended(orders: Vec<Order>, written: Result<Option<Written>>) -> Ended {
+        Ended { block: block(), orders, written }
+    }
+
+    fn written(stock: &[Ipv4Addr], wanted: bool) -> Written {
+        let stock = stock.to_vec();
+        Written { outcomes: vec![Outcome::Done], object: None, stock, free: 9, wanted }
+    }
+
+    fn queued(desks: &HashMap<BlockName, Desk>) -> Vec<Wish> {
+        desks[&block()].queue.iter().map(|order| order.wish.clone()).collect()
+    }
+
+    #[test]
+    fn stock_of_a_block_that_is_wanted_goes_back_as_soon_as_it_is_seen() {
+        let (shelf, mut desks) = (Shelf::default(), HashMap::new());
+        let stock = [at(4), at(5)];
+        end(&shelf, &mut desks, ended(vec![ordered(Wish::Restock)], Ok(Some(written(&stock, false)))));
+        assert!(shelf.has_stock() && queued(&desks).is_empty());
+        end(&shelf, &mut desks, ended(vec![ordered(Wish::Restock)], Ok(Some(written(&stock, true)))));
+        assert_eq!(queued(&desks), [Wish::Return { addresses: stock.to_vec() }]);
+        assert!(!shelf.has_stock());
+    }
 }

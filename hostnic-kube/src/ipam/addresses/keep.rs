@@ -1,5 +1,6 @@
 //! What is done without anybody's asking: the stock is kept as small as it is to be, and what is known as fresh.
 
+use std::collections::BTreeSet;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,22 +55,38 @@ fn tidy(inner: &Inner, mapping: &Mapping) {
     }
 }
 
-/// Returns stock of blocks that another node finds no address of. Never ends.
+/// Returns stock of blocks that another node finds no address of, and of closed ones. Never ends.
 pub(super) async fn wanted(inner: Arc<Inner>) {
     let blocks: Api<PartialObjectMeta<IpamBlock>> = Api::all(inner.writer.asker.client.clone());
     let config = watcher::Config::default().labels(WANTED);
     let mut events = pin!(events_of(blocks, config, "IPAMBlocks that are wanted"));
+    let mut listed = BTreeSet::new();
     while let Some(event) = events.next().await {
+        let shelf = &inner.writer.shelf;
         match event {
-            Event::InitApply(block) | Event::Apply(block) => hear(&inner, &block),
-            Event::Init | Event::InitDone | Event::Delete(_) => {}
+            Event::Init => listed.clear(),
+            Event::InitApply(block) => listed.extend(name(&block)),
+            Event::InitDone => {
+                shelf.are_wanted(listed.clone());
+                for block in &listed {
+                    inner.return_stock(*block, &inner.view.last());
+                }
+            }
+            Event::Apply(block) => {
+                let Some(block) = name(&block) else { continue };
+                // A write that began before may fill the stock just now: then it is returned later, as this says.
+                shelf.is_wanted(block, true);
+                inner.return_stock(block, &inner.view.last());
+            }
+            Event::Delete(block) => {
+                if let Some(block) = name(&block) {
+                    shelf.is_wanted(block, false);
+                }
+            }
         }
     }
 }
 
-fn hear(inner: &Inner, block: &PartialObjectMeta<IpamBlock>) {
-    let name = block.metadata.name.as_deref().and_then(|name| name.parse::<BlockName>().ok());
-    if let Some(name) = name {
-        inner.return_stock(name, &inner.view.last());
-    }
+fn name(block: &PartialObjectMeta<IpamBlock>) -> Option<BlockName> {
+    block.metadata.name.as_deref()?.parse().ok()
 }

@@ -56,6 +56,7 @@ use usage::Failures;
 pub use usage::{AddressFailures, AddressFigures, AddressUsage};
 use view::View;
 use write::Counts;
+pub(in crate::ipam) use write::WANTED;
 
 /// How long the answer to one request may take.
 const REQUEST: Duration = Duration::from_secs(10);

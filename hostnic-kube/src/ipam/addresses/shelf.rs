@@ -38,6 +38,8 @@ struct State {
     going: BTreeSet<Ipv4Addr>,
     /// How many addresses were free when a block was seen last.
     free: HashMap<BlockName, u32>,
+    /// The blocks of which nobody is to keep any.
+    wanted: BTreeSet<BlockName>,
 }
 
 /// All of it.
@@ -137,14 +139,29 @@ impl Shelf {
         cleared
     }
 
-    /// The blocks of the stock that is not to be kept: whose block is another's now, or of whom the node has no pods.
+    /// Of these blocks nobody is to keep any, and of others one may.
+    pub(super) fn are_wanted(&self, blocks: BTreeSet<BlockName>) {
+        self.state().wanted = blocks;
+    }
+
+    /// Of this block nobody is to keep any, or one may again.
+    pub(super) fn is_wanted(&self, block: BlockName, wanted: bool) {
+        let mut state = self.state();
+        if wanted {
+            state.wanted.insert(block);
+        } else {
+            state.wanted.remove(&block);
+        }
+    }
+
+    /// The blocks of the stock that is not to be kept: that are another's now, or wanted, or of whose owner the node has no pods.
     pub(super) fn superfluous(&self, mapping: &Mapping) -> Vec<BlockName> {
         let state = self.state();
         let in_use: BTreeSet<Owner> =
             state.held.values().map(|held| Owner::of_pods(&held.namespace, mapping)).collect();
         let goes = |(block, stock): (&BlockName, &Stock)| {
-            let keeps = stock.owner == Owner::of_block(*block, mapping) && in_use.contains(&stock.owner);
-            (!keeps).then_some(*block)
+            let is_owners = stock.owner == Owner::of_block(*block, mapping) && in_use.contains(&stock.owner);
+            (!is_owners || state.wanted.contains(block)).then_some(*block)
         };
         state.stock.iter().filter_map(goes).collect()
     }
@@ -239,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn stock_of_another_and_of_who_has_no_pods_is_superfluous() {
+    fn stock_of_another_of_who_has_no_pods_and_of_what_is_wanted_is_superfluous() {
         let (shelf, block): (Shelf, BlockName) = (Shelf::default(), "4100-10-0-0-0-27".parse().unwrap());
         let mapping = |namespace: &str| Mapping {
             namespaces: [(namespace.to_owned(), vec![block])].into(),
@@ -250,6 +267,10 @@ mod tests {
         shelf.hold(&mark("b"), held("a", Some(at(9))));
         assert_eq!(shelf.superfluous(&mapping("a")), []);
         assert_eq!(shelf.superfluous(&mapping("b")), [block]);
+        shelf.is_wanted(block, true);
+        assert_eq!(shelf.superfluous(&mapping("a")), [block]);
+        shelf.are_wanted(BTreeSet::new());
+        assert_eq!(shelf.superfluous(&mapping("a")), []);
         assert_eq!(shelf.clear(block), [at(1)]);
         assert!(shelf.knows("other", at(1)) && !shelf.knows("other", at(2)) && shelf.knows("h", at(2)));
         shelf.gone(&[at(1)]);

@@ -20,8 +20,8 @@ use crate::ipam::block::Block;
 use crate::ipam::name::BlockName;
 use crate::ipam::resources::IpamBlock;
 
-/// On a block of which some node found no address: nodes return their stock of it.
-pub(super) const WANTED: &str = "hostnic.network.kubesphere.io/wanted";
+/// On a block of which some node found no address, and on one that is closed: nodes return their stock of it.
+pub(in crate::ipam) const WANTED: &str = "hostnic.network.kubesphere.io/wanted";
 
 /// How long a block is written again before that has failed.
 const TRIED: Duration = Duration::from_secs(20);
@@ -81,8 +81,10 @@ pub(super) struct Written {
     pub(super) object: Option<IpamBlock>,
     /// What the node has in stock of it.
     pub(super) stock: Vec<Ipv4Addr>,
-    /// How many addresses are free.
+    /// How many addresses can be had.
     pub(super) free: u32,
+    /// Whether nobody is to keep any in stock.
+    pub(super) wanted: bool,
 }
 
 /// Carries out a batch; `None` where there is no such block. Repeating it does no harm.
@@ -95,9 +97,9 @@ pub(super) async fn write(asker: &Asker, counts: &Counts, mut batch: Batch) -> R
     loop {
         match attempt(asker, counts, &batch, cached.take()).await {
             // Where others write it as well, it does not stay so.
-            Ok(Some(Written { object, outcomes, stock, free })) => {
-                let object = object.filter(|_| failures == 0);
-                return Ok(Some(Written { object, outcomes, stock, free }));
+            Ok(Some(written)) => {
+                let object = written.object.filter(|_| failures == 0);
+                return Ok(Some(Written { object, ..written }));
             }
             Err(error) if Instant::now() < until && passes_with_time(&error) => {
                 let longest = PAUSES.0.saturating_mul(1 << failures.min(10)).min(PAUSES.1);
@@ -179,7 +181,8 @@ fn carry_out(mut object: IpamBlock, batch: &Batch) -> Result<(IpamBlock, Written
     } else {
         object.labels_mut().remove(WANTED);
     }
-    let written = Written { outcomes, object: None, stock: batch.stock.of(&block), free: block.usage().free };
+    let free = if block.is_closed() { 0 } else { block.usage().free };
+    let written = Written { outcomes, object: None, stock: batch.stock.of(&block), free, wanted };
     Ok((object, written, changed))
 }
 

@@ -179,6 +179,11 @@ impl Block {
         self.name
     }
 
+    /// Whether it gives no addresses any more.
+    pub fn is_closed(&self) -> bool {
+        self.removed
+    }
+
     /// Gives `holder` the address that has been free longest; `None` when there is none.
     pub fn claim(&mut self, holder: &Holder) -> Option<Ipv4Addr> {
         if self.removed {

@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
+use super::super::addresses::WANTED;
 use super::super::name::BlockName;
 use super::super::resources::{IpPool, IpPoolStatus, IpamBlock, V_POOL, VxNetPool, VxNetPoolStatus, label};
 use crate::client::Asker;
@@ -129,6 +130,12 @@ impl Store {
             return Ok(Some(block));
         }
         block.spec.deleted = closed;
+        // Nodes hear of it by this, and return what they have of it in stock.
+        if closed {
+            block.labels_mut().insert(WANTED.to_owned(), "true".to_owned());
+        } else {
+            block.labels_mut().remove(WANTED);
+        }
         self.replace(&block).await.map(Some)
     }
 
