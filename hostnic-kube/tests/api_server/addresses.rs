@@ -212,10 +212,20 @@ async fn fixed(world: &World) {
     assert!(futures::poll!(&mut late).is_pending());
     let (late, ()) = tokio::join!(late, release(&node, "a"));
     assert_eq!(address(late), "172.16.3.70");
-    for name in ["b", "e", "f"] {
+    // One that the node has in stock is had at once, and of another node's stock as soon as that hears of it.
+    claim("test", "g", &[]).await.unwrap();
+    let stock = stage.holders(OWN).await["hostnic-stock-uid-of-node1"].clone();
+    let [own, others] = [stock[1], stock[2]].map(|number| format!("172.16.3.{}", 64 + number));
+    assert_eq!(address(claim("test", "h", &[&own]).await), own);
+    let second = self::node(world, "node2").await;
+    let candidates = vec![others.parse().unwrap()];
+    let asked = second.claim(&AddressRequest { candidates, ..request("test", "i") }).await;
+    assert_eq!(address(asked), others);
+    for name in ["b", "e", "f", "g", "h"] {
         release(&node, name).await;
     }
-    assert_eq!(stage.holders(OWN).await, BTreeMap::new());
+    release(&second, "i").await;
+    eventually("nobody has any", || async { stage.holders(OWN).await.is_empty().then_some(()) }).await;
 }
 
 async fn lacking(world: &World) {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use super::handle::ADDRESS;
-use super::stock::{NODE, NodeStock, share};
+use super::stock::{NODE, NodeStock, is_stock, share};
 use crate::ipam::block::{Block, Holder, Refusal};
 
 /// One thing that is wanted.
@@ -64,7 +64,10 @@ pub(super) fn apply(block: &mut Block, wishes: &[Wish], stock: &NodeStock, wante
             }
             Wish::This { holder, address } => match block.claim_this(*address, &with(holder, *address)) {
                 Ok(()) => Outcome::Claimed(*address),
-                Err(refusal) => Outcome::Refused(refusal),
+                Err(refusal) => {
+                    short |= matches!(&refusal, Refusal::Taken(handle) if is_stock(handle));
+                    Outcome::Refused(refusal)
+                }
             },
             Wish::HandOver { holder, address } => {
                 hand_over(block, holder, *address, stock);
@@ -224,6 +227,22 @@ mod tests {
         let leave: Vec<Wish> =
             (10..10 + free).map(|n| Wish::Release { handle: format!("test-pod-{n}") }).collect();
         assert!(!apply(&mut block, &leave, &stock("node2", true), true).wanted);
+    }
+
+    #[test]
+    fn who_asks_for_an_address_that_is_in_stock_has_it_returned() {
+        let mut block = block(27);
+        for number in 1..3 {
+            apply(&mut block, &[any_of(number)], &stock("node1", true), false);
+        }
+        let (mine, pods) = (block.held_by("hostnic-stock-uid-of-node1").collect::<Vec<_>>(), at(2));
+        let this = |address| [Wish::This { holder: pod(9), address }];
+        assert!(!apply(&mut block, &this(pods), &stock("node2", false), false).wanted, "a pod's is a pod's");
+        let refused = apply(&mut block, &this(mine[0]), &stock("node2", false), false);
+        assert!(matches!(refused.outcomes[..], [Outcome::Refused(Refusal::Taken(_))]) && refused.wanted);
+        apply(&mut block, &[Wish::Return { addresses: mine.clone() }], &stock("node1", true), true);
+        let had = apply(&mut block, &this(mine[0]), &stock("node2", false), false);
+        assert_eq!((had.outcomes, had.wanted), (vec![Outcome::Claimed(mine[0])], false));
     }
 
     #[test]

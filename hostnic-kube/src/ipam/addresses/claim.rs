@@ -93,11 +93,24 @@ impl Inner {
         let held = |block, address| ask.held(Some(block), Some(address));
         let choice = ask.choice;
         let (block, address) = self.writer.shelf.take(ask.mark, &choice.owner, &choice.blocks, held)?;
-        let holder = self.holder(ask.request);
-        self.handle_holds(&holder.handle, block);
-        self.order_later(block, Wish::HandOver { holder, address }, choice.owner.clone(), ask.mapping);
-        self.order_later(block, Wish::Restock, choice.owner.clone(), ask.mapping);
+        self.hand_over(ask, block, address);
         Some(address)
+    }
+
+    /// This address, where it is in stock.
+    fn take_this(&self, ask: &Ask<'_>, block: BlockName, address: Ipv4Addr) -> Option<Ipv4Addr> {
+        let held = ask.held(Some(block), Some(address));
+        self.writer.shelf.take_this(ask.mark, &ask.choice.owner, (block, address), held)?;
+        self.hand_over(ask, block, address);
+        Some(address)
+    }
+
+    /// Has it written that a pod has an address of the stock.
+    fn hand_over(&self, ask: &Ask<'_>, block: BlockName, address: Ipv4Addr) {
+        let (holder, owner) = (self.holder(ask.request), &ask.choice.owner);
+        self.handle_holds(&holder.handle, block);
+        self.order_later(block, Wish::HandOver { holder, address }, owner.clone(), ask.mapping);
+        self.order_later(block, Wish::Restock, owner.clone(), ask.mapping);
     }
 
     /// Any address of the blocks.
@@ -135,6 +148,9 @@ impl Inner {
         }
         let holder = self.holder(ask.request);
         for (block, address) in inside {
+            if let Some(address) = self.take_this(ask, block, address) {
+                return Ok(address);
+            }
             let wish = Wish::This { holder: holder.clone(), address };
             if let Some(Outcome::Claimed(address)) = self.ordered(ask, block, wish).await? {
                 self.handle_holds(&holder.handle, block);

@@ -107,6 +107,22 @@ impl Shelf {
         Some((block, address))
     }
 
+    /// Gives an attachment this address of a block, if it is in stock.
+    pub(super) fn take_this(
+        &self,
+        mark: &AttachmentMark,
+        owner: &Owner,
+        (block, address): (BlockName, Ipv4Addr),
+        held: Held,
+    ) -> Option<()> {
+        let mut state = self.state();
+        let stock = state.stock.get_mut(&block).filter(|stock| stock.owner == *owner)?;
+        stock.addresses.remove(&address).then_some(())?;
+        state.going.insert(address);
+        state.held.insert(mark.clone(), held);
+        Some(())
+    }
+
     /// An address that was taken out of the stock is out of it in the block's object, too.
     pub(super) fn gone(&self, addresses: &[Ipv4Addr]) {
         let mut state = self.state();
@@ -275,6 +291,22 @@ mod tests {
         assert!(shelf.knows("other", at(1)) && !shelf.knows("other", at(2)) && shelf.knows("h", at(2)));
         shelf.gone(&[at(1)]);
         assert!(!shelf.knows("other", at(1)));
+    }
+
+    #[test]
+    fn who_names_an_address_of_the_stock_has_it_and_no_other() {
+        let (shelf, block): (Shelf, BlockName) = (Shelf::default(), "4100-10-0-0-0-27".parse().unwrap());
+        let owner = Owner::Namespace("test".to_owned());
+        shelf.learn(block, owner.clone(), vec![at(1), at(2)], 5);
+        let take = |name: &str, owner: &Owner, address: Ipv4Addr| {
+            let held = held("test", Some(address));
+            shelf.take_this(&mark(name), owner, (block, address), held).is_some()
+        };
+        assert!(!take("b", &owner, at(3)) && !take("b", &Owner::Everybody, at(2)));
+        assert!(take("b", &owner, at(2)) && !take("c", &owner, at(2)));
+        shelf.learn(block, owner.clone(), vec![at(1), at(2)], 5);
+        assert!(!take("c", &owner, at(2)), "whose it is is not written yet");
+        assert_eq!(shelf.clear(block), [at(1)]);
     }
 
     #[test]
