@@ -388,7 +388,11 @@ async fn again(world: &World) {
     for name in ["p1", "p2", "p4"] {
         release(&second, name).await;
     }
-    eventually("nothing is left", || async { stage.holders(OWN).await.is_empty().then_some(()) }).await;
+    eventually("nothing is left", || async {
+        let is_empty = stage.holders(OWN).await.is_empty() && stage.handles().await.is_empty();
+        is_empty.then_some(())
+    })
+    .await;
 }
 
 async fn gos(world: &World) {

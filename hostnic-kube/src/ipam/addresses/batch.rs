@@ -35,6 +35,8 @@ pub(super) enum Outcome {
     None { in_stock: bool },
     /// The address cannot be had.
     Refused(Refusal),
+    /// The address is free; it was this handle's, if it was anybody's.
+    Given { handle: Option<String> },
     /// It is as wanted.
     Done,
 }
@@ -77,10 +79,7 @@ pub(super) fn apply(block: &mut Block, wishes: &[Wish], stock: &NodeStock, wante
                 block.release(handle);
                 Outcome::Done
             }
-            Wish::Give { address, node } => {
-                give(block, *address, node);
-                Outcome::Done
-            }
+            Wish::Give { address, node } => Outcome::Given { handle: give(block, *address, node) },
             Wish::Return { addresses } => {
                 for address in addresses {
                     block.release_this(*address, stock.handle());
@@ -135,12 +134,12 @@ fn hand_over(block: &mut Block, holder: &Holder, address: Ipv4Addr, stock: &Node
     );
 }
 
-fn give(block: &mut Block, address: Ipv4Addr, node: &str) {
+/// Says whose the address was.
+fn give(block: &mut Block, address: Ipv4Addr, node: &str) -> Option<String> {
     let of_node = |holder: &Holder| holder.attributes.get(NODE).is_some_and(|told| told == node);
-    let handle = block.held().find(|(held, holder)| *held == address && of_node(holder));
-    if let Some(handle) = handle.map(|(_, holder)| holder.handle.clone()) {
-        block.release_this(address, &handle);
-    }
+    let found = block.held().find(|(held, holder)| *held == address && of_node(holder));
+    let handle = found.map(|(_, holder)| holder.handle.clone())?;
+    block.release_this(address, &handle).then_some(handle)
 }
 
 /// Claims for the stock what it may have.
@@ -243,6 +242,17 @@ mod tests {
         apply(&mut block, &[Wish::Return { addresses: mine.clone() }], &stock("node1", true), true);
         let had = apply(&mut block, &this(mine[0]), &stock("node2", false), false);
         assert_eq!((had.outcomes, had.wanted), (vec![Outcome::Claimed(mine[0])], false));
+    }
+
+    #[test]
+    fn who_gives_an_address_hears_whose_it_was() {
+        let mut block = block(27);
+        apply(&mut block, &[any_of(1)], &stock("node1", false), false);
+        let give = |node: &str| Wish::Give { address: at(2), node: node.to_owned() };
+        let given = |handle: Option<&str>| Outcome::Given { handle: handle.map(str::to_owned) };
+        let wishes = [give("node2"), give("node1"), give("node1")];
+        let applied = apply(&mut block, &wishes, &stock("node1", false), false);
+        assert_eq!(applied.outcomes, [given(None), given(Some("test-pod-1")), given(None)]);
     }
 
     #[test]

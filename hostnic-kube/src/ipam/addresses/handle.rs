@@ -1,6 +1,8 @@
 //! Whose an address is, in the words of the Go version.
 
-use hostnic_core::attachment::{ContainerId, PodRef};
+use std::fmt::Display;
+
+use hostnic_core::attachment::PodRef;
 use k8s_openapi::jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
@@ -17,8 +19,8 @@ const SINCE: &str = "timestamp";
 pub(super) const ADDRESS: &str = "ip";
 
 /// The handle of a pod's sandbox: `<namespace>-<pod>-<container id>`, cut where that is no name of an object any more.
-pub(super) fn handle(pod: &PodRef, container: &ContainerId) -> String {
-    let whole = format!("{}-{}-{container}", pod.namespace, pod.name);
+pub(super) fn handle(pod: &PodRef, sandbox: &impl Display) -> String {
+    let whole = format!("{}-{}-{sandbox}", pod.namespace, pod.name);
     if whole.len() <= LONGEST {
         return whole;
     }
@@ -28,7 +30,7 @@ pub(super) fn handle(pod: &PodRef, container: &ContainerId) -> String {
 }
 
 /// A pod's sandbox on this node, as who holds an address.
-pub(super) fn holder(pod: &PodRef, container: &ContainerId, node: &str, now: Timestamp) -> Holder {
+pub(super) fn holder(pod: &PodRef, sandbox: &impl Display, node: &str, now: Timestamp) -> Holder {
     let told = [
         (NAMESPACE, pod.namespace.clone()),
         (NODE, node.to_owned()),
@@ -36,11 +38,13 @@ pub(super) fn holder(pod: &PodRef, container: &ContainerId, node: &str, now: Tim
         (SINCE, now.strftime("%Y-%m-%d %H:%M:%S %z UTC").to_string()),
     ];
     let attributes = told.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-    Holder { handle: handle(pod, container), attributes }
+    Holder { handle: handle(pod, sandbox), attributes }
 }
 
 #[cfg(test)]
 mod tests {
+    use hostnic_core::attachment::ContainerId;
+
     use super::*;
 
     fn pod(namespace: &str, name: &str) -> PodRef {

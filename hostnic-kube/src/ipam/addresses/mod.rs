@@ -42,7 +42,7 @@ use super::name::BlockName;
 use crate::client::{Asker, connect};
 use crate::config::{Access, NodeName};
 use crate::error::ConnectError;
-use batch::Wish;
+use batch::{Outcome, Wish};
 use choose::{Owner, made_block_of};
 use desk::{Order, Writer, order, work};
 pub(in crate::ipam) use handle::POD;
@@ -267,9 +267,13 @@ impl Inner {
         let owner = Owner::of_block(block, &mapping);
         let several = self.writer.shelf.has_pods(&owner, &mapping, None);
         let mark = Some(mark.clone());
-        order(&self.orders, |done| Order { block, wish, owner, several, mark, done }).await?;
-        if let Some(handle) = &held.handle {
-            self.handle_gone(handle);
+        let outcome = order(&self.orders, |done| Order { block, wish, owner, several, mark, done }).await?;
+        let told = match outcome {
+            Some(Outcome::Given { handle }) => handle.filter(|handle| !is_stock(handle)),
+            _ => None,
+        };
+        if let Some(handle) = held.handle.or(told) {
+            self.handle_gone(&handle);
         }
         Ok(())
     }

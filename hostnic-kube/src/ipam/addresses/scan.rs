@@ -1,13 +1,17 @@
 //! Looks through all blocks for what this node has in them: its stock of an earlier run, and addresses of pods that are no more.
 
+use std::net::Ipv4Addr;
+
 use hostnic_core::Result;
+use hostnic_core::attachment::{AttachmentMark, PodRef};
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, ListParams, PartialObjectMeta};
 
 use super::batch::Wish;
 use super::choose::Owner;
 use super::stock::{NAMESPACE, NODE, is_stock};
-use super::{Inner, POD};
+use super::{Inner, POD, handle};
 use crate::error::api_error;
 use crate::ipam::block::{Block, Holder};
 use crate::ipam::name::BlockName;
@@ -20,6 +24,8 @@ const PAGE: u32 = 500;
 struct Found {
     block: BlockName,
     stock: bool,
+    /// Pods that have addresses of the stock, which nobody wrote before an earlier run ended.
+    heirs: Vec<(Holder, Ipv4Addr)>,
     /// Who has addresses and is no attachment of ours.
     strangers: Vec<Holder>,
 }
@@ -35,6 +41,11 @@ impl Inner {
             let list = answer.map_err(|error| api_error("list", "IPAMBlocks", error))?;
             for found in list.items.iter().filter_map(|object| self.found(object)) {
                 let owner = Owner::of_block(found.block, &mapping);
+                for (holder, address) in found.heirs {
+                    self.handle_holds(&holder.handle, found.block);
+                    let wish = Wish::HandOver { holder, address };
+                    self.order_later(found.block, wish, owner.clone(), &mapping);
+                }
                 if found.stock {
                     self.order_later(found.block, Wish::Restock, owner.clone(), &mapping);
                 }
@@ -58,14 +69,29 @@ impl Inner {
         let (block, _) = Block::read(&object.spec)?;
         let node =
             |holder: &Holder| holder.attributes.get(NODE).is_some_and(|node| **node == *self.writer.node);
-        let own = self.own_stock();
-        let stock = block.held_by(&own).next().is_some();
-        let is_strange = |(address, holder): &(std::net::Ipv4Addr, &Holder)| {
-            node(holder) && !is_stock(&holder.handle) && !self.writer.shelf.knows(&holder.handle, *address)
+        let stock: Vec<Ipv4Addr> = block.held_by(&self.own_stock()).collect();
+        let heirs = stock.iter().filter_map(|address| self.heir(block.name(), *address)).collect();
+        let mut strangers = Vec::new();
+        for (address, holder) in block.held() {
+            if !node(holder) || is_stock(&holder.handle) {
+                continue;
+            }
+            self.writer.shelf.identify(block.name(), address, holder);
+            if !self.writer.shelf.knows(&holder.handle, address) {
+                strangers.push(holder.clone());
+            }
+        }
+        let stock = !stock.is_empty();
+        (stock || !strangers.is_empty()).then(|| Found { block: block.name(), stock, heirs, strangers })
+    }
+
+    /// The pod that has an address of the stock since an earlier run.
+    fn heir(&self, block: BlockName, address: Ipv4Addr) -> Option<(Holder, Ipv4Addr)> {
+        // The sandbox's own id is not known any more.
+        let holder = |mark: &AttachmentMark, pod: &PodRef| {
+            handle::holder(pod, mark, &self.writer.node, Timestamp::now())
         };
-        let strangers: Vec<Holder> =
-            block.held().filter(is_strange).map(|(_, holder)| holder.clone()).collect();
-        (stock || !strangers.is_empty()).then(|| Found { block: block.name(), stock, strangers })
+        Some((self.writer.shelf.heir(block, address, holder)?, address))
     }
 
     /// Whether a pod that has an address is certainly no more, or has another one by now.

@@ -4,9 +4,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use hostnic_core::attachment::AttachmentMark;
+use hostnic_core::attachment::{AttachmentMark, PodRef};
 
 use super::choose::Owner;
+use super::handle::POD;
+use super::stock::NAMESPACE;
+use crate::ipam::block::Holder;
 use crate::ipam::mapping::Mapping;
 use crate::ipam::name::BlockName;
 
@@ -15,7 +18,7 @@ use crate::ipam::name::BlockName;
 pub(super) struct Held {
     pub(super) namespace: String,
     pub(super) pod: String,
-    /// `None` where it was found without records.
+    /// `None` where it is of an earlier run, until a block tells.
     pub(super) handle: Option<String>,
     /// The block, and in it the address once there is one.
     pub(super) block: Option<BlockName>,
@@ -211,6 +214,41 @@ impl Shelf {
         state.going.contains(&address) || state.held.values().any(has)
     }
 
+    /// A block says under which handle an attachment of an earlier run has its address, and for which pod.
+    pub(super) fn identify(&self, block: BlockName, address: Ipv4Addr, holder: &Holder) {
+        let told = |name: &str| holder.attributes.get(name).cloned().unwrap_or_default();
+        let (namespace, pod) = (told(NAMESPACE), told(POD));
+        let mut state = self.state();
+        let nameless = |held: &&mut Held| held.address == Some(address) && held.handle.is_none();
+        if let Some(held) = state.held.values_mut().find(nameless) {
+            let is_known = !held.pod.is_empty();
+            // The block may be behind.
+            if is_known && (&held.namespace, &held.pod) != (&namespace, &pod) {
+                return;
+            }
+            (held.namespace, held.pod) = (namespace, pod);
+            (held.handle, held.block) = (Some(holder.handle.clone()), Some(block));
+        }
+    }
+
+    /// Who has this address of the stock since an earlier run, which did not write it; from here on it is had by the `holder`.
+    pub(super) fn heir(
+        &self,
+        block: BlockName,
+        address: Ipv4Addr,
+        holder: impl FnOnce(&AttachmentMark, &PodRef) -> Holder,
+    ) -> Option<Holder> {
+        let mut state = self.state();
+        let (mark, held) = state.held.iter_mut().find(|(_, held)| {
+            let is_nameless = held.handle.is_none() && !held.pod.is_empty() && !held.leaving;
+            held.address == Some(address) && is_nameless
+        })?;
+        let pod = PodRef { namespace: held.namespace.clone(), name: held.pod.clone(), uid: None };
+        let holder = holder(mark, &pod);
+        (held.handle, held.block) = (Some(holder.handle.clone()), Some(block));
+        Some(holder)
+    }
+
     /// Whether a pod has an address under another handle.
     pub(super) fn has_pod(&self, namespace: &str, pod: &str) -> bool {
         self.state().held.values().any(|held| held.namespace == namespace && held.pod == pod && !held.leaving)
@@ -291,6 +329,30 @@ mod tests {
         assert!(shelf.knows("other", at(1)) && !shelf.knows("other", at(2)) && shelf.knows("h", at(2)));
         shelf.gone(&[at(1)]);
         assert!(!shelf.knows("other", at(1)));
+    }
+
+    #[test]
+    fn what_a_block_says_of_pods_of_an_earlier_run_is_learnt() {
+        let (shelf, block): (Shelf, BlockName) = (Shelf::default(), "4100-10-0-0-0-27".parse().unwrap());
+        let restored = |address| Held { handle: None, ..held("test", Some(address)) };
+        shelf.hold(&mark("b"), restored(at(1)));
+        shelf.hold(&mark("c"), restored(at(2)));
+        let nobody = Held { namespace: String::new(), pod: String::new(), ..restored(at(3)) };
+        shelf.hold(&mark("d"), nobody);
+        let holder = |pod: &str| {
+            let told = [(NAMESPACE.to_owned(), "test".to_owned()), (POD.to_owned(), pod.to_owned())];
+            Holder { handle: format!("test-{pod}-c1"), attributes: told.into() }
+        };
+        for (address, pod) in [(at(1), "other"), (at(1), "p"), (at(1), "late"), (at(3), "q")] {
+            shelf.identify(block, address, &holder(pod));
+        }
+        let found = |name: &str| shelf.held(&mark(name)).map(|held| (held.handle, held.pod, held.block));
+        let had = |pod: &str| Some((Some(format!("test-{pod}-c1")), pod.to_owned(), Some(block)));
+        assert_eq!((found("b"), found("d")), (had("p"), had("q")));
+        // One whose address is in stock, by the block.
+        let heir = |address| shelf.heir(block, address, |_, pod| holder(&pod.name));
+        assert_eq!((heir(at(1)), heir(at(2)), heir(at(2))), (None, Some(holder("p")), None));
+        assert_eq!(found("c"), had("p"));
     }
 
     #[test]
