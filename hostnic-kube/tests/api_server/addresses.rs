@@ -10,19 +10,18 @@ use hostnic_core::ipam::{AddressRequest, AddressSource, ClaimedAddress};
 use hostnic_core::{ErrorKind, Refusal, Result};
 use hostnic_kube::NodeName;
 use hostnic_kube::ipam::BlockAddresses;
-use kube::ResourceExt;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::inherited;
 use crate::stage::{Stage, VXNETS, is_ready};
 use crate::trial;
 use crate::world::{World, eventually};
 
 const PATIENCE: Duration = Duration::from_secs(20);
-const OWN: &str = "4100-172-16-3-64-26";
+pub(crate) const OWN: &str = "4100-172-16-3-64-26";
 
 pub(crate) fn trials(world: &Arc<World>) -> Vec<Trial> {
     vec![
@@ -32,17 +31,19 @@ pub(crate) fn trials(world: &Arc<World>) -> Vec<Trial> {
         trial(world, "what_a_namespace_lacks_is_named", |world| async move { lacking(&world).await }),
         trial(world, "many_nodes_share_a_small_block", |world| async move { many(&world).await }),
         trial(world, "a_block_that_moves_has_no_foreign_pod", |world| async move { moved(&world).await }),
-        trial(world, "a_node_finds_what_it_had", |world| async move { again(&world).await }),
-        trial(world, "what_the_go_version_wrote_is_continued", |world| async move { gos(&world).await }),
+        trial(world, "a_node_finds_what_it_had", |world| async move { inherited::again(&world).await }),
+        trial(world, "what_the_go_version_wrote_is_continued", |world| async move {
+            inherited::gos(&world).await
+        }),
     ]
 }
 
-async fn node(world: &World, name: &str) -> BlockAddresses {
+pub(crate) async fn node(world: &World, name: &str) -> BlockAddresses {
     let node = NodeName::new(name).unwrap();
     BlockAddresses::connect(&world.node_access(), &node, &format!("uid-of-{name}")).await.unwrap()
 }
 
-fn key(pod: &str) -> AttachmentKey {
+pub(crate) fn key(pod: &str) -> AttachmentKey {
     AttachmentKey {
         network: "net".parse().unwrap(),
         container: format!("sandbox-of-{pod}").parse().unwrap(),
@@ -50,24 +51,24 @@ fn key(pod: &str) -> AttachmentKey {
     }
 }
 
-fn pod(namespace: &str, pod: &str) -> PodRef {
+pub(crate) fn pod(namespace: &str, pod: &str) -> PodRef {
     PodRef { namespace: namespace.to_owned(), name: pod.to_owned(), uid: None }
 }
 
-fn request(namespace: &str, name: &str) -> AddressRequest {
+pub(crate) fn request(namespace: &str, name: &str) -> AddressRequest {
     AddressRequest { key: key(name), pod: pod(namespace, name), candidates: Vec::new(), patience: PATIENCE }
 }
 
-async fn claim(node: &BlockAddresses, namespace: &str, name: &str) -> ClaimedAddress {
+pub(crate) async fn claim(node: &BlockAddresses, namespace: &str, name: &str) -> ClaimedAddress {
     node.claim(&request(namespace, name)).await.unwrap()
 }
 
-async fn release(node: &BlockAddresses, name: &str) {
+pub(crate) async fn release(node: &BlockAddresses, name: &str) {
     node.release(&key(name).mark()).await.unwrap();
 }
 
 /// Pools of both vxnets, and the mapping.
-async fn stage(world: &World, block_size: u8, ipam: &Value) -> Stage {
+pub(crate) async fn stage(world: &World, block_size: u8, ipam: &Value) -> Stage {
     let stage = Stage::set(world).await;
     stage.v_pool(&VXNETS, block_size).await;
     stage.map("off", &ipam.to_string()).await;
@@ -79,7 +80,7 @@ async fn stage(world: &World, block_size: u8, ipam: &Value) -> Stage {
 
 impl Stage {
     /// Who has which addresses of a block, by handle.
-    async fn holders(&self, block: &str) -> BTreeMap<String, Vec<usize>> {
+    pub(crate) async fn holders(&self, block: &str) -> BTreeMap<String, Vec<usize>> {
         let spec = self.objects("IPAMBlock").get(block).await.unwrap().data["spec"].clone();
         let mut holders: BTreeMap<String, Vec<usize>> = BTreeMap::new();
         for (number, index) in spec["allocations"].as_array().unwrap().iter().enumerate() {
@@ -92,7 +93,7 @@ impl Stage {
         holders
     }
 
-    async fn handles(&self) -> BTreeSet<String> {
+    pub(crate) async fn handles(&self) -> BTreeSet<String> {
         self.names("IPAMHandle").await
     }
 }
@@ -353,72 +354,4 @@ async fn moved(world: &World) {
     }
     println!("{pods} pods came and went while a block moved");
     assert!(pods > 40);
-}
-
-async fn again(world: &World) {
-    let stage = stage(world, 26, &json!({ "test": [OWN] })).await;
-    let first = node(world, "node1").await;
-    let mut held = Vec::new();
-    for name in ["p1", "p2"] {
-        held.push((key(name).mark(), Some(pod("test", name)), claim(&first, "test", name).await));
-    }
-    let lost = claim(&first, "test", "p3").await;
-    let handed_over = || async {
-        let holders = stage.holders(OWN).await;
-        (holders.len() == 4 && holders["hostnic-stock-uid-of-node1"].len() == 4).then_some(holders)
-    };
-    eventually("all is written", handed_over).await;
-    drop(first);
-
-    // The next run knows two of the three pods, and finds its stock.
-    let second = node(world, "node1").await;
-    second.restore(&held).await.unwrap();
-    second.settle().await.unwrap();
-    eventually("what nobody has is given back", || async {
-        let holders = stage.holders(OWN).await;
-        (holders.len() == 3 && holders["hostnic-stock-uid-of-node1"].len() == 4).then_some(())
-    })
-    .await;
-    let reads = second.counts().reads;
-    let from_stock = claim(&second, "test", "p4").await;
-    assert!(held.iter().all(|(_, _, claimed)| claimed.address != from_stock.address));
-    assert_eq!(second.counts().reads, reads, "the stock is used again");
-    assert_ne!(from_stock.address, lost.address);
-    // One that was restored goes without anybody's knowing its handle.
-    for name in ["p1", "p2", "p4"] {
-        release(&second, name).await;
-    }
-    eventually("nothing is left", || async {
-        let is_empty = stage.holders(OWN).await.is_empty() && stage.handles().await.is_empty();
-        is_empty.then_some(())
-    })
-    .await;
-}
-
-async fn gos(world: &World) {
-    let stage = stage(world, 26, &json!({ "test": [OWN] })).await;
-    // As the Go version leaves a block in which one pod has an address, with null for what is empty.
-    let mut allocations = vec![Value::Null; 64];
-    allocations[0] = json!(0);
-    let unallocated: Vec<u32> = (1..64).collect();
-    let secondary = json!({ "namespace": "test", "node": "node9", "pod": "old", "timestamp": "2022-01-01 00:00:00 +0000 UTC" });
-    let spec = json!({
-        "id": 4100, "cidr": "172.16.3.64/26", "deleted": false, "allocations": allocations, "unallocated": unallocated,
-        "attributes": [{ "handle_id": "test-old-0123456789", "secondary": secondary }],
-    });
-    let change = Patch::Merge(json!({ "spec": spec }));
-    stage.objects("IPAMBlock").patch(OWN, &PatchParams::default(), &change).await.unwrap();
-    let handle = json!({
-        "apiVersion": "network.qingcloud.com/v1alpha1", "kind": "IPAMHandle", "metadata": { "name": "test-old-0123456789" },
-        "spec": { "handleID": "test-old-0123456789", "block": { "4100-172.16.3.64/26": 1 }, "deleted": false },
-    });
-    let handles = stage.objects("IPAMHandle");
-    handles.create(&PostParams::default(), &serde_json::from_value(handle).unwrap()).await.unwrap();
-    let node = node(world, "node1").await;
-    node.settle().await.unwrap();
-    assert_eq!(claim(&node, "test", "new").await.address.to_string(), "172.16.3.65/24");
-    assert_eq!(stage.holders(OWN).await["test-old-0123456789"], [0]);
-    release(&node, "new").await;
-    handles.delete("test-old-0123456789", &DeleteParams::default()).await.unwrap();
-    assert!(stage.objects("IPAMBlock").get(OWN).await.unwrap().labels().len() == 1);
 }

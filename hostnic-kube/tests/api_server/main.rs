@@ -12,6 +12,7 @@ mod addresses;
 mod admission;
 mod away;
 mod choice;
+mod inherited;
 mod leader;
 mod node;
 mod pods;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
+use hostnic_core::Result;
 use kube::api::{Api, PartialObjectMeta};
 use kube::runtime::watcher::{self, Event};
 use tokio::sync::watch;
@@ -21,6 +22,9 @@ use crate::ipam::resources::IpamBlock;
 
 /// How often the mapping is asked for while there is stock that depends on it.
 const FRESH: Duration = Duration::from_secs(4);
+
+/// How soon it is looked whether pods are gone that hold addresses and are no attachments.
+const STRANGERS: Duration = Duration::from_secs(600);
 
 const _: () = assert!(FRESH.as_secs() * 2 < COUNTS.as_secs());
 
@@ -87,6 +91,67 @@ pub(super) async fn wanted(inner: Arc<Inner>) {
     }
 }
 
+/// Looks again while there are pods of which nobody tells this node that they go. Never ends.
+pub(super) async fn strangers(inner: Arc<Inner>) {
+    let scan = || {
+        let inner = inner.clone();
+        async move { inner.scan().await }
+    };
+    repeat(inner.strangers.subscribe(), scan).await;
+}
+
+/// Does it every ten minutes while it is needed, counted from when that is known.
+async fn repeat<F: Future<Output = Result<()>>>(mut needed: watch::Receiver<bool>, scan: impl Fn() -> F) {
+    // The sender lives as long as whoever scans.
+    while needed.wait_for(|needed| *needed).await.is_ok() {
+        sleep(STRANGERS).await;
+        if let Err(error) = scan().await {
+            tracing::warn!(error = %error.chain(), "whether pods are gone whose addresses this node has could not be told; it is tried again in ten minutes");
+        }
+    }
+}
+
 fn name(block: &PartialObjectMeta<IpamBlock>) -> Option<BlockName> {
     block.metadata.name.as_deref()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use hostnic_core::{Error, ErrorKind};
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn while_a_stranger_lives_it_is_looked_again() {
+        let needed = watch::Sender::new(false);
+        let scans = watch::Sender::new(0);
+        let scan = || {
+            scans.send_modify(|scans| *scans += 1);
+            let answer = match *scans.borrow() {
+                1 => Err(Error::new(ErrorKind::Transient, "list", "IPAMBlocks")),
+                scans => {
+                    needed.send_replace(scans < 3);
+                    Ok(())
+                }
+            };
+            async { answer }
+        };
+        let told = async {
+            sleep(STRANGERS * 3).await;
+            assert_eq!(*scans.borrow(), 0, "nobody is there");
+            needed.send_replace(true);
+            let (begin, mut scanned) = (Instant::now(), scans.subscribe());
+            for count in 1..4 {
+                scanned.wait_for(|scans| *scans == count).await.unwrap();
+                assert_eq!(begin.elapsed(), STRANGERS * count);
+            }
+            sleep(STRANGERS * 3).await;
+            assert_eq!(*scans.borrow(), 3, "the last one has gone");
+        };
+        tokio::select! {
+            () = repeat(needed.subscribe(), scan) => panic!("it ended"),
+            () = told => {}
+        }
+    }
 }

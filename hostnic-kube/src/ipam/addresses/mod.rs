@@ -93,6 +93,8 @@ struct Inner {
     handles: mpsc::UnboundedSender<(String, Mark)>,
     /// Where this node begins to look.
     start: u64,
+    /// Whether pods hold addresses here that are no attachment's, as far as a scan has seen.
+    strangers: watch::Sender<bool>,
     /// Where pods are told at once what only a person can mend.
     pods: Option<Arc<dyn PodDirectory>>,
 }
@@ -149,6 +151,7 @@ impl BlockAddresses {
             orders,
             handles,
             start,
+            strangers: watch::Sender::new(false),
             pods,
         });
         let (counting, heard) = watch::channel(Arc::new(Mapping::default()));
@@ -160,6 +163,7 @@ impl BlockAddresses {
         tasks.spawn(keep::mapping(inner.clone(), heard));
         tasks.spawn(keep::fresh(inner.clone()));
         tasks.spawn(keep::wanted(inner.clone()));
+        tasks.spawn(keep::strangers(inner.clone()));
         Self { inner, figures, _tasks: tasks }
     }
 

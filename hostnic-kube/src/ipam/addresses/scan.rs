@@ -6,7 +6,7 @@ use hostnic_core::Result;
 use hostnic_core::attachment::{AttachmentMark, PodRef};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{Api, ListParams, PartialObjectMeta};
+use kube::api::{Api, ListParams};
 
 use super::batch::Wish;
 use super::choose::Owner;
@@ -31,10 +31,12 @@ struct Found {
 }
 
 impl Inner {
-    /// Takes the stock of an earlier run over, and gives back the addresses of pods that this node no longer has.
+    /// Takes the stock of an earlier run over, and gives back the addresses of pods that this node no longer has. Notes whether
+    /// there are pods that hold addresses and are no attachments: when they go, only another scan finds that.
     pub(super) async fn scan(&self) -> Result<()> {
         let mapping = self.view.ask().await?;
         let blocks: Api<IpamBlock> = Api::all(self.writer.asker.client.clone());
+        let mut stay = false;
         let mut page = ListParams::default().limit(PAGE);
         loop {
             let answer = self.writer.asker.ask(blocks.list(&page)).await;
@@ -50,7 +52,9 @@ impl Inner {
                     self.order_later(found.block, Wish::Restock, owner.clone(), &mapping);
                 }
                 for stranger in found.strangers {
-                    if self.is_gone(&stranger).await? {
+                    let is_gone = self.is_gone(&stranger).await?;
+                    stay |= !is_gone && stranger.attributes.contains_key(POD);
+                    if is_gone {
                         tracing::info!(handle = stranger.handle, block = %found.block, "an address of a pod that is no more is given back");
                         let wish = Wish::Release { handle: stranger.handle.clone() };
                         self.order_later(found.block, wish, owner.clone(), &mapping);
@@ -60,9 +64,11 @@ impl Inner {
             }
             match list.metadata.continue_.filter(|token| !token.is_empty()) {
                 Some(token) => page = page.continue_token(&token),
-                None => return Ok(()),
+                None => break,
             }
         }
+        self.strangers.send_replace(stay);
+        Ok(())
     }
 
     fn found(&self, object: &IpamBlock) -> Option<Found> {
@@ -94,17 +100,18 @@ impl Inner {
         Some((self.writer.shelf.heir(block, address, holder)?, address))
     }
 
-    /// Whether a pod that has an address is certainly no more, or has another one by now.
+    /// Whether a pod that has an address is certainly no more, has another one by now, or is another one on another node.
     async fn is_gone(&self, holder: &Holder) -> Result<bool> {
         let told = |name: &str| holder.attributes.get(name).map(String::as_str);
         let (Some(namespace), Some(name)) = (told(NAMESPACE), told(POD)) else { return Ok(false) };
         if self.writer.shelf.has_pod(namespace, name) {
             return Ok(true);
         }
-        let pods: Api<PartialObjectMeta<Pod>> = Api::namespaced(self.writer.asker.client.clone(), namespace);
-        let found = self.writer.asker.ask(pods.get_metadata_opt(name)).await;
+        let pods: Api<Pod> = Api::namespaced(self.writer.asker.client.clone(), namespace);
+        let found = self.writer.asker.ask(pods.get_opt(name)).await;
         let found =
             found.map_err(|error| api_error("look for", format_args!("pod {namespace}/{name}"), error))?;
-        Ok(found.is_none())
+        let node = found.as_ref().and_then(|pod| pod.spec.as_ref()?.node_name.as_deref());
+        Ok(node != Some(&*self.writer.node))
     }
 }
