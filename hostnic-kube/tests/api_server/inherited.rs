@@ -2,10 +2,11 @@
 
 use hostnic_core::ipam::AddressSource;
 use kube::ResourceExt;
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 use crate::addresses::{OWN, claim, key, node, pod, release, stage};
+use crate::stage::Stage;
 use crate::world::{World, eventually, make_pod, remove_pod};
 
 pub(crate) async fn again(world: &World) {
@@ -21,7 +22,10 @@ pub(crate) async fn again(world: &World) {
         (holders.len() == 4 && holders["hostnic-stock-uid-of-node1"].len() == 4).then_some(holders)
     };
     eventually("all is written", handed_over).await;
+    let written = || async { (stage.handles().await.len() == 3).then_some(()) };
+    eventually("the handles, too", written).await;
     drop(first);
+    back_in_stock(&stage, "test-p2-sandbox-of-p2").await;
 
     // The next run knows two of the three pods, and finds its stock.
     let second = node(world, "node1").await;
@@ -32,6 +36,8 @@ pub(crate) async fn again(world: &World) {
         (holders.len() == 3 && holders["hostnic-stock-uid-of-node1"].len() == 4).then_some(())
     })
     .await;
+    let again = format!("test-p2-{}", key("p2").mark());
+    assert!(stage.holders(OWN).await.contains_key(&again), "it is written that p2 has its address");
     let reads = second.counts().reads;
     let from_stock = claim(&second, "test", "p4").await;
     assert!(held.iter().all(|(_, _, claimed)| claimed.address != from_stock.address));
@@ -46,6 +52,21 @@ pub(crate) async fn again(world: &World) {
         is_empty.then_some(())
     })
     .await;
+}
+
+/// Has all be as if a node had been killed before it wrote that this handle has an address of its stock.
+async fn back_in_stock(stage: &Stage, handle: &str) {
+    let mut spec = stage.objects("IPAMBlock").get(OWN).await.unwrap().data["spec"].clone();
+    let attributes = spec["attributes"].as_array().unwrap().clone();
+    let index =
+        |handle: &str| json!(attributes.iter().position(|holder| holder["handle_id"] == handle).unwrap());
+    let (of_pod, of_stock) = (index(handle), index("hostnic-stock-uid-of-node1"));
+    for place in spec["allocations"].as_array_mut().unwrap().iter_mut().filter(|place| **place == of_pod) {
+        *place = of_stock.clone();
+    }
+    let change = Patch::Merge(json!({ "spec": spec }));
+    stage.objects("IPAMBlock").patch(OWN, &PatchParams::default(), &change).await.unwrap();
+    stage.objects("IPAMHandle").delete(handle, &DeleteParams::default()).await.unwrap();
 }
 
 pub(crate) async fn gos(world: &World) {
