@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::cloud::Account;
 use super::pages::State;
-use super::webhooks::Webhooks;
+use super::webhooks::{Leading, Webhooks};
 
 /// How long to wait before something is tried again that failed.
 const AGAIN: Duration = Duration::from_secs(10);
@@ -28,7 +28,8 @@ pub(super) struct Work<'a> {
 impl Work<'_> {
     /// Works until `ending`.
     pub(super) async fn run(&self, ending: CancellationToken) {
-        let _leading = self.state.leading();
+        let _works = self.state.leading();
+        let leading = self.webhooks.map(Webhooks::leading);
         let swept = sweep::keep(&*self.cloud.provider, self.cloud.directory(), |nics| {
             if !nics.is_empty() {
                 let nics: Vec<_> = nics.iter().map(ToString::to_string).collect();
@@ -37,11 +38,14 @@ impl Work<'_> {
         });
         let (gone, labels) = (self.gone_nodes(), self.host_labels());
         tokio::select! {
-            () = self.pools(ending.clone()) => {}
+            () = self.pools(leading.as_ref(), ending.clone()) => {}
             never = gone => match never {},
             never = labels => match never {},
             never = swept => match never {},
             () = ending.cancelled() => {}
+        }
+        if let Some(leading) = leading {
+            leading.end().await;
         }
     }
 
@@ -69,11 +73,10 @@ impl Work<'_> {
         GoneNodes::new(tools).keep(tell).await
     }
 
-    async fn pools(&self, ending: CancellationToken) {
-        let _known = match self.webhooks {
-            Some(webhooks) => Some(webhooks.lead().await),
-            None => None,
-        };
+    async fn pools(&self, leading: Option<&Leading<'_>>, ending: CancellationToken) {
+        if let Some(leading) = leading {
+            leading.begin().await;
+        }
         let controller = loop {
             match self.try_pools().await {
                 Ok(controller) => break controller,

@@ -37,13 +37,19 @@ async fn take_over() {
         .await;
 
     // Whoever is killed is missed when the lease has run out.
-    let third = place.controller("third");
+    let third = place.controller_with_webhooks("third");
     assert!(!second.end(Signal::SIGKILL));
     until("the third one works", async || third.leads().then_some(())).await;
     place.apply(&v_pool(&VXNETS[1..])).unwrap();
     until("the first vxnet is taken out", async || (place.names("ipamblocks").len() == 4).then_some(()))
         .await;
+    // Whoever has changes refused for want of an answer takes that back before the end.
+    until("it insists on its webhooks", async || {
+        place.policies().iter().any(|policy| policy == "Fail").then_some(())
+    })
+    .await;
     assert!(third.end(Signal::SIGTERM));
+    assert_eq!(place.policies(), ["Ignore"; 3]);
     clear(&place).await;
 }
 

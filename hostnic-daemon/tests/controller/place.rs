@@ -105,6 +105,30 @@ impl Place {
 
     /// Starts a controller, which finds its files where its pod has them.
     pub(crate) fn controller(&self, name: &str) -> Controller {
+        self.controller_with(name, &[])
+    }
+
+    /// Starts one that answers webhooks, in a cluster in which the controllers' Service leads to it.
+    pub(crate) fn controller_with_webhooks(&self, name: &str) -> Controller {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        // Nobody routes to the addresses of Services here.
+        let service = format!(
+            "apiVersion: v1\nkind: Service\nmetadata:\n  name: {name}\n  namespace: kube-system\nspec:\n  type: ExternalName\n  externalName: 127.0.0.1\n"
+        );
+        self.apply(&service).unwrap();
+        let flags = [format!("--webhook-addr=127.0.0.1:{port}"), format!("--webhook-service={name}:{port}")];
+        self.controller_with(name, &flags)
+    }
+
+    /// What becomes of a change for which no webhook answers, by each of them.
+    pub(crate) fn policies(&self) -> Vec<String> {
+        let all = self.get(&["validatingwebhookconfigurations"]).unwrap();
+        let webhooks = all["items"].as_array().unwrap().iter().filter_map(|item| item["webhooks"].as_array());
+        let policies = webhooks.flatten().filter_map(|webhook| webhook["failurePolicy"].as_str());
+        policies.map(str::to_owned).collect()
+    }
+
+    fn controller_with(&self, name: &str, flags: &[String]) -> Controller {
         let home = self.path(name);
         fs::create_dir_all(home.join(".qingcloud")).unwrap();
         fs::write(home.join(".qingcloud/config.yaml"), self.access()).unwrap();
@@ -124,6 +148,7 @@ impl Place {
         let mut command = Command::new(program());
         command.env_clear().env("HOME", &home).arg("--kubeconfig").arg(self.kubeconfig("controller"));
         command.arg("--cluster-config").arg(&config).arg(format!("--manage-addr=127.0.0.1:{port}"));
+        command.args(flags);
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         Controller { child: command.spawn().unwrap(), port, log: home.join("log") }
     }

@@ -8,6 +8,7 @@
 //! 2. Whoever becomes the leader calls [`Admission::relax`] until it succeeds, before it writes anything else: the leader before it
 //!    may have died while changes were refused that no webhook answers for.
 //! 3. It then tells `run` that it is [`Standing::Leader`], and [`Standing::Ready`] when it is; and takes that back when it is not.
+//! 4. Whoever ceases to be the leader says [`Standing::Follower`], and calls [`Admission::relax`] while nobody else can lead.
 //!
 //! # When a webhook does not answer
 //!
