@@ -14,6 +14,10 @@ pub(crate) struct Candidate {
     pub(crate) usage: Usage,
     /// Whether it has been nobody's for long enough, if it is nobody's.
     pub(crate) rested: bool,
+    /// Whether no address of it is given to anybody any more.
+    pub(crate) closed: bool,
+    /// Whether its vxnet is ready for namespaces that have no block of it yet. Those that have one keep it in any case.
+    pub(crate) may_be_given: bool,
 }
 
 /// Who is to have which block.
@@ -26,19 +30,22 @@ pub(crate) struct Assignment {
 
 /// Gives each namespace without a block, or whose blocks are all full, one more. Namespaces that are not there any more have none.
 ///
-/// A block goes to another namespace only when nobody of the former one has an address of it. Blocks of the vxnets that are
+/// All blocks count that the cluster has: one whose vxnet is in trouble for a moment is as full or empty as it was. One that is not there,
+/// or is closed, is as good as full. A block goes to another namespace only when nobody of the former one has an address of it. Blocks of the vxnets that are
 /// everybody's are given to nobody.
 pub(crate) fn assign(mapping: &Mapping, namespaces: &BTreeSet<String>, blocks: &[Candidate]) -> Assignment {
     let mut next = mapping.clone();
     next.namespaces.retain(|namespace, _| namespaces.contains(namespace));
     let mut free = blocks
         .iter()
-        .filter(|block| block.rested && block.usage.allocated == 0 && block.usage.free > 0)
+        .filter(|block| block.may_be_given && block.rested && !block.closed)
+        .filter(|block| block.usage.allocated == 0 && block.usage.free > 0)
         .filter(|block| !mapping.default.contains(&block.vxnet) && next.owner(block.name).is_none())
         .map(|block| block.name)
         .collect::<BTreeSet<_>>();
     let is_full = |name: &BlockName| {
-        blocks.iter().find(|block| block.name == *name).is_none_or(|block| block.usage.free == 0)
+        let block = blocks.iter().find(|block| block.name == *name);
+        block.is_none_or(|block| block.closed || block.usage.free == 0)
     };
     let mut wanting = Vec::new();
     for namespace in namespaces {
@@ -62,7 +69,7 @@ mod tests {
         let name = BlockName::new(4100, format!("10.0.0.{}/27", number * 32).parse().unwrap());
         let vxnet = if number < 7 { "vxnet-own" } else { "vxnet-all" };
         let usage = Usage { capacity: 32, reserved: 0, allocated, free };
-        Candidate { name, vxnet: vxnet.into(), usage, rested: true }
+        Candidate { name, vxnet: vxnet.into(), usage, rested: true, closed: false, may_be_given: true }
     }
 
     fn mapping(lists: &[(&str, &[u8])]) -> Mapping {
@@ -94,6 +101,25 @@ mod tests {
         assert_eq!(grown.mapping, mapping(&[("a", &[0, 2]), ("b", &[1])]));
         // One that the cluster does not have is as good as full.
         assert_eq!(assigned(&[("a", &[5])], &["a"], &blocks).mapping, mapping(&[("a", &[5, 2])]));
+    }
+
+    #[test]
+    fn a_vxnet_in_trouble_costs_nobody_another_block() {
+        let mut blocks = [block(0, 16, 16), block(1, 32, 0), block(2, 0, 32), block(3, 0, 32)];
+        for block in &mut blocks[..3] {
+            block.may_be_given = false;
+        }
+        let before: &[(&str, &[u8])] = &[("a", &[0]), ("b", &[1])];
+        let assigned = assigned(before, &["a", "b", "c"], &blocks);
+        assert_eq!(assigned.mapping, mapping(&[("a", &[0]), ("b", &[1, 3])]));
+        assert_eq!(assigned.wanting, ["c"]);
+    }
+
+    #[test]
+    fn a_closed_block_is_as_good_as_full_and_goes_to_nobody() {
+        let mut blocks = [block(0, 16, 16), block(1, 0, 32), block(2, 0, 32)];
+        (blocks[0].closed, blocks[1].closed) = (true, true);
+        assert_eq!(assigned(&[("a", &[0])], &["a"], &blocks).mapping, mapping(&[("a", &[0, 2])]));
     }
 
     #[test]

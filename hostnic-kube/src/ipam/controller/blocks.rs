@@ -74,6 +74,12 @@ impl Blocks {
         known.blocks.values().filter(|(of, _)| &**of == pool).map(|(_, seen)| *seen).collect()
     }
 
+    /// All blocks that can be read, each with its pool.
+    pub(super) fn all(&self) -> Vec<(Arc<str>, Seen)> {
+        let known = self.known();
+        known.blocks.values().filter_map(|(of, seen)| Some((of.clone(), (*seen)?))).collect()
+    }
+
     /// Notes a block that was read or written by ourselves. Says whether a namespace may need another one now.
     pub(super) fn note(&self, object: &IpamBlock) -> bool {
         let Some(name) = object.metadata.name.as_deref() else { return false };
@@ -181,5 +187,6 @@ mod tests {
         unreadable.spec.cidr = "nothing".to_owned();
         blocks.note(&unreadable);
         assert_eq!(blocks.of_pool("vxnet-b"), [None]);
+        assert_eq!(blocks.all().iter().map(|(pool, _)| &**pool).collect::<Vec<_>>(), ["vxnet-a"]);
     }
 }

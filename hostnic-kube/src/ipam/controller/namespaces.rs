@@ -129,7 +129,8 @@ mod tests {
     fn block(number: u8, allocated: u32, fresh: bool) -> Candidate {
         let name = BlockName::new(4100, format!("10.0.0.{}/27", number * 32).parse().unwrap());
         let usage = Usage { capacity: 32, reserved: 0, allocated, free: 32 - allocated };
-        Candidate { name, vxnet: "vxnet-a".to_owned(), usage, rested: fresh }
+        let vxnet = "vxnet-a".to_owned();
+        Candidate { name, vxnet, usage, rested: fresh, closed: false, may_be_given: true }
     }
 
     #[test]

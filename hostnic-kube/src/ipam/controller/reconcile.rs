@@ -59,6 +59,9 @@ impl Reconciler {
         let pools = self.store.pools().await?;
         let ids: Vec<SubnetId> = wanted(&v_pool.spec);
         if let Err(error) = self.cloud.look(&ids).await {
+            // Nothing of the cloud is needed to give away blocks that are there.
+            let shared = self.share(&ready_before(&v_pool, &ids, &pools)).await;
+            self.telling.of_shares(&v_pool, &shared);
             self.tell_unanswered(&v_pool, &error).await?;
             return Err(error);
         }
@@ -81,7 +84,8 @@ impl Reconciler {
                 outcomes.extend(outcome.map(|outcome| (id.to_string(), or_failed(outcome))));
             }
         }
-        let shared = self.share(&outcomes).await;
+        let ready = outcomes.iter().filter(|(_, outcome)| matches!(outcome, Outcome::Ready(_)));
+        let shared = self.share(&ready.map(|(vxnet, _)| vxnet.as_str()).collect()).await;
         self.tell(&v_pool, &outcomes, &shared).await?;
         let pauses = outcomes.iter().map(|(_, outcome)| match outcome {
             Outcome::Underway(_) => SOON,
@@ -91,19 +95,17 @@ impl Reconciler {
         Ok(pauses.chain(shared.soon()).min().unwrap_or(PERIOD))
     }
 
-    /// Gives namespaces the blocks that are ready.
-    async fn share(&mut self, outcomes: &[(String, Outcome)]) -> Shared {
-        let ready = outcomes.iter().filter(|(_, outcome)| matches!(outcome, Outcome::Ready(_)));
-        let mut candidates = Vec::new();
-        for (vxnet, _) in ready {
-            let open = self.blocks.of_pool(vxnet).into_iter().flatten().filter(|seen| !seen.closed);
-            candidates.extend(open.map(|Seen { name, usage, fresh, .. }| Candidate {
-                name,
-                vxnet: vxnet.clone(),
-                usage,
-                rested: fresh,
-            }));
-        }
+    /// Gives namespaces blocks of the vxnets that are ready.
+    async fn share(&mut self, ready: &BTreeSet<&str>) -> Shared {
+        let candidate = |(vxnet, seen): (Arc<str>, Seen)| Candidate {
+            name: seen.name,
+            usage: seen.usage,
+            rested: seen.fresh,
+            closed: seen.closed,
+            may_be_given: ready.contains(&*vxnet),
+            vxnet: vxnet.to_string(),
+        };
+        let candidates = self.blocks.all().into_iter().map(candidate).collect();
         let telling = self.telling.clone();
         self.shares.give(&self.store, &telling, candidates).await
     }
@@ -205,6 +207,18 @@ fn or_failed(outcome: Result<Outcome>) -> Outcome {
     outcome.unwrap_or_else(|error| Outcome::Failed(error.chain().to_string()))
 }
 
+/// The vxnets that were ready when the cloud answered last, as far as they are wanted and nobody removes their pools.
+fn ready_before<'a>(v_pool: &'a VxNetPool, wanted: &[SubnetId], pools: &[IpPool]) -> BTreeSet<&'a str> {
+    let stays = |vxnet: &str| {
+        let named = |pool: &&IpPool| pool.metadata.name.as_deref() == Some(vxnet);
+        let pool = pools.iter().find(named);
+        pool.is_some_and(|pool| pool.metadata.deletion_timestamp.is_none())
+            && wanted.iter().any(|id| id.as_str() == vxnet)
+    };
+    let ready = v_pool.status.iter().flat_map(|status| &status.pools).map(|pool| pool.name.as_str());
+    ready.filter(|vxnet| stays(vxnet)).collect()
+}
+
 /// The vxnets of a pool, each once.
 fn wanted(spec: &VxNetPoolSpec) -> Vec<SubnetId> {
     let mut ids: Vec<SubnetId> = Vec::new();
@@ -214,4 +228,27 @@ fn wanted(spec: &VxNetPoolSpec) -> Vec<SubnetId> {
         }
     }
     ids
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+    use super::*;
+    use crate::ipam::resources::{IpPoolSpec, Pool, VxNetPoolStatus};
+
+    #[test]
+    fn while_the_cloud_is_away_what_was_ready_is_so_unless_somebody_takes_it_away() {
+        let [a, b, c, d] = ["vxnet-a", "vxnet-b", "vxnet-c", "vxnet-d"];
+        let mut v_pool = VxNetPool::new("v-pool", VxNetPoolSpec::default());
+        assert_eq!(ready_before(&v_pool, &[], &[]), BTreeSet::new());
+        let told = |name: &str| Pool { name: name.into(), ippool: name.into(), subnets: Vec::new() };
+        v_pool.status =
+            Some(VxNetPoolStatus { pools: [a, b, c].map(told).into(), ..VxNetPoolStatus::default() });
+        let mut pools = [a, b, c, d].map(|name| IpPool::new(name, IpPoolSpec::default()));
+        pools[1].metadata.deletion_timestamp = Some(Time(Timestamp::now()));
+        let wanted = [a, b, d].map(|name| name.parse().unwrap());
+        assert_eq!(ready_before(&v_pool, &wanted, &pools), BTreeSet::from([a]));
+        assert_eq!(ready_before(&v_pool, &wanted, &pools[1..]), BTreeSet::new());
+    }
 }
