@@ -206,6 +206,15 @@ async fn removed(world: &World) {
     .await;
     stage.status("v-pool is ready again", is_ready).await;
     assert_eq!(stage.reserved(VXNETS[0]).await, 241);
+
+    // One whose `v-pool` is gone goes as well, and not before somebody removes it.
+    stage.objects("VxNetPool").delete("v-pool", &DeleteParams::default()).await.unwrap();
+    stage.objects("IPPool").delete(VXNETS[0], &DeleteParams::default()).await.unwrap();
+    eventually("nothing is left of the vxnet", || async {
+        let left = stage.names("IPPool").await.len() + stage.names("IPAMBlock").await.len();
+        (left + stage.reserved(VXNETS[0]).await == 0).then_some(())
+    })
+    .await;
     controller.end().await;
 }
 

@@ -91,6 +91,7 @@ impl PoolController {
             cloud: CloudView::new(cloud),
             shares: Shares::default(),
             telling: Telling::new(teller, first),
+            said: String::new(),
         };
         Ok(Self { store, blocks, reconciler, told })
     }

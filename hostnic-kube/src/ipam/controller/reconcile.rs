@@ -35,6 +35,8 @@ pub(super) struct Reconciler {
     pub(super) cloud: CloudView,
     pub(super) shares: Shares,
     pub(super) telling: Telling,
+    /// What was said last of pools that go without a `v-pool` that could say it.
+    pub(super) said: String,
 }
 
 impl Reconciler {
@@ -51,12 +53,12 @@ impl Reconciler {
 
     async fn all(&mut self) -> Result<Duration> {
         self.blocks.listed().await;
-        let Some(v_pool) = self.store.v_pool().await? else { return Ok(PERIOD) };
-        if v_pool.metadata.deletion_timestamp.is_some() {
-            return Ok(PERIOD);
-        }
-        self.telling.at_first(&v_pool);
+        let v_pool = self.store.v_pool().await?;
         let pools = self.store.pools().await?;
+        let Some(v_pool) = v_pool.filter(|v_pool| v_pool.metadata.deletion_timestamp.is_none()) else {
+            return self.take_out_removed(&pools).await;
+        };
+        self.telling.at_first(&v_pool);
         let ids: Vec<SubnetId> = wanted(&v_pool.spec);
         if let Err(error) = self.cloud.look(&ids).await {
             // Nothing of the cloud is needed to give away blocks that are there.
@@ -87,12 +89,7 @@ impl Reconciler {
         let ready = outcomes.iter().filter(|(_, outcome)| matches!(outcome, Outcome::Ready(_)));
         let shared = self.share(&ready.map(|(vxnet, _)| vxnet.as_str()).collect()).await;
         self.tell(&v_pool, &outcomes, &shared).await?;
-        let pauses = outcomes.iter().map(|(_, outcome)| match outcome {
-            Outcome::Underway(_) => SOON,
-            Outcome::Leaving { .. } => LEAVING,
-            Outcome::Ready(_) | Outcome::Refused { .. } | Outcome::Failed(_) => PERIOD,
-        });
-        Ok(pauses.chain(shared.soon()).min().unwrap_or(PERIOD))
+        Ok(shared.soon().into_iter().chain([pause(&outcomes)]).min().unwrap_or(PERIOD))
     }
 
     /// Gives namespaces blocks of the vxnets that are ready.
@@ -203,7 +200,17 @@ impl Reconciler {
     }
 }
 
-fn or_failed(outcome: Result<Outcome>) -> Outcome {
+/// How long nothing need be done about these vxnets if nothing changes.
+pub(super) fn pause(outcomes: &[(String, Outcome)]) -> Duration {
+    let pauses = outcomes.iter().map(|(_, outcome)| match outcome {
+        Outcome::Underway(_) => SOON,
+        Outcome::Leaving { .. } => LEAVING,
+        Outcome::Ready(_) | Outcome::Refused { .. } | Outcome::Failed(_) => PERIOD,
+    });
+    pauses.min().unwrap_or(PERIOD)
+}
+
+pub(super) fn or_failed(outcome: Result<Outcome>) -> Outcome {
     outcome.unwrap_or_else(|error| Outcome::Failed(error.chain().to_string()))
 }
 

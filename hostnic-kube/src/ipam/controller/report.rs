@@ -23,7 +23,8 @@ impl Outcome {
     /// A pool that somebody removed is gone.
     pub(super) const GONE: Self = Self::Underway("its pool was removed and is made again");
 
-    fn message(&self, vxnet: &str) -> Option<String> {
+    /// What is to be said of it, in words; nothing where all is well.
+    pub(super) fn message(&self, vxnet: &str) -> Option<String> {
         match self {
             Self::Ready(_) => None,
             Self::Underway(what) => Some(format!("{vxnet}: {what}")),

@@ -1,9 +1,11 @@
 //! Taking a vxnet out again.
 
+use std::time::Duration;
+
 use hostnic_core::Result;
 use hostnic_core::id::SubnetId;
 
-use super::reconcile::Reconciler;
+use super::reconcile::{Reconciler, or_failed, pause};
 use super::report::Outcome;
 use crate::ipam::block::Block;
 use crate::ipam::resources::{FINALIZER, IpPool, IpamBlock};
@@ -11,6 +13,33 @@ use crate::ipam::resources::{FINALIZER, IpPool, IpamBlock};
 const RETURNING: &str = "its addresses are given back";
 
 impl Reconciler {
+    /// Takes out what somebody removes while there is no `v-pool`, and answers how long that need not be done again. The other pools
+    /// stay: a `v-pool` that is made again finds them.
+    pub(super) async fn take_out_removed(&mut self, pools: &[IpPool]) -> Result<Duration> {
+        let removed: Vec<(SubnetId, &IpPool)> = pools
+            .iter()
+            .filter(|pool| pool.metadata.deletion_timestamp.is_some())
+            .filter_map(|pool| Some((pool.metadata.name.as_deref()?.parse().ok()?, pool)))
+            .collect();
+        if !removed.is_empty() {
+            // Of what was begun, which has to be followed.
+            self.cloud.look(&[]).await?;
+        }
+        let mut outcomes = Vec::new();
+        for (id, pool) in removed {
+            let outcome = self.take_out(&id, pool, false).await.transpose();
+            outcomes.extend(outcome.map(|outcome| (id.to_string(), or_failed(outcome))));
+        }
+        let said: Vec<String> =
+            outcomes.iter().filter_map(|(vxnet, outcome)| outcome.message(vxnet)).collect();
+        let said = said.join("; ");
+        if !said.is_empty() && said != self.said {
+            tracing::info!("there is no v-pool: {said}");
+        }
+        self.said = said;
+        Ok(pause(&outcomes))
+    }
+
     /// Takes a vxnet a step further out that is no longer wanted, or whose pool somebody removes though it is `wanted`; `None`
     /// when nothing is left of it.
     pub(super) async fn take_out(
