@@ -60,12 +60,17 @@ impl Answerer {
         if request.resource.group != GROUP || is_sub {
             return Ok(Verdict::default());
         }
+        let is_last = request.is_last();
         match request.resource.resource.as_str() {
             "ippools" => match change::<IpPool>(request, who) {
                 Ok(change) => {
                     let is_new = matches!(change, Change::Made(_));
                     let others = if is_new { self.pools().await? } else { Vec::new() };
-                    Ok(ip_pool::judge(&change, who, &others))
+                    let mut verdict = ip_pool::judge(&change, who, &others);
+                    if is_last {
+                        ip_pool::after_its_blocks(&change, who, &mut verdict);
+                    }
+                    Ok(verdict)
                 }
                 Err(verdict) => Ok(verdict),
             },

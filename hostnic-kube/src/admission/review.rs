@@ -33,6 +33,24 @@ pub(super) struct Request<O> {
     pub(super) object: Option<O>,
     #[serde(default = "none")]
     pub(super) old_object: Option<O>,
+    #[serde(default)]
+    options: Option<Options>,
+}
+
+/// How a change is to be made.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Options {
+    #[serde(default)]
+    propagation_policy: Option<String>,
+}
+
+impl<O> Request<O> {
+    /// Whether an object is to be removed after all that belongs to it.
+    pub(super) fn is_last(&self) -> bool {
+        let policy = self.options.as_ref().and_then(|options| options.propagation_policy.as_deref());
+        self.operation == Operation::Delete && policy == Some("Foreground")
+    }
 }
 
 fn none<O>() -> Option<O> {
@@ -80,6 +98,21 @@ mod tests {
     use serde::de::IgnoredAny;
 
     use super::*;
+
+    #[test]
+    fn an_object_is_removed_last_where_its_belongings_are_to_go_in_the_foreground() {
+        let is_last = |operation: &str, options: Value| {
+            let request = json!({
+                "uid": "u1", "operation": operation, "resource": { "group": "", "resource": "ippools" },
+                "userInfo": {}, "options": options,
+            });
+            serde_json::from_value::<Request<Value>>(request).unwrap().is_last()
+        };
+        let with = |policy: &str| json!({ "kind": "DeleteOptions", "propagationPolicy": policy });
+        assert!(is_last("DELETE", with("Foreground")));
+        assert!(!is_last("DELETE", with("Background")) && !is_last("DELETE", Value::Null));
+        assert!(!is_last("UPDATE", with("Foreground")));
+    }
 
     #[test]
     fn a_review_is_read_without_its_object_and_answered_by_its_uid() {

@@ -18,7 +18,7 @@
 //! | `network.qingcloud.com` | `ipamhandles` | delete | addresses of nodes that are gone ([`GoneNodes`]) |
 //! | (core) | `nodes` | list | the same: which nodes there are |
 //! | (core) | `nodes` | watch, patch | the label of the machine that a node runs on ([`HostLabels`](crate::HostLabels)) |
-//! | (core) | `pods` | list | the same: which pods are left of such a node |
+//! | (core) | `pods` | list | the same: which pods are left of such a node; and which have addresses of blocks that are gone |
 //! | `coordination.k8s.io` | `leases` | get | the same: whether its kubelet still says that it lives |
 //! | (core) | `events` | create, patch | what a person must act on |
 //!

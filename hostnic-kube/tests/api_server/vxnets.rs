@@ -5,14 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hostnic_core::capability::AddressReservation;
+use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
-use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
 use crate::stage::{Stage, VXNETS, is_ready};
 use crate::trial;
-use crate::world::{World, eventually};
+use crate::world::{World, eventually, make_pod, remove_pod};
 
 pub(crate) fn trials(world: &Arc<World>) -> Vec<Trial> {
     vec![
@@ -206,6 +207,35 @@ async fn removed(world: &World) {
     .await;
     stage.status("v-pool is ready again", is_ready).await;
     assert_eq!(stage.reserved(VXNETS[0]).await, 241);
+
+    // Its blocks may be gone before their pods are: nothing of it is given to others then.
+    let client = stage.admin.clone();
+    make_pod(&client, "somewhere", "left-alone", &[]).await;
+    let pods: Api<Pod> = Api::namespaced(client.clone(), "default");
+    let told =
+        Patch::Merge(json!({ "status": { "podIP": "172.16.3.9", "podIPs": [{ "ip": "172.16.3.9" }] } }));
+    pods.patch_status("left-alone", &PatchParams::default(), &told).await.unwrap();
+    stage.take("4100-172-16-3-0-26", 1).await;
+    let before = stage.objects("IPPool").get(VXNETS[0]).await.unwrap().uid();
+    stage.objects("IPPool").delete(VXNETS[0], &DeleteParams::foreground()).await.unwrap();
+    // As Kubernetes does where that is asked for.
+    for block in stage.names("IPAMBlock").await {
+        let _ = stage.objects("IPAMBlock").delete(&block, &DeleteParams::default()).await;
+    }
+    let lost =
+        |status: &Value| status["message"].as_str().is_some_and(|told| told.contains("blocks of 1 of"));
+    stage.status("a pod is known to have lost its block", lost).await;
+    assert_eq!(stage.reserved(VXNETS[0]).await, 241);
+    let kept =
+        Patch::Merge(json!({ "metadata": { "finalizers": ["finalizers.network.qingcloud.com/ippool"] } }));
+    stage.objects("IPPool").patch(VXNETS[0], &PatchParams::default(), &kept).await.unwrap();
+    assert_eq!(stage.objects("IPPool").get(VXNETS[0]).await.unwrap().uid(), before);
+    remove_pod(&client, "left-alone").await;
+    eventually("another one is in its place", || async {
+        let pool = stage.objects("IPPool").get(VXNETS[0]).await.ok()?;
+        (pool.uid() != before && stage.names("IPAMBlock").await.len() == 4).then_some(())
+    })
+    .await;
 
     // One whose `v-pool` is gone goes as well, and not before somebody removes it.
     stage.objects("VxNetPool").delete("v-pool", &DeleteParams::default()).await.unwrap();

@@ -95,6 +95,21 @@ fn removed(old: &IpPool, who: Who) -> Verdict {
     verdict
 }
 
+/// What there is against a removal of a pool after that of its blocks. Kubernetes removes these at once, whoever has addresses of them,
+/// and it is they that say so.
+pub(in crate::admission) fn after_its_blocks(change: &Change<IpPool>, who: Who, verdict: &mut Verdict) {
+    if let Change::Removed(old) = change
+        && is_bound(who)
+        && used(old) > 0
+    {
+        verdict.deny(format!(
+            "{} pods have addresses of it, and its blocks, which say whose they are, would be removed before these pods have gone: delete it \
+             without --cascade=foreground; its blocks go with it when the last pod has gone",
+            used(old)
+        ));
+    }
+}
+
 fn fixed(old: &IpPoolSpec, new: &IpPoolSpec, verdict: &mut Verdict) {
     let changed = |(name, of): &Field| {
         let (was, is) = (of(old)?, of(new));
@@ -332,6 +347,21 @@ mod tests {
         assert!(kept.is_allowed() && kept.warnings.len() == 1);
         assert!(removed(&pool("a", "172.16.3.0/24"), Who::Other).warnings.is_empty());
         assert!(changed(|pool| pool.metadata.finalizers = None).message().contains("leave the finalizer"));
+    }
+
+    #[test]
+    fn a_pool_in_use_may_not_be_deleted_after_its_blocks() {
+        let removed = |allocations: u32, who| {
+            let mut pool = pool("a", "172.16.3.0/24");
+            pool.metadata.finalizers = Some(vec![FINALIZER.into()]);
+            pool.status = Some(IpPoolStatus { allocations, ..IpPoolStatus::default() });
+            let change = Change::Removed(pool);
+            let mut verdict = judge(&change, who, &[]);
+            after_its_blocks(&change, who, &mut verdict);
+            verdict
+        };
+        assert!(removed(3, Who::Other).message().contains("3 pods have addresses of it, and its blocks"));
+        assert!(removed(3, Who::Kubernetes).is_allowed() && removed(0, Who::Other).is_allowed());
     }
 
     proptest! {

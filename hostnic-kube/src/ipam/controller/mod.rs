@@ -2,6 +2,7 @@
 
 mod blocks;
 mod cloud;
+mod lost;
 mod namespaces;
 mod objects;
 mod plan;
@@ -11,6 +12,7 @@ mod store;
 mod take_out;
 mod telling;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::pin::pin;
 use std::sync::Arc;
@@ -92,6 +94,7 @@ impl PoolController {
             shares: Shares::default(),
             telling: Telling::new(teller, first),
             said: String::new(),
+            emptied: BTreeSet::new(),
         };
         Ok(Self { store, blocks, reconciler, told })
     }

@@ -113,7 +113,7 @@ fn claimed(subnet: &Subnet, more: u32) -> Result<RangeInclusive<Ipv4Addr>, Probl
 }
 
 /// The addresses for pods, as a pool says them.
-fn range(pool: &IpPoolSpec) -> Option<RangeInclusive<Ipv4Addr>> {
+pub(super) fn range(pool: &IpPoolSpec) -> Option<RangeInclusive<Ipv4Addr>> {
     Some(pool.range_start.parse().ok()?..=pool.range_end.parse().ok()?)
 }
 

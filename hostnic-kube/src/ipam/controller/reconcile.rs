@@ -37,6 +37,8 @@ pub(super) struct Reconciler {
     pub(super) telling: Telling,
     /// What was said last of pools that go without a `v-pool` that could say it.
     pub(super) said: String,
+    /// Pools, by uid, of which all blocks were there and nobody had an address when they began to be removed.
+    pub(super) emptied: BTreeSet<String>,
 }
 
 impl Reconciler {
@@ -166,6 +168,7 @@ impl Reconciler {
             (None, Some(new)) => self.store.make(&objects::pool(id, new)).await?,
             (None, None) => return Ok(Outcome::Underway("its pool is being made")),
         };
+        self.emptied.remove(pool.metadata.uid.as_deref().unwrap_or_default());
         for block in &plan.blocks {
             let made = self.store.make(&objects::block(&pool, block)).await?;
             self.blocks.note(&made);

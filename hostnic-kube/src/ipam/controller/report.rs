@@ -15,8 +15,9 @@ pub(super) enum Outcome {
     Refused { reason: &'static str, message: String },
     /// It is tried again.
     Failed(String),
-    /// It is no longer wanted, or its pool is being removed though it is, and pods still use it.
-    Leaving { used: u32, wanted: bool },
+    /// It is no longer wanted, or its pool is being removed though it is, and pods still use it; `lost` more pods have addresses of blocks
+    /// that are gone.
+    Leaving { used: u32, lost: u32, wanted: bool },
 }
 
 impl Outcome {
@@ -30,12 +31,15 @@ impl Outcome {
             Self::Underway(what) => Some(format!("{vxnet}: {what}")),
             Self::Refused { message, .. } => Some(format!("{vxnet}: {message}")),
             Self::Failed(message) => Some(format!("{vxnet}: {message}; it is tried again")),
-            Self::Leaving { used, wanted: false } => {
-                Some(format!("{vxnet} is no longer in v-pool and goes when its last {used} pods have gone"))
+            Self::Leaving { used, lost, wanted } => {
+                let why = if *wanted { ": its pool is being removed" } else { " is no longer in v-pool" };
+                let pods = used.saturating_add(*lost);
+                let told = format!("{vxnet}{why} and goes when its last {pods} pods have gone");
+                Some(match lost {
+                    0 => told,
+                    _ => format!("{told}: delete them, since the blocks of {lost} of them were removed"),
+                })
             }
-            Self::Leaving { used, wanted: true } => Some(format!(
-                "{vxnet}: its pool is being removed and goes when its last {used} pods have gone"
-            )),
         }
     }
 
@@ -164,7 +168,7 @@ mod tests {
     #[test]
     fn it_is_ready_when_each_vxnet_is_and_says_what_to_do_when_not() {
         let ready = Outcome::Ready(vec!["4100-10-0-0-0-27".into()]);
-        let leaving = Outcome::Leaving { used: 3, wanted: false };
+        let leaving = Outcome::Leaving { used: 3, lost: 0, wanted: false };
         let status =
             |before, outcomes: &[(String, Outcome)], now| status(before, outcomes, &Shared::Untold, now);
         let good = status(None, &outcome(&[("vxnet-a", ready.clone()), ("vxnet-b", leaving)]), "t1");
@@ -179,6 +183,11 @@ mod tests {
         let busy = status(Some(&bad), &busy, "t3");
         assert_eq!(busy.process.as_deref(), Some("vxnet-a: its addresses are being claimed"));
         assert_eq!(&*busy.conditions[0].last_transition_time, "t2");
+        let lost =
+            status(None, &outcome(&[("vxnet-a", Outcome::Leaving { used: 1, lost: 2, wanted: true })]), "t4");
+        let told = "vxnet-a: its pool is being removed and goes when its last 3 pods have gone: delete them, since the blocks of 2 of them \
+                    were removed";
+        assert_eq!(lost.message.as_deref(), Some(told));
     }
 
     #[test]

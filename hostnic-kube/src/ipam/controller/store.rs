@@ -55,15 +55,37 @@ impl Store {
     where
         K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
     {
-        let mut page = params.limit(PAGE);
         let mut items = Vec::new();
+        self.each_of(&self.all(), params, what, |item| items.push(item)).await?;
+        Ok(items)
+    }
+
+    /// Tells each object, of which no more than a page is kept at a time.
+    pub(super) async fn each<K>(&self, api: &Api<K>, what: &'static str, each: impl FnMut(K)) -> Result<()>
+    where
+        K: Clone + DeserializeOwned + Debug,
+    {
+        self.each_of(api, ListParams::default(), what, each).await
+    }
+
+    async fn each_of<K>(
+        &self,
+        api: &Api<K>,
+        params: ListParams,
+        what: &'static str,
+        mut each: impl FnMut(K),
+    ) -> Result<()>
+    where
+        K: Clone + DeserializeOwned + Debug,
+    {
+        let mut page = params.limit(PAGE);
         loop {
-            let answer = self.asker.ask(self.all::<K>().list(&page)).await;
+            let answer = self.asker.ask(api.list(&page)).await;
             let list = answer.map_err(|error| api_error("list", what, error))?;
-            items.extend(list.items);
+            list.items.into_iter().for_each(&mut each);
             match list.metadata.continue_.filter(|token| !token.is_empty()) {
                 Some(token) => page = page.continue_token(&token),
-                None => return Ok(items),
+                None => return Ok(()),
             }
         }
     }

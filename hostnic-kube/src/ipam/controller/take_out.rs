@@ -5,6 +5,7 @@ use std::time::Duration;
 use hostnic_core::Result;
 use hostnic_core::id::SubnetId;
 
+use super::lost::lost;
 use super::reconcile::{Reconciler, or_failed, pause};
 use super::report::Outcome;
 use crate::ipam::block::Block;
@@ -54,9 +55,16 @@ impl Reconciler {
         let used_of =
             |block: &IpamBlock| Block::read(&block.spec).map_or(1, |(read, _)| read.usage().allocated);
         let used = blocks.iter().map(used_of).sum();
-        if used > 0 {
-            return Ok(Some(Outcome::Leaving { used, wanted }));
+        let uid = pool.metadata.uid.clone().unwrap_or_default();
+        // What was found empty is short of blocks because we are at it.
+        let lost = match self.emptied.contains(&uid) {
+            true => 0,
+            false => lost(&self.store, &pool.spec, &blocks).await?,
+        };
+        if used > 0 || lost > 0 {
+            return Ok(Some(Outcome::Leaving { used, lost, wanted }));
         }
+        self.emptied.insert(uid.clone());
         // Whoever claims an address meanwhile changes the block, which then is not removed.
         for block in &blocks {
             self.store.remove(block).await?;
@@ -70,7 +78,9 @@ impl Reconciler {
             self.cloud.give_back(id, &reserved).await?;
             return Ok(Some(Outcome::Underway(RETURNING)));
         }
-        self.remove_pool(pool).await.map(|()| None)
+        self.remove_pool(pool).await?;
+        self.emptied.remove(&uid);
+        Ok(None)
     }
 
     /// Removes a pool with what keeps it.

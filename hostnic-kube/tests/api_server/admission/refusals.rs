@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hostnic_core::sim::Cloud;
 use hostnic_kube::ipam::{PoolCloud, PoolController};
-use kube::api::{DeleteParams, ListParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -40,6 +40,16 @@ pub(super) async fn pools(world: &World) {
     let told = refused(stage.make("IPPool", "vxnet-bbbbbbb", pool("172.16.4.1/24")).await);
     assert!(told.contains("write 172.16.4.0/24"), "{told}");
     stage.make("IPPool", "vxnet-bbbbbbb", pool("172.16.4.0/24")).await.unwrap();
+
+    let used = json!({
+        "metadata": { "finalizers": ["finalizers.network.qingcloud.com/ippool"] },
+        "status": { "capacity": 256, "allocations": 3, "unallocated": 253, "reserved": 0, "synced": true },
+    });
+    let counted = stage.objects("IPPool");
+    counted.patch("vxnet-bbbbbbb", &PatchParams::default(), &Patch::Merge(&used)).await.unwrap();
+    counted.patch_status("vxnet-bbbbbbb", &PatchParams::default(), &Patch::Merge(&used)).await.unwrap();
+    let told = refused(counted.delete("vxnet-bbbbbbb", &DeleteParams::foreground()).await);
+    assert!(told.contains("delete it without --cascade=foreground"), "{told}");
 
     let vxnets = |names: &[&str], size: u8| json!({ "vxnets": names.iter().map(|name| json!({ "name": name })).collect::<Vec<_>>(), "blockSize": size });
     let twice = vxnets(&["vxnet-aaaaaaa", "vxnet-aaaaaaa"], 28);
