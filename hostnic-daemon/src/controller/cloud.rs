@@ -4,11 +4,12 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use hostnic_core::capability::{HostMachines, InstanceDirectory};
 use hostnic_core::id::{InstanceId, InvalidValue};
 use hostnic_core::layer::{Deadline, Rate, RateLimit, RetryConfig, Stack};
 use hostnic_core::{NicProvider, Result};
-use hostnic_kube::ipam::PoolCloud;
+use hostnic_kube::ipam::{ClusterGroup, PoolCloud};
 use hostnic_kube::{Notice, Severity};
 use hostnic_qingcloud::QingCloudProvider;
 
@@ -113,25 +114,43 @@ impl Account {
         Some((Arc::new(self.directory.clone()), cluster))
     }
 
-    /// What makes pools of vxnets, with the security group as the cluster has it now.
-    ///
-    /// # Errors
-    /// Those of the cloud, where it has to be asked for the group.
-    pub(super) async fn pools(&self) -> Result<PoolCloud> {
-        let asked = match &self.config.cluster {
-            Some(cluster) => self.directory.group_of_cluster(cluster).await?,
-            None => None,
-        };
-        if let (Some(cluster), None) = (&self.config.cluster, &asked) {
-            tracing::warn!(%cluster, "the cloud knows no such cluster, or it has no security group");
-        }
+    /// What makes pools of vxnets. Asks nobody.
+    pub(super) fn pools(&self) -> PoolCloud {
         let directory = Arc::new(self.directory.clone());
-        let group = asked.or_else(|| self.config.security_group.clone());
-        Ok(PoolCloud {
+        let group: Option<Arc<dyn ClusterGroup>> = match (&self.config.cluster, &self.config.security_group) {
+            (Some(cluster), group) => Some(Arc::new(GroupOfCluster {
+                directory: self.directory.clone(),
+                cluster: cluster.clone(),
+                otherwise: group.clone(),
+            })),
+            (None, Some(group)) => Some(Arc::new(group.clone())),
+            (None, None) => None,
+        };
+        PoolCloud {
             provider: self.provider.clone(),
             addresses: directory.clone(),
             security: group.map(|group| (directory as _, group)),
-        })
+        }
+    }
+}
+
+/// The group that the cloud says a cluster has, or the one that is written down where it says none.
+#[derive(Debug)]
+struct GroupOfCluster {
+    directory: QingCloudProvider,
+    cluster: String,
+    otherwise: Option<String>,
+}
+
+#[async_trait]
+impl ClusterGroup for GroupOfCluster {
+    async fn group(&self) -> Result<Option<String>> {
+        let asked = self.directory.group_of_cluster(&self.cluster).await?;
+        if asked.is_none() {
+            let cluster = &self.cluster;
+            tracing::warn!(%cluster, "the cloud knows no such cluster, or it has no security group");
+        }
+        Ok(asked.or_else(|| self.otherwise.clone()))
     }
 }
 

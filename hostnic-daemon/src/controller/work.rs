@@ -77,20 +77,10 @@ impl Work<'_> {
         if let Some(leading) = leading {
             leading.begin().await;
         }
-        let controller = loop {
-            match self.try_pools().await {
-                Ok(controller) => break controller,
-                Err(why) => tracing::warn!("pools cannot be made yet: {why}; trying again"),
-            }
-            tokio::time::sleep(AGAIN).await;
-        };
-        controller.run(ending).await;
-    }
-
-    async fn try_pools(&self) -> Result<PoolController, String> {
-        let cloud = self.cloud.pools().await.map_err(|error| error.chain().to_string())?;
-        let made = PoolController::new(&self.access, cloud, self.cloud.notices.clone()).await;
-        made.map_err(|error| hostnic_core::Chain(&error).to_string())
+        let made = connected("pools cannot be made", || {
+            PoolController::new(&self.access, self.cloud.pools(), self.cloud.notices.clone())
+        });
+        made.await.run(ending).await;
     }
 }
 

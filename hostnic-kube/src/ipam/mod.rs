@@ -42,7 +42,7 @@ mod tools;
 
 pub use addresses::{AddressCounts, AddressFailures, AddressFigures, AddressUsage, BlockAddresses};
 pub use block::{Block, Flaw, Holder, Refusal, Usage};
-pub use controller::{PoolCloud, PoolController};
+pub use controller::{ClusterGroup, PoolCloud, PoolController};
 pub use name::{BlockName, LOCAL, NoBlockName};
 pub use resources::definitions;
 pub use tools::{

@@ -91,7 +91,7 @@ impl Stage {
 
     pub(crate) async fn controller(&self, world: &World) -> Controller {
         let node = Arc::new(self.cloud.node(&"i-controller".parse().unwrap()));
-        let security = Some((node.clone() as _, "sg-1".to_owned()));
+        let security = Some((node.clone() as _, Arc::new("sg-1".to_owned()) as _));
         let cloud = PoolCloud { provider: node.clone(), addresses: node, security };
         let controller = PoolController::new(&world.controller_access(), cloud, Vec::new()).await.unwrap();
         let stop = CancellationToken::new();

@@ -48,13 +48,15 @@ pub(super) struct CloudView {
     known: BTreeMap<SubnetId, Known>,
     /// Jobs that were begun here and have not ended, by the vxnet whose addresses they are about.
     jobs: BTreeMap<SubnetId, Begun>,
+    /// The cluster's security group, once it is known.
+    group: Option<Option<String>>,
     /// From where the security group lets everything in.
     opened: BTreeSet<Ipv4Net>,
 }
 
 impl CloudView {
     pub(super) fn new(cloud: PoolCloud) -> Self {
-        Self { cloud, known: BTreeMap::new(), jobs: BTreeMap::new(), opened: BTreeSet::new() }
+        Self { cloud, known: BTreeMap::new(), jobs: BTreeMap::new(), group: None, opened: BTreeSet::new() }
     }
 
     /// Asks for what is not known of these vxnets, or has been known for long, and for the jobs that were begun.
@@ -207,12 +209,17 @@ impl CloudView {
 
     /// Lets packets from a vxnet into the cluster's machines.
     pub(super) async fn open(&mut self, cidr: Ipv4Net) -> Result<()> {
-        if let Some((rules, group)) = &self.cloud.security
-            && !self.opened.contains(&cidr)
-        {
-            rules.allow_from(group, cidr.into()).await?;
-            self.opened.insert(cidr);
+        let Some((rules, of_cluster)) = &self.cloud.security else { return Ok(()) };
+        if self.opened.contains(&cidr) {
+            return Ok(());
         }
+        if self.group.is_none() {
+            self.group = Some(of_cluster.group().await?);
+        }
+        if let Some(Some(group)) = &self.group {
+            rules.allow_from(group, cidr.into()).await?;
+        }
+        self.opened.insert(cidr);
         Ok(())
     }
 }

@@ -1,9 +1,13 @@
 use std::sync::Arc;
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use async_trait::async_trait;
 use hostnic_core::capability::{AddressReservation, ReservedAddress};
 use hostnic_core::sim::{Cloud, Fault, Operation, SimProvider, When};
+use hostnic_core::{Error, ErrorKind};
 
+use super::super::ClusterGroup;
 use super::*;
 
 /// Takes no more than a hundred addresses at once.
@@ -26,6 +30,20 @@ impl AddressReservation for InParts {
 
     async fn release(&self, ids: &[String]) -> Result<Submitted> {
         self.0.release(ids).await
+    }
+}
+
+/// Refuses to say the group, once.
+#[derive(Debug, Default)]
+struct Reluctant(AtomicU32);
+
+#[async_trait]
+impl ClusterGroup for Reluctant {
+    async fn group(&self) -> Result<Option<String>> {
+        match self.0.fetch_add(1, Ordering::Relaxed) {
+            0 => Err(Error::new(ErrorKind::Unauthorised, "look for the security group of", "cl-1")),
+            _ => Ok(Some("sg-1".to_owned())),
+        }
     }
 }
 
@@ -106,6 +124,23 @@ async fn what_could_be_listed_is_known_though_another_list_failed() {
     assert!(bench.view.of(&bench.vxnets[0]).is_none() && bench.view.of(&bench.vxnets[1]).is_some());
     bench.view.look(&bench.vxnets).await.unwrap();
     assert_eq!(bench.calls(Operation::Reserved), 3);
+}
+
+#[tokio::test]
+async fn a_group_that_cannot_be_told_keeps_a_vxnet_waiting_and_is_asked_for_until_it_is_known() {
+    let cloud =
+        Cloud::builder().router("rtr-1").instance("i-controller").security_group("sg-1").build().unwrap();
+    let node = Arc::new(cloud.node(&"i-controller".parse().unwrap()));
+    let group = Arc::new(Reluctant::default());
+    let security = Some((node.clone() as _, group.clone() as _));
+    let mut view = CloudView::new(PoolCloud { provider: node.clone(), addresses: node, security });
+    let [one, other] = ["172.20.0.0/22", "172.20.4.0/22"].map(|cidr| cidr.parse().unwrap());
+    assert_eq!(view.open(one).await.unwrap_err().kind(), ErrorKind::Unauthorised);
+    assert!(cloud.allowed("sg-1").is_empty());
+    for cidr in [one, other, one] {
+        view.open(cidr).await.unwrap();
+    }
+    assert_eq!((cloud.allowed("sg-1").len(), group.0.load(Ordering::Relaxed)), (2, 2));
 }
 
 #[test]

@@ -18,9 +18,10 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use futures::StreamExt;
-use hostnic_core::NicProvider;
 use hostnic_core::capability::{AddressReservation, SecurityRules};
+use hostnic_core::{NicProvider, Result};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::Resource;
 use kube::api::Api;
@@ -55,8 +56,27 @@ pub struct PoolCloud {
     pub provider: Arc<dyn NicProvider>,
     /// Claims addresses, so that the cloud gives them to nobody else.
     pub addresses: Arc<dyn AddressReservation>,
-    /// What lets pods' packets into the cluster's machines, and the group that they are in, where it has one.
-    pub security: Option<(Arc<dyn SecurityRules>, String)>,
+    /// What lets pods' packets into the cluster's machines, and who tells which group these are in; `None` where nothing is to.
+    pub security: Option<(Arc<dyn SecurityRules>, Arc<dyn ClusterGroup>)>,
+}
+
+/// Tells which security group a cluster's machines are in.
+#[async_trait]
+pub trait ClusterGroup: Send + Sync + fmt::Debug {
+    /// The group as it is now; `None` where there is none. It is asked for when the first vxnet is prepared, and then believed. Without
+    /// effect.
+    ///
+    /// # Errors
+    /// Those of the cloud, where it has to be asked. Only the vxnets wait then, and say so.
+    async fn group(&self) -> Result<Option<String>>;
+}
+
+/// One that is known.
+#[async_trait]
+impl ClusterGroup for String {
+    async fn group(&self) -> Result<Option<String>> {
+        Ok(Some(self.clone()))
+    }
 }
 
 /// Makes of each vxnet of the VxNetPool `v-pool` an IPPool and IPAMBlocks, after it has claimed the vxnet's addresses, and takes them
