@@ -215,7 +215,11 @@ async fn removed(world: &World) {
     let told =
         Patch::Merge(json!({ "status": { "podIP": "172.16.3.9", "podIPs": [{ "ip": "172.16.3.9" }] } }));
     pods.patch_status("left-alone", &PatchParams::default(), &told).await.unwrap();
-    stage.take("4100-172-16-3-0-26", 1).await;
+    stage.objects("IPAMBlock").delete("4100-172-16-3-0-26", &DeleteParams::default()).await.unwrap();
+    let removed = |status: &Value| status["conditions"][0]["reason"] == "BlocksRemoved";
+    let status = stage.status("a block is not made again that is a pod's", removed).await;
+    assert!(status["message"].as_str().unwrap().contains("of which 1 pods"), "{status}");
+    assert_eq!(stage.names("IPAMBlock").await.len(), 3);
     let before = stage.objects("IPPool").get(VXNETS[0]).await.unwrap().uid();
     stage.objects("IPPool").delete(VXNETS[0], &DeleteParams::foreground()).await.unwrap();
     // As Kubernetes does where that is asked for.

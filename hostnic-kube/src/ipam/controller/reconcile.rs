@@ -11,6 +11,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::blocks::{Blocks, Seen};
 use super::cloud::CloudView;
+use super::lost::lost;
 use super::namespaces::{Shared, Shares};
 use super::objects;
 use super::plan::{InCluster, plan};
@@ -164,7 +165,14 @@ impl Reconciler {
         }
         self.cloud.open(plan.cidr).await?;
         let pool = match (pool, plan.pool) {
-            (Some(pool), _) => pool.clone(),
+            (Some(pool), _) => {
+                if !plan.blocks.is_empty()
+                    && let Some(refused) = self.bereaved(id, pool).await?
+                {
+                    return Ok(refused);
+                }
+                pool.clone()
+            }
             (None, Some(new)) => self.store.make(&objects::pool(id, new)).await?,
             (None, None) => return Ok(Outcome::Underway("its pool is being made")),
         };
@@ -177,6 +185,16 @@ impl Reconciler {
         self.count(&pool).await?;
         self.cloud.settled(id);
         Ok(Outcome::Ready(plan.names.iter().map(ToString::to_string).collect()))
+    }
+
+    /// What is to be said where blocks that are missing are pods' still: made again, they would give these addresses to others.
+    async fn bereaved(&self, id: &SubnetId, pool: &IpPool) -> Result<Option<Outcome>> {
+        let left = self.store.blocks(id.as_str()).await?;
+        let lost = lost(&self.store, &pool.spec, &left).await?;
+        let message = format!(
+            "blocks of it were removed of which {lost} pods have addresses; delete these pods: the blocks are made again when they have gone"
+        );
+        Ok((lost > 0).then_some(Outcome::Refused { reason: "BlocksRemoved", message }))
     }
 
     /// Has the blocks of a vxnet give addresses, or give none any more.
