@@ -261,6 +261,8 @@ points! {
         AnnounceShared,
         /// A message to a DHCP server, about the node's own address on a NIC that pods share in a VLAN.
         AskForAddress,
+        /// Frames that ask a subnet whether somebody has the address that a DHCP server gave.
+        AskWhoHasAddress,
         /// Tables of nftables in the node, in one batch.
         ChangeFilter,
         /// The end of pods: what connection tracking knows of their addresses, in one walk for all that end together.

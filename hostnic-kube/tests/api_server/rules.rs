@@ -77,16 +77,22 @@ async fn facts(world: &World) {
     cluster.stop().await;
 }
 
+/// What is done only where two controllers make the same pool at the same moment, which tests cannot have happen for certain.
+const IN_A_RACE: &str = "\"network.qingcloud.com\" ippools get";
+
 /// All tests together do all that the crate can do.
 fn every_right_was_needed(world: &World, account: &Account) {
     let asked = asked(world, account);
     let refused: Vec<_> = asked.iter().filter(|(_, code)| *code == 403).collect();
     assert!(refused.is_empty(), "rights of {} are missing: {refused:?}", account.name);
-    let used: BTreeSet<&str> = asked.iter().map(|(right, _)| right.as_str()).collect();
+    let mut used: BTreeSet<&str> = asked.iter().map(|(right, _)| right.as_str()).collect();
     let given = account.everywhere.iter().chain(account.in_kube_system);
     let given: BTreeSet<String> =
         given.map(|(group, resource, _, verb)| format!("{group:?} {resource} {verb}")).collect();
     let given: BTreeSet<&str> = given.iter().map(String::as_str).collect();
+    if given.contains(IN_A_RACE) {
+        used.insert(IN_A_RACE);
+    }
     println!("{}: {} requests, of {} kinds, none refused", account.name, asked.len(), used.len());
     assert_eq!(used, given, "{}: the left is what was used, the right what is documented", account.name);
 }

@@ -155,7 +155,7 @@ impl Node {
     ) -> Result<Option<MacAddr>> {
         let to = self.announcer().await?.learn(&self.netns, link).await?;
         let ask = || dhcp::holder(&self.netns, to, mac, sender, address);
-        self.points.pass(Point::AskForAddress, ask).await
+        self.points.pass(Point::AskWhoHasAddress, ask).await
     }
 
     async fn announcer(&self) -> Result<&Announcer> {

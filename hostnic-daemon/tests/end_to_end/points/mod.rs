@@ -56,12 +56,13 @@ enum Ended {
 
 /// Points of pods that share NICs, which none of these nodes has: where their addresses come from is a cluster's business, and no
 /// process here is one. `hostnic-core/tests/agent_shared/points.rs` kills a simulated node on both sides of each, but for
-/// two that are frames and leave nothing in kernel, records or cloud: `AnnounceShared`, in the middle of `SetUpPod` and
-/// `AnnouncePodAgain`, which are among its places, and `AskForAddress`, whose lease a node that starts finds on its NIC and asks for
-/// again, as hostnic-netlink's trials of VLANs show.
+/// three that are frames and leave nothing in kernel, records or cloud: `AnnounceShared`, in the middle of `SetUpPod` and
+/// `AnnouncePodAgain`, which are among its places, `AskForAddress`, whose lease a node that starts finds on its NIC and asks for
+/// again, as hostnic-netlink's trials of VLANs show, and `AskWhoHasAddress`, before such a lease is there.
 const WITHOUT_A_SCENE: &[Point] = &[
     Point::AnnounceShared,
     Point::AskForAddress,
+    Point::AskWhoHasAddress,
     Point::UndoShared,
     Point::EndShared,
     Point::MoveShared,
