@@ -30,9 +30,9 @@ pub(crate) struct Assignment {
 
 /// Gives each namespace without a block, or whose blocks are all full, one more. Namespaces that are not there any more have none.
 ///
-/// All blocks count that the cluster has: one whose vxnet is in trouble for a moment is as full or empty as it was. One that is not there,
-/// or is closed, is as good as full. A block goes to another namespace only when nobody of the former one has an address of it. Blocks of the vxnets that are
-/// everybody's are given to nobody.
+/// All blocks count that the cluster has: one whose vxnet is in trouble for a moment is as full or empty as it was. One that is not
+/// there, or is closed, is as good as full. A block goes to another namespace only when nobody of the former one has an address of it.
+/// Blocks of the vxnets that are everybody's are given to nobody.
 pub(crate) fn assign(mapping: &Mapping, namespaces: &BTreeSet<String>, blocks: &[Candidate]) -> Assignment {
     let mut next = mapping.clone();
     next.namespaces.retain(|namespace, _| namespaces.contains(namespace));

@@ -97,12 +97,14 @@ impl Inner {
         Some(address)
     }
 
-    /// This address, where it is in stock.
-    fn take_this(&self, ask: &Ask<'_>, block: BlockName, address: Ipv4Addr) -> Option<Ipv4Addr> {
+    /// Takes this address, where it is in stock, and answers whether it was.
+    fn take_this(&self, ask: &Ask<'_>, block: BlockName, address: Ipv4Addr) -> bool {
         let held = ask.held(Some(block), Some(address));
-        self.writer.shelf.take_this(ask.mark, &ask.choice.owner, (block, address), held)?;
-        self.hand_over(ask, block, address);
-        Some(address)
+        let had = self.writer.shelf.take_this(ask.mark, &ask.choice.owner, (block, address), held);
+        if had {
+            self.hand_over(ask, block, address);
+        }
+        had
     }
 
     /// Has it written that a pod has an address of the stock.
@@ -148,7 +150,7 @@ impl Inner {
         }
         let holder = self.holder(ask.request);
         for (block, address) in inside {
-            if let Some(address) = self.take_this(ask, block, address) {
+            if self.take_this(ask, block, address) {
                 return Ok(address);
             }
             let wish = Wish::This { holder: holder.clone(), address };

@@ -110,20 +110,22 @@ impl Shelf {
         Some((block, address))
     }
 
-    /// Gives an attachment this address of a block, if it is in stock.
+    /// Gives an attachment this address of a block, if it is in stock, and answers whether it was.
     pub(super) fn take_this(
         &self,
         mark: &AttachmentMark,
         owner: &Owner,
         (block, address): (BlockName, Ipv4Addr),
         held: Held,
-    ) -> Option<()> {
+    ) -> bool {
         let mut state = self.state();
-        let stock = state.stock.get_mut(&block).filter(|stock| stock.owner == *owner)?;
-        stock.addresses.remove(&address).then_some(())?;
-        state.going.insert(address);
-        state.held.insert(mark.clone(), held);
-        Some(())
+        let stock = state.stock.get_mut(&block).filter(|stock| stock.owner == *owner);
+        let had = stock.is_some_and(|stock| stock.addresses.remove(&address));
+        if had {
+            state.going.insert(address);
+            state.held.insert(mark.clone(), held);
+        }
+        had
     }
 
     /// An address that was taken out of the stock is out of it in the block's object, too.
@@ -362,7 +364,7 @@ mod tests {
         shelf.learn(block, owner.clone(), vec![at(1), at(2)], 5);
         let take = |name: &str, owner: &Owner, address: Ipv4Addr| {
             let held = held("test", Some(address));
-            shelf.take_this(&mark(name), owner, (block, address), held).is_some()
+            shelf.take_this(&mark(name), owner, (block, address), held)
         };
         assert!(!take("b", &owner, at(3)) && !take("b", &Owner::Everybody, at(2)));
         assert!(take("b", &owner, at(2)) && !take("c", &owner, at(2)));

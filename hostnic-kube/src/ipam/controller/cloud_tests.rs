@@ -1,5 +1,4 @@
 use std::sync::Arc;
-
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use async_trait::async_trait;
